@@ -1,0 +1,377 @@
+//! Exports of prepared ternary weights and of the matrix products.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const dispatch = @import("../cpu/dispatch.zig");
+const expectLength = @import("options.zig").expectLength;
+const Fields = @import("options.zig").Fields;
+const handles = @import("../handles.zig");
+const matmul = @import("../cpu/matmul.zig");
+const packing = @import("../cpu/packing.zig");
+const table = @import("../cpu/table.zig");
+const threads = @import("../cpu/threads.zig");
+const weights_file = @import("../cpu/weights.zig");
+
+const Weights = weights_file.Weights;
+
+/// Prepares weights from int8 trits and one scale for each row, or each group of a row.
+pub fn weights_from_ternary(
+    ternary: ?[*]const i8,
+    ternary_length: u32,
+    scales: ?[*]const f32,
+    scales_length: u32,
+    rows: u32,
+    cols: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(fromTernary(ternary, ternary_length, scales, scales_length, rows, cols, handle, handle_length));
+}
+
+/// The same from the wire format.
+pub fn weights_from_packed(
+    packed_bytes: ?[*]const u8,
+    packed_length: u32,
+    scales: ?[*]const f32,
+    scales_length: u32,
+    rows: u32,
+    cols: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(fromPacked(packed_bytes, packed_length, scales, scales_length, rows, cols, handle, handle_length));
+}
+
+/// info = [rows, cols, group size, number of scales, bytes of memory, nonzero weights]
+pub fn weights_info(handle: u64, info: ?[*]u64, info_length: u32) callconv(.c) i32 {
+    return abi.finish(weightsInfo(handle, info, info_length));
+}
+
+/// The weights' trits, row-major.
+pub fn weights_to_ternary(handle: u64, ternary: ?[*]i8, ternary_length: u32) callconv(.c) i32 {
+    return abi.finish(toTernary(handle, ternary, ternary_length));
+}
+
+/// The weights in the wire format.
+pub fn weights_to_packed(handle: u64, packed_bytes: ?[*]u8, packed_length: u32) callconv(.c) i32 {
+    return abi.finish(toPacked(handle, packed_bytes, packed_length));
+}
+
+/// The weights as trit * scale, row-major.
+pub fn weights_to_f32(handle: u64, weights: ?[*]f32, weights_length: u32) callconv(.c) i32 {
+    return abi.finish(toF32(handle, weights, weights_length));
+}
+
+/// The scales, row by row.
+pub fn weights_scales(handle: u64, scales: ?[*]f32, scales_length: u32) callconv(.c) i32 {
+    return abi.finish(scalesOf(handle, scales, scales_length));
+}
+
+/// output[batch][row] = input[batch] x weights^T + bias, with the activations as f32 (0) or
+/// quantised to int8 per token (1). Input and output must not overlap.
+pub fn weights_matmul(
+    handle: u64,
+    input: ?[*]const f32,
+    input_length: u32,
+    bias: ?[*]const f32,
+    bias_length: u32,
+    output: ?[*]f32,
+    output_length: u32,
+    activations: u32,
+) callconv(.c) i32 {
+    return abi.finish(weightsMatmul(handle, input, input_length, bias, bias_length, output, output_length, activations));
+}
+
+/// The same with weights in the wire format, prepared for this one call.
+/// options = [rows, cols, activations, input length, packed length, scales length, bias length, output length]
+pub fn matmul_packed(
+    input: ?[*]const f32,
+    packed_bytes: ?[*]const u8,
+    scales: ?[*]const f32,
+    bias: ?[*]const f32,
+    output: ?[*]f32,
+    options: ?[*]const f64,
+    options_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(matmulPacked(input, packed_bytes, scales, bias, output, options, options_length));
+}
+
+fn destroyWeights(object: *anyopaque) void {
+    const weights: *Weights = @ptrCast(@alignCast(object));
+    weights.destroy();
+}
+
+fn register(weights: *Weights, handle: []u64) abi.Failure!void {
+    errdefer weights.destroy();
+    if (handle.len < 1) return abi.fail(error.InvalidLength, "Expected room for a handle, got none", .{});
+    handle[0] = try handles.create(.weights, weights, destroyWeights);
+}
+
+fn fromTernary(
+    ternary: ?[*]const i8,
+    ternary_length: u32,
+    scales: ?[*]const f32,
+    scales_length: u32,
+    rows: u32,
+    cols: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) abi.Failure!void {
+    const weights = try weights_file.fromTernary(
+        try abi.readable(i8, ternary, ternary_length, "ternary"),
+        try abi.readable(f32, scales, scales_length, "scales"),
+        rows,
+        cols,
+    );
+    return register(weights, abi.writable(u64, handle, handle_length, "the handle") catch &.{});
+}
+
+fn fromPacked(
+    packed_bytes: ?[*]const u8,
+    packed_length: u32,
+    scales: ?[*]const f32,
+    scales_length: u32,
+    rows: u32,
+    cols: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) abi.Failure!void {
+    const weights = try weights_file.fromWire(
+        try abi.readable(u8, packed_bytes, packed_length, "packed"),
+        try abi.readable(f32, scales, scales_length, "scales"),
+        rows,
+        cols,
+    );
+    return register(weights, abi.writable(u64, handle, handle_length, "the handle") catch &.{});
+}
+
+fn weightsInfo(handle: u64, pointer: ?[*]u64, length: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const info = try abi.writable(u64, pointer, length, "info");
+    if (info.len < 6) return abi.fail(error.InvalidLength, "Expected room for 6 fields of info, got {d}", .{info.len});
+    info[0..6].* = .{
+        weights.rows,
+        weights.columns,
+        weights.group_columns,
+        @as(u64, weights.rows) * weights.shape().groups(),
+        weights.memory_bytes,
+        weights.nonzeros,
+    };
+}
+
+fn toTernary(handle: u64, pointer: ?[*]i8, length: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const ternary = try abi.writable(i8, pointer, length, "ternary");
+    try expectLength("ternary", ternary.len, @as(u64, weights.rows) * weights.columns);
+    for (0..weights.rows) |row| readRow(weights, row, ternary[row * weights.columns ..][0..weights.columns]);
+}
+
+fn readRow(weights: *const Weights, row: usize, trits: []i8) void {
+    const shape = weights.shape();
+    for (0..shape.groups()) |group| {
+        for (0..shape.groupSteps()) |step| {
+            const within = step * table.step_columns;
+            const codes = weights_file.unpack(weights.word(row, group * shape.groupSteps() + step).*);
+            const values: [16]i8 = @as(@Vector(16, i8), @bitCast(codes)) - @as(@Vector(16, i8), @splat(1));
+            const count = @min(table.step_columns, shape.group_columns - within);
+            @memcpy(trits[group * shape.group_columns + within ..][0..count], values[0..count]);
+        }
+    }
+}
+
+fn toPacked(handle: u64, pointer: ?[*]u8, length: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const bytes = try abi.writable(u8, pointer, length, "packed");
+    const shape: packing.Shape = try .init(1, weights.columns);
+    try expectLength("packed", bytes.len, @as(u64, weights.rows) * shape.rowBytes());
+    const row_trits = try std.heap.c_allocator.alloc(i8, weights.columns);
+    defer std.heap.c_allocator.free(row_trits);
+    for (0..weights.rows) |row| {
+        readRow(weights, row, row_trits);
+        _ = packing.pack(i8, row_trits, shape, bytes[row * shape.rowBytes() ..][0..shape.rowBytes()]);
+    }
+}
+
+fn toF32(handle: u64, pointer: ?[*]f32, length: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const values = try abi.writable(f32, pointer, length, "weights");
+    try expectLength("weights", values.len, @as(u64, weights.rows) * weights.columns);
+    const row_trits = try std.heap.c_allocator.alloc(i8, weights.columns);
+    defer std.heap.c_allocator.free(row_trits);
+    for (0..weights.rows) |row| {
+        readRow(weights, row, row_trits);
+        for (row_trits, 0..) |trit, column| {
+            const scale = weights.scaleOf(row, column / weights.group_columns).*;
+            values[row * weights.columns + column] = @as(f32, @floatFromInt(trit)) * scale;
+        }
+    }
+}
+
+fn scalesOf(handle: u64, pointer: ?[*]f32, length: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const scales = try abi.writable(f32, pointer, length, "scales");
+    const groups = weights.shape().groups();
+    try expectLength("scales", scales.len, @as(u64, weights.rows) * groups);
+    for (scales, 0..) |*scale, index| scale.* = weights.scaleOf(index / groups, index % groups).*;
+}
+
+fn weightsMatmul(
+    handle: u64,
+    input_pointer: ?[*]const f32,
+    input_length: u32,
+    bias_pointer: ?[*]const f32,
+    bias_length: u32,
+    output_pointer: ?[*]f32,
+    output_length: u32,
+    activations: u32,
+) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const product: Product = .{
+        .input = try abi.readable(f32, input_pointer, input_length, "input"),
+        .bias = try abi.readable(f32, bias_pointer, bias_length, "bias"),
+        .output = try abi.writable(f32, output_pointer, output_length, "output"),
+        .int8 = try isInt8(activations),
+    };
+    try product.check(weights.rows, weights.columns);
+    threads.enter();
+    defer threads.leave();
+    try product.compute(weights, 0);
+}
+
+fn isInt8(activations: u32) abi.Failure!bool {
+    if (activations > 1) return abi.fail(error.InvalidOption, "Expected activations 0 (f32) or 1 (int8), got {d}", .{activations});
+    return activations == 1;
+}
+
+const Product = struct {
+    input: []const f32,
+    bias: []const f32,
+    output: []f32,
+    int8: bool,
+
+    fn check(self: Product, rows: u32, columns: u32) abi.Failure!void {
+        if (self.input.len % columns != 0) return abi.fail(
+            error.InvalidShape,
+            "Expected input in whole rows of {d} features, got {d} elements",
+            .{ columns, self.input.len },
+        );
+        try expectLength("output", self.output.len, self.input.len / columns * @as(u64, rows));
+        if (self.bias.len != 0) try expectLength("bias", self.bias.len, rows);
+        const input_start = @intFromPtr(self.input.ptr);
+        const output_start = @intFromPtr(self.output.ptr);
+        if (self.input.len > 0 and input_start < output_start + self.output.len * 4 and
+            output_start < input_start + self.input.len * 4)
+            return abi.fail(error.InvalidValue, "Expected input and output in separate memory, got overlapping buffers", .{});
+    }
+
+    /// Scratch begins `reserved` bytes in, after what the caller keeps there.
+    fn compute(self: Product, weights: *const Weights, reserved: usize) abi.Failure!void {
+        if (self.input.len == 0) return;
+        const kernels = try dispatch.kernels();
+        const thread_count = threads.getThreads();
+        const tokens: u32 = @intCast(self.input.len / weights.columns);
+        const size = if (self.int8)
+            matmul.tokensSize(weights.shape(), tokens, thread_count)
+        else
+            matmul.tilesSizeF32(thread_count);
+        const memory: []align(64) u8 = @alignCast((try threads.scratch(reserved + size))[reserved..]);
+        const bias = if (self.bias.len == 0) null else self.bias;
+        if (!self.int8) return matmul.multiplyF32(kernels, weights, self.input, bias, self.output, memory, thread_count);
+        const quantized = matmul.quantizeTokens(kernels, weights.shape(), self.input, tokens, 0, memory, thread_count) catch {
+            const index = matmul.firstNotFinite(self.input) orelse 0;
+            return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ self.input[index], index });
+        };
+        matmul.multiplyI8(kernels, weights, quantized, bias, self.output, thread_count);
+    }
+};
+
+fn matmulPacked(
+    input: ?[*]const f32,
+    packed_bytes: ?[*]const u8,
+    scales_pointer: ?[*]const f32,
+    bias: ?[*]const f32,
+    output: ?[*]f32,
+    options: ?[*]const f64,
+    options_length: u32,
+) abi.Failure!void {
+    var fields: Fields = .init(try abi.readable(f64, options, options_length, "options"));
+    const any = std.math.maxInt(u32);
+    const rows = try fields.count("rows", 1, any);
+    const columns = try fields.count("cols", 1, any);
+    const activations = try fields.count("activations", 0, 1);
+    const input_length = try fields.count("the input length", 0, any);
+    const packed_length = try fields.count("the packed length", 0, any);
+    const scales_length = try fields.count("the scales length", 0, any);
+    const bias_length = try fields.count("the bias length", 0, any);
+    const output_length = try fields.count("the output length", 0, any);
+    const product: Product = .{
+        .input = try abi.readable(f32, input, input_length, "input"),
+        .bias = try abi.readable(f32, bias, bias_length, "bias"),
+        .output = try abi.writable(f32, output, output_length, "output"),
+        .int8 = activations == 1,
+    };
+    const bytes = try abi.readable(u8, packed_bytes, packed_length, "packed");
+    const scales = try abi.readable(f32, scales_pointer, scales_length, "scales");
+    try product.check(rows, columns);
+    const shape = try weights_file.checkShape(rows, columns, scales);
+    const row_bytes = (columns + 3) / 4;
+    try weights_file.checkLength("packed", bytes.len, @as(u64, rows) * row_bytes, rows, columns);
+
+    threads.enter();
+    defer threads.leave();
+    const source: weights_file.WireSource = .{ .bytes = bytes, .row_bytes = row_bytes };
+    try multiplyPrepared(product, source, scales, rows, shape);
+}
+
+/// Prepares the weights in scratch memory, on all threads, and multiplies.
+fn multiplyPrepared(
+    product: Product,
+    source: weights_file.WireSource,
+    scales: []const f32,
+    rows: u32,
+    shape: weights_file.Shape,
+) abi.Failure!void {
+    const data_bytes = std.mem.alignForward(usize, weights_file.dataBytes(rows, shape), 64);
+    const scales_bytes = std.mem.alignForward(usize, weights_file.scalesCount(rows, shape) * 4, 64);
+    const tokens: u32 = @intCast(product.input.len / shape.columns);
+    const thread_count = threads.getThreads();
+    const product_bytes = @max(matmul.tokensSize(shape, tokens, thread_count), matmul.tilesSizeF32(thread_count));
+    // Taken at once, because growing the scratch later would move the weights away.
+    const memory = try threads.scratch(data_bytes + scales_bytes + product_bytes);
+    var carver: matmul.Carver = .{ .memory = memory };
+    const weights: Weights = .{
+        .rows = rows,
+        .columns = shape.columns,
+        .group_columns = shape.group_columns,
+        .data = carver.take(u8, data_bytes),
+        .row_scales = carver.take(f32, weights_file.scalesCount(rows, shape)),
+        .nonzeros = 0,
+        .memory_bytes = 0,
+    };
+    weights_file.fillScales(&weights, scales);
+    var job: FillJob = .{ .weights = &weights, .source = source, .bad = .init(no_bad) };
+    threads.run(if (data_bytes < 1 << 16) 1 else thread_count, &job, FillJob.work);
+    const bad = job.bad.load(.monotonic);
+    if (bad != no_bad) return abi.fail(error.InvalidValue, "Expected packed codes 00, 01 or 10, got 11 at index {d}", .{bad});
+    try product.compute(&weights, data_bytes + scales_bytes);
+}
+
+const no_bad = std.math.maxInt(u64);
+
+const FillJob = struct {
+    weights: *const Weights,
+    source: weights_file.WireSource,
+    /// The first bad index of all threads.
+    bad: std.atomic.Value(u64),
+
+    fn work(self: *FillJob, index: u32, count: u32) void {
+        const from, const to = threads.share(self.weights.blocks(), index, count);
+        if (weights_file.fill(self.weights, self.source, from, to)) |bad| _ = self.bad.fetchMin(bad, .monotonic);
+    }
+};

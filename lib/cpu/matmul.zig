@@ -1,0 +1,318 @@
+//! The driver of the ternary matrix products: prepares the activations, cuts the work into blocks of
+//! rows for the threads and into tiles of tokens for the registers, and calls the tier's kernels.
+//! Everything here runs between threads.enter() and threads.leave().
+
+const std = @import("std");
+const table = @import("table.zig");
+const threads = @import("threads.zig");
+const weights_file = @import("weights.zig");
+
+const Kernels = table.Kernels;
+const Shape = weights_file.Shape;
+const Weights = weights_file.Weights;
+
+/// Below this many multiply-adds a fork and join costs more than the second thread saves.
+const parallel_work_min = 1 << 20;
+
+/// Activations of one pass over a block of weights; more would fall out of the L2 cache.
+const tile_group_bytes = 640 << 10;
+
+fn threadsFor(work: usize, wanted: u32) u32 {
+    return if (work < parallel_work_min) 1 else wanted;
+}
+
+/// Quantised tokens in tiles: tile i holds tokens [first(i), first(i + 1)), interleaved word by word.
+pub const TokensI8 = struct {
+    tokens: u32,
+    shape: Shape,
+    words: []i32,
+    sums: []i32,
+    scales: []f32,
+
+    fn tiles(self: *const TokensI8) usize {
+        return (self.tokens + table.tile_tokens_i8 - 1) / table.tile_tokens_i8;
+    }
+
+    fn first(self: *const TokensI8, tile: usize) usize {
+        return self.tokens * tile / self.tiles();
+    }
+
+    fn wordsPerToken(self: *const TokensI8) usize {
+        return self.shape.steps() * 4;
+    }
+};
+
+/// Bytes that `quantizeTokens` needs for that many tokens.
+pub fn tokensSize(shape: Shape, tokens: u32, thread_count: u32) usize {
+    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const sums = std.mem.alignForward(usize, @as(usize, tokens) * shape.groups() * 4, 64);
+    const scales = std.mem.alignForward(usize, @as(usize, tokens) * 4, 64);
+    const rows = std.mem.alignForward(usize, padded + shape.groups() * 4, 64) * thread_count;
+    return std.mem.alignForward(usize, padded * tokens, 64) + sums + scales + rows;
+}
+
+pub fn quantizeTokens(
+    kernels: *const Kernels,
+    shape: Shape,
+    input: []const f32,
+    tokens: u32,
+    absmax_floor: f32,
+    memory: []align(64) u8,
+    thread_count: u32,
+) error{NotFinite}!TokensI8 {
+    var rest: Carver = .{ .memory = memory };
+    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    var job: QuantizeJob = .{
+        .kernels = kernels,
+        .input = input,
+        .floor = absmax_floor,
+        .result = .{
+            .tokens = tokens,
+            .shape = shape,
+            .words = rest.take(i32, padded * tokens / 4),
+            .sums = rest.take(i32, @as(usize, tokens) * shape.groups()),
+            .scales = rest.take(f32, tokens),
+        },
+        .rows = rest.take(u8, std.mem.alignForward(usize, padded + shape.groups() * 4, 64) * thread_count),
+        .bad = .init(0),
+    };
+    const count = if (tokens == 1) 1 else threadsFor(input.len * 8, thread_count);
+    threads.run(count, &job, QuantizeJob.work);
+    if (job.bad.load(.monotonic) != 0) return error.NotFinite;
+    return job.result;
+}
+
+const QuantizeJob = struct {
+    kernels: *const Kernels,
+    input: []const f32,
+    floor: f32,
+    result: TokensI8,
+    /// Per thread: one token's bytes and sums before they are interleaved.
+    rows: []u8,
+    bad: std.atomic.Value(u32),
+
+    fn work(self: *QuantizeJob, index: u32, count: u32) void {
+        const result = &self.result;
+        const from, const to = threads.share(result.tiles(), index, count);
+        const row_bytes = self.rows.len / count;
+        const row: []align(4) u8 = @alignCast(self.rows[index * row_bytes / 64 * 64 ..]);
+        for (from..to) |tile| {
+            for (result.first(tile)..result.first(tile + 1)) |token| self.quantize(tile, token, row);
+        }
+    }
+
+    fn quantize(self: *QuantizeJob, tile: usize, token: usize, row: []align(4) u8) void {
+        const result = &self.result;
+        const shape = result.shape;
+        const tile_first = result.first(tile);
+        const width = result.first(tile + 1) - tile_first;
+        const lane = token - tile_first;
+        const words = result.words[tile_first * result.wordsPerToken() ..];
+        const sums = result.sums[tile_first * shape.groups() ..];
+        const direct = width == 1;
+        const quantized: [*]i8 = if (direct) @ptrCast(words.ptr) else @ptrCast(row.ptr);
+        const token_sums: [*]i32 = if (direct) sums.ptr else @ptrCast(@alignCast(row.ptr + result.wordsPerToken() * 4));
+        const bad = self.kernels.quantize_token(
+            self.input.ptr + token * shape.columns,
+            shape.columns,
+            shape.group_columns,
+            self.floor,
+            quantized,
+            token_sums,
+            &result.scales[token],
+        );
+        if (bad != 0) return self.bad.store(1, .monotonic);
+        if (direct) return;
+        const source: [*]const i32 = @ptrCast(@alignCast(row.ptr));
+        for (0..result.wordsPerToken()) |i| words[i * width + lane] = source[i];
+        for (0..shape.groups()) |group| sums[group * width + lane] = token_sums[group];
+    }
+};
+
+/// Cuts typed pieces, 64-byte aligned, off a block of memory.
+pub const Carver = struct {
+    memory: []align(64) u8,
+
+    pub fn take(self: *Carver, comptime T: type, count: usize) []T {
+        const bytes = std.mem.alignForward(usize, count * @sizeOf(T), 64);
+        const piece: [*]T = @ptrCast(self.memory.ptr);
+        self.memory = @alignCast(self.memory[bytes..]);
+        return piece[0..count];
+    }
+};
+
+/// output[token][row] = tokens x weights^T, plus the bias.
+pub fn multiplyI8(
+    kernels: *const Kernels,
+    weights: *const Weights,
+    tokens: TokensI8,
+    bias: ?[]const f32,
+    output: []f32,
+    thread_count: u32,
+) void {
+    const job: MultiplyI8 = .{ .kernels = kernels, .weights = weights, .tokens = tokens, .bias = bias, .output = output };
+    const work = @as(usize, weights.rows) * weights.columns * tokens.tokens;
+    threads.run(threadsFor(work, thread_count), &job, MultiplyI8.run);
+}
+
+const MultiplyI8 = struct {
+    kernels: *const Kernels,
+    weights: *const Weights,
+    tokens: TokensI8,
+    bias: ?[]const f32,
+    output: []f32,
+
+    fn run(self: *const MultiplyI8, index: u32, count: u32) void {
+        const from, const to = threads.share(self.weights.blocks(), index, count);
+        const tiles = self.tokens.tiles();
+        const tile_bytes = self.tokens.wordsPerToken() * 4 * table.tile_tokens_i8;
+        const at_once = @max(1, tile_group_bytes / tile_bytes);
+        var first: usize = 0;
+        while (first < tiles) : (first += at_once) {
+            for (from..to) |block| {
+                for (first..@min(first + at_once, tiles)) |tile| self.multiplyBlock(block, tile);
+            }
+        }
+    }
+
+    fn multiplyBlock(self: *const MultiplyI8, block: usize, tile: usize) void {
+        const weights = self.weights;
+        const tokens = &self.tokens;
+        const groups = weights.shape().groups();
+        const token = tokens.first(tile);
+        const row = block * table.block_rows;
+        self.kernels.matmul_i8(&.{
+            .weights = weights.blockData(block, 0),
+            .tile = tokens.words.ptr + token * tokens.wordsPerToken(),
+            .sums = tokens.sums.ptr + token * groups,
+            .token_scales = tokens.scales.ptr + token,
+            .row_scales = weights.row_scales.ptr + row * groups,
+            .bias = if (self.bias) |bias| bias.ptr + row else null,
+            .output = self.output.ptr + token * weights.rows + row,
+            .output_stride = weights.rows,
+            .panels = weights.panelsOf(block),
+            .rows = @min(weights.rows - @as(u32, @intCast(row)), table.block_rows),
+            .groups = groups,
+            .group_steps = weights.shape().groupSteps(),
+            .tokens = @intCast(tokens.first(tile + 1) - token),
+        });
+    }
+};
+
+/// Bytes of scratch that `multiplyF32` needs.
+pub fn tilesSizeF32(thread_count: u32) usize {
+    return @as(usize, thread_count) * table.segment_steps * table.tile_tokens_f32 * table.tile_step_floats_max * 4;
+}
+
+/// The same with f32 activations. A token that holds NaN or an infinity gets NaN everywhere.
+pub fn multiplyF32(
+    kernels: *const Kernels,
+    weights: *const Weights,
+    input: []const f32,
+    bias: ?[]const f32,
+    output: []f32,
+    memory: []align(64) u8,
+    thread_count: u32,
+) void {
+    const job: MultiplyF32 = .{
+        .kernels = kernels,
+        .weights = weights,
+        .input = input,
+        .bias = bias,
+        .output = output,
+        .memory = memory,
+    };
+    const work = @as(usize, weights.rows) * input.len;
+    threads.run(threadsFor(work, thread_count), &job, MultiplyF32.run);
+    var token: usize = 0;
+    while (token * weights.columns < input.len) : (token += 1) {
+        if (!isFinite(input[token * weights.columns ..][0..weights.columns]))
+            @memset(output[token * weights.rows ..][0..weights.rows], std.math.nan(f32));
+    }
+}
+
+const MultiplyF32 = struct {
+    kernels: *const Kernels,
+    weights: *const Weights,
+    input: []const f32,
+    bias: ?[]const f32,
+    output: []f32,
+    memory: []align(64) u8,
+
+    fn run(self: *const MultiplyF32, index: u32, count: u32) void {
+        const from, const to = threads.share(self.weights.blocks(), index, count);
+        const tile_bytes = tilesSizeF32(1);
+        const tile: [*]f32 = @ptrCast(@alignCast(self.memory.ptr + index * tile_bytes));
+        const tokens = self.input.len / self.weights.columns;
+        var token: usize = 0;
+        while (token < tokens) : (token += table.tile_tokens_f32) {
+            const width: u32 = @intCast(@min(table.tile_tokens_f32, tokens - token));
+            self.multiplyTile(tile, token, width, from, to);
+        }
+    }
+
+    fn multiplyTile(self: *const MultiplyF32, tile: [*]f32, token: usize, width: u32, from: usize, to: usize) void {
+        const weights = self.weights;
+        const shape = weights.shape();
+        for (0..shape.groups()) |group| {
+            var step: usize = 0;
+            while (step < shape.groupSteps()) : (step += table.segment_steps) {
+                const column = group * shape.group_columns + step * table.step_columns;
+                const columns = @min(
+                    table.segment_steps * table.step_columns,
+                    shape.group_columns - step * table.step_columns,
+                );
+                const segment = self.input.ptr + token * shape.columns + column;
+                self.kernels.prepare_f32(segment, shape.columns, width, @intCast(columns), tile);
+                for (from..to) |block| self.multiplyBlock(tile, token, width, group, step, block);
+            }
+        }
+    }
+
+    fn multiplyBlock(
+        self: *const MultiplyF32,
+        tile: [*]const f32,
+        token: usize,
+        width: u32,
+        group: usize,
+        step: usize,
+        block: usize,
+    ) void {
+        const weights = self.weights;
+        const shape = weights.shape();
+        const group_steps = shape.groupSteps();
+        const row = block * table.block_rows;
+        const last_segment = step + table.segment_steps >= group_steps;
+        self.kernels.matmul_f32(&.{
+            .weights = weights.blockData(block, group * group_steps + step),
+            .tile = tile,
+            .row_scales = weights.row_scales.ptr + row * shape.groups() + group * table.panel_rows,
+            .row_scales_stride = @as(usize, shape.groups()) * table.panel_rows,
+            .bias = if (self.bias) |bias| bias.ptr + row else null,
+            .output = self.output.ptr + token * weights.rows + row,
+            .output_stride = weights.rows,
+            .panels = weights.panelsOf(block),
+            .rows = @min(weights.rows - @as(u32, @intCast(row)), table.block_rows),
+            .steps = @intCast(@min(table.segment_steps, group_steps - step)),
+            .tokens = width,
+            .first = @intFromBool(group == 0 and step == 0),
+            .last = @intFromBool(group + 1 == shape.groups() and last_segment),
+        });
+    }
+};
+
+pub fn isFinite(values: []const f32) bool {
+    return firstNotFinite(values) == null;
+}
+
+/// The index of the first NaN or infinity.
+pub fn firstNotFinite(values: []const f32) ?usize {
+    const width = 16;
+    var i: usize = 0;
+    while (i + width <= values.len) : (i += width) {
+        const bits: @Vector(width, u32) = @bitCast(@as(@Vector(width, f32), values[i..][0..width].*));
+        if (@reduce(.Max, bits & @as(@Vector(width, u32), @splat(0x7fff_ffff))) >= 0x7f80_0000) break;
+    }
+    while (i < values.len) : (i += 1) if (!std.math.isFinite(values[i])) return i;
+    return null;
+}

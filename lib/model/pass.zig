@@ -1,0 +1,306 @@
+//! One chunk of tokens through all layers. The buffers are cut from the threads' scratch memory once
+//! per call; nothing is allocated per token.
+
+const std = @import("std");
+const attend = @import("attend.zig");
+const matmul = @import("../cpu/matmul.zig");
+const model_file = @import("model.zig");
+const rope = @import("rope.zig");
+const table = @import("../cpu/table.zig");
+const threads = @import("../cpu/threads.zig");
+const weights_file = @import("../cpu/weights.zig");
+const Cache = @import("cache.zig").Cache;
+const Layer = model_file.Layer;
+const Linear = model_file.Linear;
+const Model = model_file.Model;
+const Projection = model_file.Projection;
+
+/// The least divisor of the activations' quantisation, as in the models' training.
+const absmax_floor = 1e-5;
+
+/// Below this many elements of a step between two matrix products one thread is faster.
+const parallel_elements_min = 1 << 15;
+
+/// Below this many multiply-adds of the head one thread is faster.
+const parallel_head_min = 1 << 18;
+
+pub const Pass = struct {
+    model: *const Model,
+    cache: *Cache,
+    kernels: *const table.Kernels,
+    thread_count: u32,
+    /// This chunk's tokens and the position of the first.
+    tokens: u32 = 0,
+    start: u64 = 0,
+    layer: u32 = 0,
+    /// Row-major [tokens][width], one row per token.
+    x: []f32,
+    normed: []f32,
+    q: []f32,
+    k: []f32,
+    v: []f32,
+    attention: []f32,
+    gate: []f32,
+    up: []f32,
+    /// What a projection adds to x.
+    delta: []f32,
+    /// Input of a projection that has a norm of its own.
+    own: []f32,
+    cos: []f32,
+    sin: []f32,
+    quantized: []align(64) u8,
+    attention_scratch: []align(64) u8,
+    scores_stride: usize,
+
+    /// For `total` tokens in chunks of `chunk`.
+    pub fn init(model: *const Model, cache: *Cache, kernels: *const table.Kernels, total: usize, chunk: u32) error{OutOfMemory}!Pass {
+        const o = &model.options;
+        const n: usize = chunk;
+        const thread_count = threads.getThreads();
+        const widest = @max(o.hidden, o.queryWidth(), o.intermediate);
+        const own_width = if (model.has_own_norms) widest else 0;
+        const half = o.head_dim / 2;
+        const widths = [_]usize{
+            o.hidden,      o.hidden,       o.queryWidth(),  o.keyWidth(), o.keyWidth(), o.queryWidth(),
+            o.intermediate, o.intermediate, o.hidden,        own_width,    half,         half,
+        };
+        const shape: weights_file.Shape = .{ .columns = widest, .group_columns = widest };
+        const quantized_bytes = std.mem.alignForward(usize, matmul.tokensSize(shape, chunk, thread_count), 64);
+        const scores_stride = attend.scoresStride(cache.held(cache.position() + total));
+        const attention_bytes = attend.scratchBytes(cache, scores_stride) * thread_count;
+        var bytes = quantized_bytes + attention_bytes;
+        for (widths) |width| bytes += std.mem.alignForward(usize, width * n * @sizeOf(f32), 64);
+
+        var carver: matmul.Carver = .{ .memory = try threads.scratch(bytes) };
+        var buffers: [widths.len][]f32 = undefined;
+        for (&buffers, widths) |*buffer, width| buffer.* = carver.take(f32, width * n);
+        return .{
+            .model = model,
+            .cache = cache,
+            .kernels = kernels,
+            .thread_count = thread_count,
+            .x = buffers[0],
+            .normed = buffers[1],
+            .q = buffers[2],
+            .k = buffers[3],
+            .v = buffers[4],
+            .attention = buffers[5],
+            .gate = buffers[6],
+            .up = buffers[7],
+            .delta = buffers[8],
+            .own = buffers[9],
+            .cos = buffers[10],
+            .sin = buffers[11],
+            .quantized = @alignCast(carver.take(u8, quantized_bytes)),
+            .attention_scratch = @alignCast(carver.take(u8, attention_bytes)),
+            .scores_stride = scores_stride,
+        };
+    }
+
+    /// Logits of all the tokens, of the last one or none: as many as `logits` holds.
+    pub fn run(self: *Pass, ids: []const u32, logits: []f32) error{NotFinite}!void {
+        const model = self.model;
+        self.tokens = @intCast(ids.len);
+        self.start = self.cache.position();
+        const half = model.options.head_dim / 2;
+        for (0..ids.len) |t| {
+            rope.fill(
+                model.inv_frequencies,
+                model.options.rope_scale,
+                self.start + t,
+                self.cos[t * half ..][0..half],
+                self.sin[t * half ..][0..half],
+            );
+        }
+        self.each(.{ .embed = .{ .ids = ids, .norm = model.layers[0].input_norm } });
+        for (model.layers, 0..) |*layer, index| {
+            self.layer = @intCast(index);
+            try self.attentionPart(layer);
+            try self.feedForwardPart(layer);
+            const last = index + 1 == model.layers.len;
+            self.each(.{ .add_and_norm = if (last) model.final_norm else model.layers[index + 1].input_norm });
+        }
+        for (self.cache.positions) |*seen| seen.* += ids.len;
+        if (logits.len > 0) self.head(logits);
+    }
+
+    /// x += o(attention), normed = norm(x)
+    fn attentionPart(self: *Pass, layer: *const Layer) error{NotFinite}!void {
+        const linears = &layer.linears;
+        var shared: ?matmul.TokensI8 = null;
+        try self.project(linears, .q, self.normed, &shared, self.q);
+        try self.project(linears, .k, self.normed, &shared, self.k);
+        try self.project(linears, .v, self.normed, &shared, self.v);
+        self.each(.place);
+        attend.run(self);
+        if (layer.attn_sub_norm.len > 0) self.each(.{ .norm_attention = layer.attn_sub_norm });
+        shared = null;
+        try self.project(linears, .o, self.attention, &shared, self.delta);
+        self.each(.{ .add_and_norm = layer.post_norm });
+    }
+
+    /// delta = down(act(gate) * up)
+    fn feedForwardPart(self: *Pass, layer: *const Layer) error{NotFinite}!void {
+        const linears = &layer.linears;
+        var shared: ?matmul.TokensI8 = null;
+        try self.project(linears, .gate, self.normed, &shared, self.gate);
+        try self.project(linears, .up, self.normed, &shared, self.up);
+        self.each(.{ .gate = layer.ffn_sub_norm });
+        shared = null;
+        try self.project(linears, .down, self.gate, &shared, self.delta);
+    }
+
+    /// Projections of the same input share its quantisation, unless they norm it first.
+    fn project(
+        self: *Pass,
+        linears: []const Linear,
+        projection: Projection,
+        input: []const f32,
+        shared: *?matmul.TokensI8,
+        output: []f32,
+    ) error{NotFinite}!void {
+        const linear = &linears[@intFromEnum(projection)];
+        const weights = linear.weights.?;
+        const inputs = @as(usize, self.tokens) * weights.columns;
+        const bias: ?[]const f32 = if (linear.bias.len > 0) linear.bias else null;
+        var tokens = shared.*;
+        if (linear.norm.len > 0) {
+            self.each(.{ .own_norm = .{ .linear = linear, .input = input } });
+            tokens = try self.quantize(weights, self.own[0..inputs]);
+            // The memory of the shared one is overwritten.
+            shared.* = null;
+        } else if (tokens == null) {
+            tokens = try self.quantize(weights, input[0..inputs]);
+            shared.* = tokens;
+        }
+        const outputs = @as(usize, self.tokens) * weights.rows;
+        matmul.multiplyI8(self.kernels, weights, tokens.?, bias, output[0..outputs], self.thread_count);
+    }
+
+    fn quantize(self: *Pass, weights: *const weights_file.Weights, input: []const f32) error{NotFinite}!matmul.TokensI8 {
+        return matmul.quantizeTokens(
+            self.kernels,
+            weights.shape(),
+            input,
+            self.tokens,
+            absmax_floor,
+            self.quantized,
+            self.thread_count,
+        );
+    }
+
+    /// Runs a step for every token, on several threads where that pays.
+    fn each(self: *Pass, step: Step) void {
+        const job: Each = .{ .pass = self, .step = step };
+        const elements = @as(usize, self.tokens) * self.model.options.hidden;
+        const count = if (self.tokens == 1 or elements < parallel_elements_min) 1 else self.thread_count;
+        threads.run(@min(count, self.tokens), &job, Each.work);
+    }
+
+    fn head(self: *Pass, logits: []f32) void {
+        const vocab = self.model.options.vocab;
+        const count: u32 = @intCast(logits.len / vocab);
+        const job: Head = .{ .pass = self, .first = self.tokens - count, .tokens = count, .logits = logits.ptr };
+        const work = logits.len * self.model.options.hidden;
+        threads.run(if (work < parallel_head_min) 1 else self.thread_count, &job, Head.work);
+    }
+};
+
+const Step = union(enum) {
+    embed: struct { ids: []const u32, norm: []const f32 },
+    /// Rotates q and k and puts k and v into the cache.
+    place,
+    norm_attention: []const f32,
+    add_and_norm: []const f32,
+    /// gate = act(gate) * up, then the sub-norm where there is one.
+    gate: []const f32,
+    own_norm: struct { linear: *const Linear, input: []const f32 },
+};
+
+const Each = struct {
+    pass: *Pass,
+    step: Step,
+
+    fn work(self: *const Each, index: u32, count: u32) void {
+        const from, const to = threads.share(self.pass.tokens, index, count);
+        for (from..to) |token| self.stepOf(token);
+    }
+
+    fn stepOf(self: *const Each, token: usize) void {
+        const pass = self.pass;
+        const o = &pass.model.options;
+        const nn = &pass.kernels.nn;
+        const x = pass.x.ptr + token * o.hidden;
+        const normed = pass.normed.ptr + token * o.hidden;
+        switch (self.step) {
+            .embed => |embed| {
+                const source = &pass.model.embed.?;
+                const row_bytes = source.dtype.bytes(1, o.hidden);
+                const row = source.bytes.ptr + embed.ids[token] * row_bytes;
+                nn.widen(row, @intFromEnum(source.dtype.float().?), x, o.hidden);
+                nn.rms_norm(x, embed.norm.ptr, normed, o.hidden, o.epsilon);
+            },
+            .place => self.place(token),
+            .norm_attention => |weight| {
+                const row = pass.attention.ptr + token * o.queryWidth();
+                nn.rms_norm(row, weight.ptr, row, o.queryWidth(), o.epsilon);
+            },
+            .add_and_norm => |weight| {
+                nn.add(x, pass.delta.ptr + token * o.hidden, o.hidden);
+                nn.rms_norm(x, weight.ptr, normed, o.hidden, o.epsilon);
+            },
+            .gate => |weight| {
+                const row = pass.gate.ptr + token * o.intermediate;
+                nn.gate(row, pass.up.ptr + token * o.intermediate, o.intermediate, o.activation);
+                if (weight.len > 0) nn.rms_norm(row, weight.ptr, row, o.intermediate, o.epsilon);
+            },
+            .own_norm => |own| {
+                const width: u32 = @intCast(own.linear.norm.len);
+                const offset = token * width;
+                const output = pass.own.ptr + offset;
+                nn.rms_norm(own.input.ptr + offset, own.linear.norm.ptr, output, width, own.linear.norm_epsilon);
+            },
+        }
+    }
+
+    fn place(self: *const Each, token: usize) void {
+        const pass = self.pass;
+        const o = &pass.model.options;
+        const half = o.head_dim / 2;
+        const cos = pass.cos.ptr + token * half;
+        const sin = pass.sin.ptr + token * half;
+        const q = pass.q.ptr + token * o.queryWidth();
+        const k = pass.k.ptr + token * o.keyWidth();
+        for (0..o.heads) |head| pass.kernels.nn.rope(q + head * o.head_dim, cos, sin, half);
+        for (0..o.kv_heads) |head| pass.kernels.nn.rope(k + head * o.head_dim, cos, sin, half);
+        pass.cache.store(pass.layer, pass.start + token, k, pass.v.ptr + token * o.keyWidth());
+    }
+};
+
+const Head = struct {
+    pass: *const Pass,
+    first: u32,
+    tokens: u32,
+    logits: [*]f32,
+
+    /// Threads share the rows of the table.
+    fn work(self: *const Head, index: u32, count: u32) void {
+        const o = &self.pass.model.options;
+        const source = self.pass.model.headTable();
+        const from, const to = threads.share(o.vocab, index, count);
+        const row_bytes: usize = @intCast(source.dtype.bytes(1, o.hidden));
+        self.pass.kernels.nn.dense(&.{
+            .input = self.pass.normed.ptr + @as(usize, self.first) * o.hidden,
+            .input_stride = o.hidden,
+            .weights = source.bytes.ptr + from * row_bytes,
+            .row_bytes = row_bytes,
+            .bias = null,
+            .output = self.logits + from,
+            .output_stride = o.vocab,
+            .tokens = self.tokens,
+            .rows = @intCast(to - from),
+            .columns = o.hidden,
+            .float = @intFromEnum(source.dtype.float().?),
+        });
+    }
+};

@@ -1,0 +1,211 @@
+//! The choice of the next token.
+//!
+//! Greedy, or by chance from softmax(logits / temperature), cut to the `top_k` likeliest tokens and
+//! then to the fewest of those that together reach `top_p`. Equal logits rank by id, lowest first.
+//! The chance comes from Philox4x32-10, whose counter is the step: a seed gives the same text on
+//! every tier and thread count, and a step can be repeated.
+//!
+//! A vocabulary of 128 thousand is never sorted: a histogram over the logits tells how far down the
+//! wanted rank is, and only what lies above is. Three passes over the logits.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const nn_table = @import("../cpu/nn_table.zig");
+const philox = @import("philox.zig");
+
+pub const Options = struct {
+    /// 0 is greedy.
+    temperature: f32,
+    /// 0 is all.
+    top_k: u32,
+    /// 1 is all.
+    top_p: f64,
+    seed: u64,
+    step: u64,
+};
+
+pub const Choice = struct {
+    id: u32,
+    /// Under the softmax of the logits as they are.
+    log_probability: f64,
+};
+
+/// Elements of scratch that `choose` needs.
+pub fn scratchLength(vocab: usize) usize {
+    return vocab;
+}
+
+/// The log of the sum of e^x: f32 exponentials, added in f64.
+pub fn logSumExp(nn: *const nn_table.Kernels, logits: []const f32) f64 {
+    var most = logits[0];
+    for (logits) |logit| if (logit > most) {
+        most = logit;
+    };
+    return most + @log(nn.sum_exp(logits.ptr, @intCast(logits.len), most, 1));
+}
+
+pub fn choose(nn: *const nn_table.Kernels, logits: []const f32, options: Options, scratch: []u64) abi.Failure!Choice {
+    const best = try findBest(logits);
+    const id = if (options.temperature == 0) best else sample(nn, logits, logits[best], options, scratch);
+    const normalizer = logSumExp(nn, logits);
+    return .{ .id = id, .log_probability = @as(f64, logits[id]) - normalizer };
+}
+
+/// The id of the largest logit, the lowest where several are.
+fn findBest(logits: []const f32) abi.Failure!u32 {
+    if (logits.len == 0) return abi.fail(error.InvalidLength, "Expected at least 1 logit, got none", .{});
+    var best: usize = 0;
+    for (logits, 0..) |logit, index| {
+        if (std.math.isNan(logit) or logit == std.math.inf(f32))
+            return abi.fail(error.InvalidValue, "Expected logits without NaN and infinity, got {d} at index {d}", .{ logit, index });
+        if (logit > logits[best]) best = index;
+    }
+    if (logits[best] == -std.math.inf(f32))
+        return abi.fail(error.InvalidValue, "Expected a finite logit, got -inf for all {d}", .{logits.len});
+    return @intCast(best);
+}
+
+fn sample(nn: *const nn_table.Kernels, logits: []const f32, most: f32, options: Options, scratch: []u64) u32 {
+    const chance = philox.uniform(options.seed, options.step);
+    // The largest finite f32 bounds the inverse, because 0 times infinity has no value.
+    const scale = @min(1 / options.temperature, std.math.floatMax(f32));
+    const softmax: Softmax = .{ .nn = nn, .logits = logits, .most = most, .scale = scale };
+    const is_cut = options.top_k > 0 and options.top_k < logits.len;
+    if (!is_cut and options.top_p >= 1) return softmax.pickFromAll(chance);
+
+    var ranked: []u64 = &.{};
+    var total: f64 = 0;
+    if (is_cut) {
+        ranked = rank(logits, most, options.top_k, scratch);
+        for (ranked) |key| total += softmax.weight(logits[idOf(key)]);
+    } else {
+        total = nn.sum_exp(logits.ptr, @intCast(logits.len), most, scale);
+    }
+    if (options.top_p < 1) {
+        const wanted = total * options.top_p;
+        var most_ranked: usize = if (is_cut) ranked.len else @min(logits.len, 64);
+        while (true) {
+            if (!is_cut) ranked = rank(logits, most, most_ranked, scratch);
+            var sum: f64 = 0;
+            const reached = for (ranked, 1..) |key, kept| {
+                sum += softmax.weight(logits[idOf(key)]);
+                if (sum >= wanted) break kept;
+            } else 0;
+            if (reached > 0) ranked = ranked[0..reached];
+            if (reached > 0 or ranked.len < most_ranked or most_ranked == logits.len or is_cut) {
+                total = sum;
+                break;
+            }
+            most_ranked = @min(logits.len, most_ranked * 8);
+        }
+    }
+    return softmax.pickFrom(ranked, total * chance);
+}
+
+const Softmax = struct {
+    nn: *const nn_table.Kernels,
+    logits: []const f32,
+    most: f32,
+    scale: f32,
+
+    /// Not normalised. The difference is taken as the kernel takes it.
+    fn weight(self: Softmax, logit: f32) f64 {
+        return @exp(@as(f64, (logit - self.most) * self.scale));
+    }
+
+    /// Walks the ranked tokens until the weights pass the target.
+    fn pickFrom(self: Softmax, ranked: []const u64, target: f64) u32 {
+        var sum: f64 = 0;
+        for (ranked) |key| {
+            sum += self.weight(self.logits[idOf(key)]);
+            if (sum > target) return idOf(key);
+        }
+        return idOf(ranked[ranked.len - 1]);
+    }
+
+    /// Walks all tokens by id, in strides of which only the last is walked one by one.
+    fn pickFromAll(self: Softmax, chance: f64) u32 {
+        const stride = 1024;
+        const target = self.sumOf(0, self.logits.len) * chance;
+        var before: f64 = 0;
+        var start: usize = 0;
+        // The last stride that holds any weight, and how much the ones before hold.
+        var chosen: usize = 0;
+        var chosen_before: f64 = 0;
+        while (start < self.logits.len) : (start += stride) {
+            const part = self.sumOf(start, @min(stride, self.logits.len - start));
+            if (part > 0) {
+                chosen = start;
+                chosen_before = before;
+            }
+            before += part;
+            if (before > target) break;
+        }
+        return self.pickWithin(chosen, @min(stride, self.logits.len - chosen), target - chosen_before);
+    }
+
+    fn pickWithin(self: Softmax, start: usize, count: usize, target: f64) u32 {
+        var within: f64 = 0;
+        var last = start;
+        for (self.logits[start..][0..count], start..) |logit, id| {
+            const share = self.weight(logit);
+            if (share > 0) last = id;
+            within += share;
+            if (within > target) break;
+        }
+        return @intCast(last);
+    }
+
+    fn sumOf(self: Softmax, start: usize, count: usize) f64 {
+        return self.nn.sum_exp(self.logits.ptr + start, @intCast(count), self.most, self.scale);
+    }
+};
+
+/// A logit and its id as one number that sorts by falling logit and rising id.
+fn keyOf(logit: f32, id: usize) u64 {
+    // Adding zero makes -0 equal to 0.
+    const bits: u32 = @bitCast(logit + 0);
+    // Negative floats sort backwards, and all below the positive ones.
+    const rising = if (bits >> 31 == 0) bits | 0x8000_0000 else ~bits;
+    return @as(u64, ~rising) << 32 | id;
+}
+
+fn idOf(key: u64) u32 {
+    return @truncate(key);
+}
+
+const bins = 2048;
+/// Tokens this far below the best share the last bin; more would make the bins coarse.
+const range_max = 256;
+
+/// The `count` largest logits above -inf, best first.
+fn rank(logits: []const f32, most: f32, count: usize, scratch: []u64) []u64 {
+    var least = most;
+    for (logits) |logit| if (logit < least and logit >= most - range_max) {
+        least = logit;
+    };
+    const scale: f32 = if (most > least) (bins - 2) / (most - least) else 1;
+    var histogram: [bins]u32 = @splat(0);
+    for (logits) |logit| histogram[binOf(logit, most, scale)] += 1;
+    var last: usize = 0;
+    var above: usize = histogram[0];
+    while (above < count and last + 1 < bins) {
+        last += 1;
+        above += histogram[last];
+    }
+    var found: usize = 0;
+    for (logits, 0..) |logit, id| {
+        if (logit == -std.math.inf(f32) or binOf(logit, most, scale) > last) continue;
+        scratch[found] = keyOf(logit, id);
+        found += 1;
+    }
+    std.mem.sortUnstable(u64, scratch[0..found], {}, std.sort.asc(u64));
+    return scratch[0..@min(found, count)];
+}
+
+/// Falls as the logit rises, never the other way round.
+fn binOf(logit: f32, most: f32, scale: f32) usize {
+    const bin = (most - logit) * scale;
+    // Also where nothing but the best is finite and the product has no value.
+    return if (bin < bins - 1) @intFromFloat(bin) else bins - 1;
+}

@@ -1,0 +1,9 @@
+//! The unit tests of the native code, as one program: `zig build test`, and under qemu-user
+//! `zig build test-aarch64`. Every kernel runs on every tier that the machine has.
+
+test {
+    _ = @import("abi_test.zig");
+    _ = @import("cpu/matmul_test.zig");
+    _ = @import("cpu/packing_test.zig");
+    _ = @import("cpu/threads_test.zig");
+}

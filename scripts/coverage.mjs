@@ -1,0 +1,46 @@
+// Runs the tests under Deno's coverage and fails when too few lines of src/ were executed.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { capture, fail, root, run } from "./shell.mjs";
+
+const REQUIRED_PERCENT = 90;
+
+/** Lines found and lines hit, by file, of a report in the format of lcov. */
+export function parseLcov(text) {
+  return text.split("end_of_record").flatMap((record) => {
+    const file = /^SF:(.+)$/m.exec(record)?.[1];
+    if (!file) return [];
+    const lines = [...record.matchAll(/^DA:\d+,(\d+)/gm)];
+    return [{ file, found: lines.length, hit: lines.filter(([, count]) => count !== "0").length }];
+  });
+}
+
+/** Measures, prints a table and fails below the floor. */
+export function coverage() {
+  const folder = join(root, "coverage");
+  rmSync(folder, { recursive: true, force: true });
+  run("deno", [
+    "test",
+    "-A",
+    "--quiet",
+    `--coverage=${folder}`,
+    "--coverage-raw-data-only",
+    "test/",
+  ]);
+  const report = capture("deno", ["coverage", "--lcov", "--quiet", folder], { maxBuffer: 2 ** 28 });
+  if (!report) fail("deno coverage gave no report");
+  const source = join(root, "src");
+  const files = parseLcov(report).filter(({ file }) => file.startsWith(source));
+  const sum = (key) => files.reduce((total, file) => total + file[key], 0);
+  for (const { file, found, hit } of files) {
+    console.log(
+      `${(100 * hit / found).toFixed(1).padStart(6)} %  ${file.slice(source.length + 1)}`,
+    );
+  }
+  const percent = 100 * sum("hit") / sum("found");
+  console.log(`${percent.toFixed(1).padStart(6)} %  of ${sum("found")} lines of src/`);
+  // Written this way round so that a report without any line fails too.
+  if (!(percent >= REQUIRED_PERCENT)) {
+    fail(`the tests must execute at least ${REQUIRED_PERCENT} % of src/`);
+  }
+}

@@ -1,0 +1,90 @@
+// What the scripts of package.json do: one function each.
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { checkExports } from "./check_exports.mjs";
+import { compile, ensureLibrary } from "./compile.mjs";
+import { coverage } from "./coverage.mjs";
+import { checkManifests, checkPrebuilt, prebuild } from "./prebuild.mjs";
+import { setup } from "./setup.mjs";
+import { fail, root, run } from "./shell.mjs";
+import { zig } from "./toolchain.mjs";
+
+const generateSymbols = (...options) => run("bun", ["scripts/generate_symbols.ts", ...options]);
+
+function benchmarks() {
+  return readdirSync(join(root, "bench")).filter((name) => name.endsWith(".bench.ts"))
+    .map((name) => `bench/${name}`);
+}
+
+const tasks = {
+  /** Sets everything up and runs the main job. */
+  start(...options) {
+    setup();
+    ensureLibrary();
+    run("bun", ["examples/generate.ts", ...options]);
+  },
+  /** Sets everything up and runs the tests on both runtimes; names of test files restrict them. */
+  test(...files) {
+    setup();
+    ensureLibrary();
+    run("deno", ["test", "-A", ...(files.length > 0 ? files : ["test/"])]);
+    run("bun", ["test", "--timeout=600000", ...(files.length > 0 ? files : ["test/"])]);
+  },
+  /** Builds the native library of this machine into zig-out/. */
+  compile() {
+    setup();
+    generateSymbols();
+    compile();
+  },
+  /** Builds the libraries of all platforms into prebuilt/; with --check compares instead. */
+  prebuild(option) {
+    setup();
+    if (option === "--check") return checkPrebuilt();
+    generateSymbols();
+    prebuild();
+    checkExports();
+  },
+  /** Generates src/native/symbols.ts. */
+  symbols(...options) {
+    setup();
+    generateSymbols(...options);
+  },
+  /** Everything that can be found without running the library. */
+  check() {
+    setup();
+    run("deno", ["fmt", "--check"]);
+    run("deno", ["lint"]);
+    run("tsc", ["--project", "tsconfig.json"]);
+    run("deno", ["doc", "--lint", "mod.ts"]);
+    run(zig(), ["fmt", "--check", "build.zig", "lib"]);
+    generateSymbols("--check");
+  },
+  /** What the committed libraries must be: described by their manifests, and complete. */
+  "check-prebuilt"() {
+    checkManifests();
+    checkExports();
+  },
+  /** Runs the benchmarks on both runtimes; names of files restrict them. */
+  bench(...files) {
+    setup();
+    ensureLibrary();
+    for (const file of files.length > 0 ? files : benchmarks()) {
+      if (!existsSync(join(root, file))) fail(`there is no ${file}`);
+      run("bun", [file]);
+      run("deno", ["run", "-A", file]);
+    }
+  },
+  /** Measures how much of src/ the tests execute. */
+  coverage() {
+    setup();
+    ensureLibrary();
+    coverage();
+  },
+};
+
+const [name, ...options] = process.argv.slice(2);
+if (!Object.hasOwn(tasks, name ?? "")) {
+  fail(`there is no task "${name ?? ""}"; known are ${Object.keys(tasks).join(", ")}`);
+}
+tasks[name](...options);

@@ -1,0 +1,293 @@
+// The operations of a model's forward pass on tensors.
+
+import { checkArray, checkCount, checkNumber, checkOptions } from "../checks.ts";
+import { type Device, resolveDevice } from "../device.ts";
+import { tritterError } from "../errors.ts";
+import { check, native } from "../native/library.ts";
+import { PackedTernary } from "../packing/packed_ternary.ts";
+import { checkTensor, floatsOf, Tensor } from "../tensor.ts";
+
+/** Options of an `InferenceEngine`. */
+export interface InferenceConfig {
+  /** Where to compute. Default: the choice of `setDevice`. */
+  device?: Device;
+  /** Most rows that `batchedForward` hands on at once, from 1 up. Default: 32. */
+  maxBatchSize?: number;
+}
+
+const DEFAULT_EPSILON = 1e-5;
+
+/**
+ * Dense and ternary layers, norms and softmax on f32 tensors.
+ *
+ * Results are new tensors on the engine's device.
+ *
+ * @example
+ * ```ts
+ * import { InferenceEngine, PackedTernary, Tensor } from "tritter-accel";
+ *
+ * const engine = new InferenceEngine({ maxBatchSize: 2 });
+ * using weights = PackedTernary.fromWeights(new Float32Array(32).fill(1), [4, 8]);
+ * const x = Tensor.from(new Float32Array(5 * 8).fill(1), [5, 8]);
+ * const y = engine.batchedForward(x, (rows) => engine.ternaryLinear(rows, weights));
+ * console.log(y.shape); // [ 5, 4 ]
+ * ```
+ */
+export class InferenceEngine {
+  /** Where the engine computes. */
+  readonly device: string;
+  /** Most rows that `batchedForward` hands on at once. */
+  readonly maxBatchSize: number;
+
+  /** Throws `device_unavailable` for a device that is not there. */
+  constructor(config?: InferenceConfig) {
+    const { device, maxBatchSize } = checkOptions(config, "config");
+    this.device = resolveDevice(device);
+    this.maxBatchSize = checkCount(maxBatchSize ?? 32, "maxBatchSize", { min: 1 });
+  }
+
+  /** True if the engine computes on a GPU. */
+  get isGpu(): boolean {
+    return this.device !== "cpu";
+  }
+
+  /**
+   * Multiplies [..., in] by dense weights [out, in], transposed, and adds a bias of [out].
+   *
+   * @example
+   * ```ts
+   * import { InferenceEngine, Tensor } from "tritter-accel";
+   *
+   * const x = Tensor.from(Float32Array.of(1, 2), [1, 2]);
+   * const weights = Tensor.from(Float32Array.of(1, 1, 1, -1), [2, 2]);
+   * console.log(new InferenceEngine().linear(x, weights).data()); // 3 -1
+   * ```
+   */
+  linear(input: Tensor, weights: Tensor, bias?: Float32Array | Tensor): Tensor<"f32"> {
+    const floats = checkTensor(input, "input").data();
+    const matrix = checkTensor(weights, "weights").data();
+    const [rows, cols] = checkMatrix(weights);
+    checkLastAxis(input, cols);
+    const biases = bias === undefined
+      ? null
+      : checkArray(floatsOf(bias, "bias"), Float32Array, "bias", rows);
+    const output = new Float32Array(input.size / cols * rows);
+    check(native.linear_f32(
+      floats,
+      floats.length,
+      matrix,
+      matrix.length,
+      biases,
+      biases?.length ?? 0,
+      output,
+      output.length,
+      cols,
+    ));
+    return Tensor.from(output, [...input.shape.slice(0, -1), rows]);
+  }
+
+  /**
+   * Multiplies [..., in] by ternary weights and adds a bias of [out].
+   *
+   * Float weights [out, in] are quantised by absmean per row on every call; packed weights
+   * are used as they are.
+   *
+   * @example
+   * ```ts
+   * import { InferenceEngine, PackedTernary, Tensor } from "tritter-accel";
+   *
+   * using weights = PackedTernary.fromTernary(Int8Array.of(1, -1), Float32Array.of(2), [1, 2]);
+   * const x = Tensor.from(Float32Array.of(5, 3), [1, 2]);
+   * console.log(new InferenceEngine().ternaryLinear(x, weights).data()); // 4
+   * ```
+   */
+  ternaryLinear(
+    input: Tensor,
+    weights: Tensor | PackedTernary,
+    bias?: Float32Array | Tensor,
+  ): Tensor<"f32"> {
+    const x = checkTensor(input, "input");
+    const options = bias === undefined ? {} : { bias: floatsOf(bias, "bias") };
+    if (weights instanceof PackedTernary) return weights.matmul(x, options);
+    checkTensor(weights, "weights");
+    using packed = PackedTernary.fromWeights(weights, checkMatrix(weights));
+    return packed.matmul(x, options);
+  }
+
+  /**
+   * Applies a function to slices of at most `maxBatchSize` rows and joins the results.
+   *
+   * Slices share the input's memory. The results must be f32 tensors with as many rows as their
+   * slices and equal other axes; the callback need not keep them.
+   *
+   * @example
+   * ```ts
+   * import { InferenceEngine, Tensor } from "tritter-accel";
+   *
+   * const engine = new InferenceEngine({ maxBatchSize: 2 });
+   * const x = Tensor.from(new Float32Array(15), [5, 3]);
+   * console.log(engine.batchedForward(x, (rows) => engine.softmax(rows)).shape); // [ 5, 3 ]
+   * ```
+   */
+  batchedForward(input: Tensor, forward: (batch: Tensor<"f32">) => Tensor): Tensor<"f32"> {
+    const x = checkTensor(input, "input");
+    if (typeof forward !== "function") {
+      throw tritterError("invalid_type", "forward must be a function");
+    }
+    const rows = x.shape[0];
+    if (rows === undefined) {
+      throw tritterError("invalid_shape", "input must have at least one axis, got []");
+    }
+    if (rows <= this.maxBatchSize) return checkTensor(forward(x), "the result");
+    const rowSize = x.size / rows;
+    let joined: Float32Array<ArrayBuffer> | undefined;
+    let resultShape: readonly number[] = [];
+    for (let start = 0; start < rows; start += this.maxBatchSize) {
+      const count = Math.min(this.maxBatchSize, rows - start);
+      const slice = x.data().subarray(start * rowSize, (start + count) * rowSize);
+      const result = checkTensor(
+        forward(Tensor.from(slice, [count, ...x.shape.slice(1)])),
+        "the result",
+      );
+      const outputSize = result.size / count;
+      if (joined === undefined) {
+        resultShape = result.shape.slice(1);
+        joined = new Float32Array(rows * outputSize);
+      }
+      checkShapesEqual(result.shape, [count, ...resultShape]);
+      joined.set(result.data(), start * outputSize);
+    }
+    return Tensor.from(joined!, [rows, ...resultShape]);
+  }
+
+  /**
+   * Makes the elements along an axis positive with sum 1: exp(x) over the sum of exp(x).
+   *
+   * A negative axis counts from the end; the default is the last.
+   *
+   * @example
+   * ```ts
+   * import { InferenceEngine, Tensor } from "tritter-accel";
+   *
+   * const x = Tensor.from(Float32Array.of(0, 0, 1, 1), [2, 2]);
+   * console.log(new InferenceEngine().softmax(x, 1).data()); // 0.5 0.5 0.5 0.5
+   * ```
+   */
+  softmax(input: Tensor, axis = -1): Tensor<"f32"> {
+    const floats = checkTensor(input, "input").data();
+    const { shape } = input;
+    if (!Number.isInteger(axis) || axis < -shape.length || axis >= shape.length) {
+      throw tritterError(
+        "invalid_value",
+        `axis must be an integer from ${-shape.length} to ${shape.length - 1}, got ${axis}`,
+      );
+    }
+    const size = shape.at(axis)!;
+    const stride = shape.slice(axis).slice(1).reduce((product, length) => product * length, 1);
+    const output = new Float32Array(floats.length);
+    check(native.softmax(floats, floats.length, output, output.length, size, stride));
+    return Tensor.from(output, shape);
+  }
+
+  /**
+   * Shifts and scales the last axis to mean 0 and variance 1, then applies weight and bias.
+   *
+   * The variance is that of the population; `epsilon` (default 1e-5) is added to it.
+   *
+   * @example
+   * ```ts
+   * import { InferenceEngine, Tensor } from "tritter-accel";
+   *
+   * const x = Tensor.from(Float32Array.of(1, 3), [1, 2]);
+   * console.log(new InferenceEngine().layerNorm(x, Float32Array.of(1, 1)).data()); // -1 1, nearly
+   * ```
+   */
+  layerNorm(
+    input: Tensor,
+    weight: Float32Array | Tensor,
+    bias?: Float32Array | Tensor,
+    epsilon: number = DEFAULT_EPSILON,
+  ): Tensor<"f32"> {
+    const floats = checkTensor(input, "input").data();
+    const scale = floatsOf(weight, "weight");
+    checkLastAxis(input, scale.length);
+    checkNumber(epsilon, "epsilon", { min: 0 });
+    const shift = bias === undefined
+      ? null
+      : checkArray(floatsOf(bias, "bias"), Float32Array, "bias", scale.length);
+    const output = new Float32Array(floats.length);
+    check(native.layer_norm(
+      floats,
+      floats.length,
+      scale,
+      scale.length,
+      shift,
+      shift?.length ?? 0,
+      output,
+      output.length,
+      epsilon,
+    ));
+    return Tensor.from(output, input.shape);
+  }
+
+  /**
+   * Divides the last axis by the root of its mean square plus `epsilon`, then applies the weight.
+   *
+   * Source: arXiv:1910.07467. The default of `epsilon` is 1e-5.
+   *
+   * @example
+   * ```ts
+   * import { InferenceEngine, Tensor } from "tritter-accel";
+   *
+   * const x = Tensor.from(Float32Array.of(2, -2), [1, 2]);
+   * console.log(new InferenceEngine().rmsNorm(x, Float32Array.of(1, 3)).data()); // 1 -3, nearly
+   * ```
+   */
+  rmsNorm(
+    input: Tensor,
+    weight: Float32Array | Tensor,
+    epsilon: number = DEFAULT_EPSILON,
+  ): Tensor<"f32"> {
+    const floats = checkTensor(input, "input").data();
+    const scale = floatsOf(weight, "weight");
+    checkLastAxis(input, scale.length);
+    checkNumber(epsilon, "epsilon", { min: 0 });
+    const output = new Float32Array(floats.length);
+    check(native.rms_norm(
+      floats,
+      floats.length,
+      scale,
+      scale.length,
+      output,
+      output.length,
+      epsilon,
+    ));
+    return Tensor.from(output, input.shape);
+  }
+}
+
+function checkMatrix(weights: Tensor): readonly [number, number] {
+  if (weights.shape.length === 2) return weights.shape as readonly [number, number];
+  throw tritterError(
+    "invalid_shape",
+    `weights must have 2 axes, got [${weights.shape.join(", ")}]`,
+  );
+}
+
+function checkLastAxis(input: Tensor, size: number): void {
+  if (size > 0 && input.shape.at(-1) === size) return;
+  throw tritterError(
+    "invalid_shape",
+    `input must have ${size} elements along its last axis, got [${input.shape.join(", ")}]`,
+  );
+}
+
+function checkShapesEqual(actual: readonly number[], expected: readonly number[]): void {
+  if (actual.length === expected.length && actual.every((size, axis) => size === expected[axis])) {
+    return;
+  }
+  throw tritterError(
+    "invalid_shape",
+    `the result must have shape [${expected.join(", ")}], got [${actual.join(", ")}]`,
+  );
+}

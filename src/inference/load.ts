@@ -1,0 +1,146 @@
+// Loads a model from a Hugging Face model directory.
+
+import { checkOptions } from "../checks.ts";
+import { type Device, resolveDevice, setThreads } from "../device.ts";
+import { TritterError, tritterError } from "../errors.ts";
+import { filePath } from "../formats/mapped_file.ts";
+import { SafetensorsSet } from "../formats/safetensors_set.ts";
+import { check, native, NativeHandle } from "../native/library.ts";
+import { type ModelConfig, readConfig } from "./config.ts";
+import { countParameters, modelTensors } from "./layout.ts";
+import { createModel, type TernaryModel } from "./model.ts";
+import { Pacer } from "./pacer.ts";
+import { inverseFrequencies } from "./rope.ts";
+import { Tokenizer } from "./tokenizer.ts";
+import { findTensors, WeightSetter } from "./weights.ts";
+
+/** Options of `loadModel`. */
+export interface LoadModelOptions {
+  /** Where the model runs; default: the choice of `setDevice`. */
+  device?: Device;
+  /** Calls `setThreads`, which holds for everything in this process. */
+  threads?: number;
+  /** False leaves `tokenizer.json` alone: the model then takes token ids only. Default: true. */
+  tokenizer?: boolean;
+  /** Is told how many bytes of the model's tensors are loaded, and how many there are. */
+  onProgress?: (loadedBytes: number, totalBytes: number) => void;
+}
+
+const EMBED = "model.embed_tokens.weight";
+const HEAD = "lm_head.weight";
+
+/**
+ * Loads a BitNet model from a Hugging Face model directory: config.json, model.safetensors (or
+ * several with an index) and, for text, tokenizer.json.
+ *
+ * Supported are `BitNetForCausalLM` and `LlamaForCausalLM` with a BitNet `quantization_config`, with
+ * packed weights or with float weights, which are quantised by their mean while loading. The files
+ * stay mapped: embedding tables are used in place. Throws `io` if a file is missing,
+ * `invalid_format` naming the field or tensor that does not fit, `unsupported` for other models and
+ * `device_unavailable`.
+ *
+ * @example
+ * ```ts
+ * import { loadModel } from "tritter-accel";
+ *
+ * using model = await loadModel("examples/models/bitnet-jargon");
+ * for await (const { text } of model.generate("A hacker is ", { maxTokens: 8 })) {
+ *   console.log(text);
+ * }
+ * ```
+ */
+export async function loadModel(
+  directory: string | URL,
+  options?: LoadModelOptions,
+): Promise<TernaryModel> {
+  const { device, threads, tokenizer = true, onProgress } = checkOptions(options, "options");
+  const path = filePath(directory, "directory");
+  if (typeof tokenizer !== "boolean") {
+    throw tritterError("invalid_type", `tokenizer must be true or false, got ${typeof tokenizer}`);
+  }
+  if (onProgress !== undefined && typeof onProgress !== "function") {
+    throw tritterError("invalid_type", `onProgress must be a function, got ${typeof onProgress}`);
+  }
+  resolveDevice(device);
+  if (threads !== undefined) setThreads(threads);
+  const config = readConfig(path);
+  const words = tokenizer ? await optionalTokenizer(path) : null;
+  const { handle, parameters } = await loadWeights(path, config, onProgress);
+  return createModel({ config, handle, parameters, tokenizer: words });
+}
+
+async function optionalTokenizer(directory: string): Promise<Tokenizer | null> {
+  try {
+    return await Tokenizer.load(directory);
+  } catch (error) {
+    if (error instanceof TritterError && error.code === "io") return null;
+    throw error;
+  }
+}
+
+async function loadWeights(
+  directory: string,
+  config: ModelConfig,
+  onProgress?: LoadModelOptions["onProgress"],
+): Promise<{ handle: NativeHandle; parameters: number }> {
+  using files = new SafetensorsSet(directory);
+  const specs = modelTensors(config, chooseTables(files, config));
+  const found = findTensors(files, specs);
+  const totalBytes = found.reduce((sum, { tensor }) => sum + tensor.sizeBytes, 0);
+  const handle = createNative(
+    config,
+    found.some(({ spec }) => spec.name === HEAD && spec.role === 1),
+  );
+  try {
+    const setter = new WeightSetter(handle.value, config, files);
+    const pacer = new Pacer();
+    let loadedBytes = 0;
+    for (const tensor of found) {
+      setter.set(tensor);
+      loadedBytes += tensor.tensor.sizeBytes;
+      onProgress?.(loadedBytes, totalBytes);
+      await pacer.breathe();
+    }
+    check(native.model_finish(handle.value));
+  } catch (error) {
+    handle[Symbol.dispose]();
+    throw error;
+  }
+  return { handle, parameters: countParameters(specs) };
+}
+
+/** Tied models store one of the two tables; if both are there, both count, as in Hugging Face. */
+function chooseTables(
+  files: SafetensorsSet,
+  { tieWordEmbeddings }: ModelConfig,
+): { embed: string; head: string | null } {
+  if (!tieWordEmbeddings) return { embed: EMBED, head: HEAD };
+  const hasHead = files.find(HEAD) !== undefined;
+  if (!hasHead) return { embed: EMBED, head: null };
+  return files.find(EMBED) === undefined
+    ? { embed: HEAD, head: null }
+    : { embed: EMBED, head: HEAD };
+}
+
+function createNative(config: ModelConfig, hasHead: boolean): NativeHandle {
+  const options = Float64Array.of(
+    config.hiddenSize,
+    config.intermediateSize,
+    config.layers,
+    config.heads,
+    config.kvHeads,
+    config.headDim,
+    config.vocabSize,
+    config.rmsNormEps,
+    config.activation === "relu2" ? 0 : 1,
+    hasHead ? 0 : 1,
+    config.architecture === "BitNetForCausalLM" ? 1 : 0,
+    1,
+  );
+  const frequencies = inverseFrequencies(config);
+  const handle = new BigUint64Array(1);
+  check(
+    native.model_create(options, options.length, frequencies, frequencies.length, handle, 1),
+  );
+  return new NativeHandle(handle[0]!, "The model");
+}

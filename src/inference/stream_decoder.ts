@@ -1,0 +1,77 @@
+// Text of tokens that arrive one by one. A token may end inside a character, or change the text
+// around it (a space at the beginning), so a few tokens are always decoded together.
+
+const INCOMPLETE = "\uFFFD";
+
+/** An unfinished character has at most three bytes, and a token at least one. */
+const CONTEXT = 8;
+
+/**
+ * Turns token ids into text piece by piece; the pieces together are the text of all ids.
+ *
+ * Made by {@linkcode Tokenizer.stream}. A character whose bytes are spread over several tokens comes
+ * out whole, with the last of them.
+ *
+ * @example
+ * ```ts
+ * import { Tokenizer } from "tritter-accel";
+ *
+ * const tokenizer = await Tokenizer.load("examples/models/bitnet-jargon");
+ * const decoder = tokenizer.stream();
+ * for (const id of tokenizer.encode("日本")) console.log(decoder.push(id), decoder.pending);
+ * ```
+ */
+export class StreamDecoder {
+  #decode: (ids: number[]) => string;
+  #window: number[];
+  /** How much of the window's text has been given out. */
+  #given: number;
+  #pending: boolean;
+
+  /** Decodes with a function that gives the text of ids; the text goes on after that of `before`. */
+  constructor(decode: (ids: number[]) => string, before: ArrayLike<number> = []) {
+    this.#decode = decode;
+    this.#window = Array.from(before).slice(-CONTEXT);
+    const text = decode(this.#window);
+    this.#pending = text.endsWith(INCOMPLETE);
+    this.#given = text.length - (this.#pending ? 1 : 0);
+  }
+
+  /** True while the last character is incomplete. */
+  get pending(): boolean {
+    return this.#pending;
+  }
+
+  /** Adds a token and returns the text that is complete now, often that of the token. */
+  push(id: number): string {
+    this.#window.push(id);
+    const text = this.#decode(this.#window);
+    // The decoder shows an unfinished character as U+FFFD. A real one is held back for a token.
+    const end = text.endsWith(INCOMPLETE) ? text.length - 1 : text.length;
+    const piece = text.slice(this.#given, end);
+    this.#given = Math.max(this.#given, end);
+    this.#pending = this.#given < text.length;
+    this.#shorten();
+    return piece;
+  }
+
+  /** Returns the rest: U+FFFD if the last character stayed incomplete. */
+  finish(): string {
+    const rest = this.#pending ? this.#decode(this.#window).slice(this.#given) : "";
+    this.#window = [];
+    this.#given = 0;
+    this.#pending = false;
+    return rest;
+  }
+
+  /** Keeps what the next tokens may combine with, so that a push costs the same at any length. */
+  #shorten(): void {
+    if (this.#window.length < 2 * CONTEXT) return;
+    const window = this.#window.slice(-CONTEXT);
+    const text = this.#decode(window);
+    // A window of nothing but silent tokens would lose the context; wait for better ones.
+    if (text.length === 0) return;
+    this.#window = window;
+    this.#given = text.length - (this.#pending ? 1 : 0);
+  }
+}

@@ -1,0 +1,95 @@
+// Ternary matrix products as functions.
+
+import { checkArray, checkOptions, checkShape } from "./checks.ts";
+import { resolveDevice } from "./device.ts";
+import { tritterError } from "./errors.ts";
+import { check, native } from "./native/library.ts";
+import { checkScales, packedBytes } from "./packing/bytes.ts";
+import {
+  activationsCode,
+  batchOf,
+  outputOf,
+  PackedTernary,
+  type TernaryMatmulConfig,
+} from "./packing/packed_ternary.ts";
+import type { Tensor } from "./tensor.ts";
+
+/**
+ * Multiplies activations by packed ternary weights: [batch, in] to [batch, out].
+ *
+ * `packed` and `scales` are those of `packTernaryWeights`, `weightShape` is [out, in]. The weights
+ * are prepared anew on every call; keep a `PackedTernary` where they are used more than once.
+ * Non-finite activations are treated as in `PackedTernary.matmul`.
+ *
+ * @example
+ * ```ts
+ * import { packTernaryWeights, quantizeWeightsAbsmean, ternaryMatmul } from "tritter-accel";
+ *
+ * const weights = Float32Array.of(0.5, -0.3, 0.1, 0.8, -0.2, 0.6, -0.7, 0.4);
+ * const quantized = quantizeWeightsAbsmean(weights, [2, 4]);
+ * const { packed, scales } = packTernaryWeights(quantized.ternary, quantized.scales, [2, 4]);
+ * console.log(ternaryMatmul(Float32Array.of(1, 2, 3, 4), packed, scales, [2, 4])); // 1.275 1.425
+ * ```
+ */
+export function ternaryMatmul(
+  input: Float32Array,
+  packed: Uint8Array,
+  scales: Float32Array,
+  weightShape: readonly [number, number],
+  options?: TernaryMatmulConfig,
+): Float32Array<ArrayBuffer> {
+  const { device, activations, bias, out } = checkOptions(options, "options");
+  resolveDevice(device);
+  const [rows, cols] = checkShape(weightShape, "weightShape", 2) as [number, number];
+  checkScales(scales, rows, cols);
+  checkArray(packed, Uint8Array, "packed", packedBytes(rows, cols));
+  checkArray(input, Float32Array, "input");
+  const output = outputOf(out, batchOf(input.length, cols) * rows);
+  if (bias !== undefined) checkArray(bias, Float32Array, "bias", rows);
+  const sizes = Float64Array.of(
+    rows,
+    cols,
+    activationsCode(activations),
+    input.length,
+    packed.length,
+    scales.length,
+    bias === undefined ? 0 : rows,
+    output.length,
+  );
+  check(native.matmul_packed(input, packed, scales, bias ?? null, output, sizes, sizes.length));
+  return output;
+}
+
+/**
+ * Multiplies activations by packed ternary weights, as `PackedTernary.matmul` does.
+ *
+ * @example
+ * ```ts
+ * import { matmul, quantizeAbsmean } from "tritter-accel";
+ *
+ * const weights = Float32Array.of(0.5, -0.3, 0.1, 0.8, -0.2, 0.6, -0.7, 0.4);
+ * using packed = quantizeAbsmean(weights, [2, 4]).toPacked();
+ * console.log(matmul(Float32Array.of(1, 2, 3, 4), packed, { activations: "int8" }));
+ * ```
+ */
+export function matmul(
+  input: Float32Array,
+  weights: PackedTernary,
+  config?: TernaryMatmulConfig,
+): Float32Array<ArrayBuffer>;
+/** Multiplies a tensor, with any leading axes, by packed ternary weights. */
+export function matmul(
+  input: Tensor,
+  weights: PackedTernary,
+  config?: TernaryMatmulConfig,
+): Tensor<"f32">;
+export function matmul(
+  input: Float32Array | Tensor,
+  weights: PackedTernary,
+  config?: TernaryMatmulConfig,
+): Float32Array<ArrayBuffer> | Tensor<"f32"> {
+  if (!(weights instanceof PackedTernary)) {
+    throw tritterError("invalid_type", "weights must be a PackedTernary");
+  }
+  return weights.matmul(input, config);
+}

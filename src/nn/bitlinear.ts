@@ -1,0 +1,187 @@
+// The linear layer of BitNet models: ternary weights, quantised activations.
+
+import { checkArray, checkChoice, checkNumber, checkOptions } from "../checks.ts";
+import { tritterError } from "../errors.ts";
+import { check, native } from "../native/library.ts";
+import { type Activations, PackedTernary } from "../packing/packed_ternary.ts";
+import type { QuantizeConfig } from "../quantization/weights.ts";
+import { floatsOf, Tensor } from "../tensor.ts";
+
+/** What a `BitLinear` layer does around its matrix product. */
+export interface BitLinearOptions {
+  /** A number per output to add. */
+  bias?: Float32Array | undefined;
+  /** Weight of an RMS norm, a number per input, applied to the activations first. */
+  normWeight?: Float32Array | undefined;
+  /** Added to the mean square inside the norm. Default: 1e-5. */
+  epsilon?: number | undefined;
+  /** How to treat the activations. Default: `"int8"`. */
+  activations?: Activations | undefined;
+}
+
+/**
+ * A linear layer with ternary weights and, unless asked otherwise, 8-bit activations per token.
+ *
+ * For inference. It keeps copies of the bias and of the norm weight. Source: BitNet b1.58,
+ * arXiv:2402.17764.
+ *
+ * @example
+ * ```ts
+ * import { BitLinear } from "tritter-accel";
+ *
+ * const weights = Float32Array.from({ length: 64 * 32 }, (_, index) => Math.sin(index));
+ * using layer = BitLinear.fromWeights(weights, [32, 64], { normWeight: new Float32Array(64).fill(1) });
+ * console.log(layer.forward(new Float32Array(64).fill(0.5)).length); // 32
+ * ```
+ */
+export class BitLinear implements Disposable {
+  /** Numbers in a row of input. */
+  readonly inFeatures: number;
+  /** Numbers in a row of output. */
+  readonly outFeatures: number;
+  /** How the activations are treated. */
+  readonly activations: Activations;
+
+  readonly #weights: PackedTernary;
+  readonly #ownsWeights: boolean;
+  readonly #bias: Float32Array | undefined;
+  readonly #normWeight: Float32Array | undefined;
+  readonly #epsilon: number;
+  /** Normalised input of the last call, kept so that a hot layer allocates nothing. */
+  #normalized = new Float32Array(0);
+  #disposed = false;
+
+  private constructor(weights: PackedTernary, ownsWeights: boolean, options: BitLinearOptions) {
+    const [rows, cols] = weights.shape;
+    const { bias, normWeight, epsilon, activations } = options;
+    this.inFeatures = cols;
+    this.outFeatures = rows;
+    this.activations = checkChoice(activations, ["f32", "int8"], "activations", "int8");
+    this.#weights = weights;
+    this.#ownsWeights = ownsWeights;
+    this.#bias = bias && new Float32Array(checkArray(bias, Float32Array, "bias", rows));
+    this.#normWeight = normWeight &&
+      new Float32Array(checkArray(normWeight, Float32Array, "normWeight", cols));
+    this.#epsilon = epsilon === undefined ? 1e-5 : checkNumber(epsilon, "epsilon", { min: 0 });
+  }
+
+  /**
+   * Quantises float weights of shape [out, in]; the default is absmean per row.
+   *
+   * Errors as in `QuantizationResult.fromWeights`.
+   *
+   * @example
+   * ```ts
+   * import { BitLinear } from "tritter-accel";
+   *
+   * const weights = Float32Array.from({ length: 64 * 32 }, (_, index) => Math.sin(index));
+   * using layer = BitLinear.fromWeights(weights, [32, 64], { groupSize: 16 });
+   * console.log(layer.compressionRatio);
+   * ```
+   */
+  static fromWeights(
+    weights: Float32Array | Tensor,
+    shape: readonly [number, number],
+    options?: BitLinearOptions & QuantizeConfig,
+  ): BitLinear {
+    const checked = checkOptions(options, "options");
+    return new BitLinear(PackedTernary.fromWeights(weights, shape, checked), true, checked);
+  }
+
+  /**
+   * Uses packed weights as they are; they stay the caller's, to dispose after the layer.
+   *
+   * @example
+   * ```ts
+   * import { BitLinear, PackedTernary } from "tritter-accel";
+   *
+   * using packed = PackedTernary.fromTernary(Int8Array.of(1, -1), Float32Array.of(2), [1, 2]);
+   * using layer = BitLinear.fromPacked(packed, { bias: Float32Array.of(1) });
+   * console.log(layer.forward(Float32Array.of(3, 0))); // 7
+   * ```
+   */
+  static fromPacked(weights: PackedTernary, options?: BitLinearOptions): BitLinear {
+    if (!(weights instanceof PackedTernary)) {
+      throw tritterError("invalid_type", "weights must be a PackedTernary");
+    }
+    return new BitLinear(weights, false, checkOptions(options, "options"));
+  }
+
+  /** Share of weights that are 0, from 0 to 1. */
+  get sparsity(): number {
+    return this.#weights.sparsity;
+  }
+
+  /** Memory of weights, bias and norm weight, in bytes. */
+  get memoryBytes(): number {
+    return this.#weights.memoryBytes + this.#extraBytes();
+  }
+
+  /** Size as 32-bit floats over `memoryBytes`. */
+  get compressionRatio(): number {
+    return (4 * this.inFeatures * this.outFeatures + this.#extraBytes()) / this.memoryBytes;
+  }
+
+  #extraBytes(): number {
+    return (this.#bias?.byteLength ?? 0) + (this.#normWeight?.byteLength ?? 0);
+  }
+
+  /**
+   * Applies the layer: [..., in] to [..., out]; an array gives an array, a tensor a tensor.
+   *
+   * `out` takes the result and must not overlap the input. Non-finite activations throw
+   * `invalid_value` naming the index, unless the layer was made with `activations: "f32"`.
+   *
+   * @example
+   * ```ts
+   * import { BitLinear, Tensor } from "tritter-accel";
+   *
+   * const weights = Float32Array.from({ length: 64 * 32 }, (_, index) => Math.sin(index));
+   * using layer = BitLinear.fromWeights(weights, [32, 64]);
+   * const tokens = Tensor.from(new Float32Array(3 * 64).fill(1), [1, 3, 64]);
+   * console.log(layer.forward(tokens).shape); // [ 1, 3, 32 ]
+   * ```
+   */
+  forward(input: Float32Array, options?: { out?: Float32Array }): Float32Array<ArrayBuffer>;
+  /** Applies the layer to a tensor, with any leading axes. */
+  forward(input: Tensor, options?: { out?: Float32Array }): Tensor<"f32">;
+  forward(
+    input: Float32Array | Tensor,
+    options?: { out?: Float32Array },
+  ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
+    if (this.#disposed) throw tritterError("disposed", "BitLinear is disposed");
+    const { out } = checkOptions(options, "options");
+    return this.#weights.matmul(this.#normalize(input), {
+      activations: this.activations,
+      bias: this.#bias,
+      out,
+    });
+  }
+
+  #normalize(input: Float32Array | Tensor): Float32Array | Tensor {
+    const weight = this.#normWeight;
+    if (weight === undefined) return input;
+    const floats = floatsOf(input, "input");
+    if (floats.length % weight.length !== 0) return input; // The product says what is wrong.
+    if (this.#normalized.length !== floats.length) {
+      this.#normalized = new Float32Array(floats.length);
+    }
+    const normalized = this.#normalized;
+    check(native.rms_norm(
+      floats,
+      floats.length,
+      weight,
+      weight.length,
+      normalized,
+      normalized.length,
+      this.#epsilon,
+    ));
+    return input instanceof Tensor ? Tensor.from(normalized, input.shape) : normalized;
+  }
+
+  /** Frees the weights if the layer made them; a second call does nothing. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    if (this.#ownsWeights) this.#weights[Symbol.dispose]();
+  }
+}

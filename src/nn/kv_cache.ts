@@ -1,0 +1,233 @@
+// Keys and values of the tokens that a model has seen.
+
+import { checkArray, checkChoice, checkCount, checkOptions } from "../checks.ts";
+import { tritterError } from "../errors.ts";
+import { check, native, NativeHandle } from "../native/library.ts";
+
+/** Sizes of a `KVCache` and what it does when it is full. */
+export interface KVCacheOptions {
+  /** Layers of the model. Default: 1. */
+  layers?: number;
+  /** Heads that keys and values have; with grouped queries fewer than the query heads. */
+  kvHeads: number;
+  /** Numbers in a head. */
+  headDim: number;
+  /** Most tokens to hold. */
+  maxTokens: number;
+  /**
+   * At the end `"error"` (default) refuses tokens with code `cache_full` and changes nothing,
+   * `"slide"` forgets the oldest.
+   */
+  policy?: "error" | "slide";
+}
+
+/** Keys and values, each [tokens, kvHeads * headDim], oldest token first. */
+export interface KeysAndValues {
+  /** The keys. */
+  keys: Float32Array<ArrayBuffer>;
+  /** The values. */
+  values: Float32Array<ArrayBuffer>;
+}
+
+const POLICIES = ["error", "slide"] as const;
+
+let handleOf: (cache: KVCache) => NativeHandle;
+
+/** Returns the native cache, for the models of this library; not part of the public API. */
+export function cacheHandle(cache: KVCache): NativeHandle {
+  return handleOf(cache);
+}
+
+/**
+ * Keys and values of a sequence, so that a model computes each token once.
+ *
+ * It counts tokens, allocates all its memory at the start, and owns it: use `using` or
+ * `[Symbol.dispose]()`.
+ *
+ * @example
+ * ```ts
+ * import { KVCache } from "tritter-accel";
+ *
+ * using cache = new KVCache({ kvHeads: 2, headDim: 4, maxTokens: 16 });
+ * const token = new Float32Array(8);
+ * const { keys } = cache.update(token, token);
+ * console.log(cache.length, keys.length); // 1 8
+ * ```
+ */
+export class KVCache implements Disposable {
+  /** Layers of the model. */
+  readonly layers: number;
+  /** Heads that keys and values have. */
+  readonly kvHeads: number;
+  /** Numbers in a head. */
+  readonly headDim: number;
+  /** Most tokens that the cache holds. */
+  readonly maxTokens: number;
+  /** What happens at the end. */
+  readonly policy: "error" | "slide";
+
+  readonly #handle: NativeHandle;
+  /** Tokens that each layer has beyond those that all have; a model adds to all alike. */
+  readonly #ahead: number[];
+
+  static {
+    handleOf = (cache) => cache.#handle;
+  }
+
+  /** Allocates a cache; throws `out_of_memory` if there is not enough. */
+  constructor(options: KVCacheOptions) {
+    if (options === undefined) {
+      throw tritterError("invalid_type", "options must be an object, got undefined");
+    }
+    const checked = checkOptions(options, "options");
+    this.layers = checkCount(checked.layers ?? 1, "layers", { min: 1 });
+    this.kvHeads = checkCount(checked.kvHeads, "kvHeads", { min: 1 });
+    this.headDim = checkCount(checked.headDim, "headDim", { min: 1 });
+    this.maxTokens = checkCount(checked.maxTokens, "maxTokens", { min: 1 });
+    this.policy = checkChoice(checked.policy, POLICIES, "policy", "error");
+    const sizes = Float64Array.of(
+      this.layers,
+      this.kvHeads,
+      this.headDim,
+      this.maxTokens,
+      POLICIES.indexOf(this.policy),
+    );
+    const handle = new BigUint64Array(1);
+    check(native.cache_create(sizes, sizes.length, handle, 1));
+    this.#handle = new NativeHandle(handle[0]!, "KVCache");
+    this.#ahead = new Array(this.layers).fill(0);
+  }
+
+  #info(field: 0 | 2 | 3): number {
+    const info = new BigUint64Array(4);
+    check(native.cache_info(this.#handle.value, info, info.length));
+    return Number(info[field]);
+  }
+
+  /** Tokens that every layer holds. */
+  get length(): number {
+    return this.#info(0);
+  }
+
+  /** Tokens that every layer has ever seen since the cache was empty; a sliding cache forgets some. */
+  get position(): number {
+    return this.#info(2);
+  }
+
+  /** Memory that the library holds for the cache, in bytes. */
+  get memoryBytes(): number {
+    return this.#info(3);
+  }
+
+  /** True while there are no tokens. */
+  get isEmpty(): boolean {
+    return this.length === 0;
+  }
+
+  /**
+   * Adds tokens to a layer: `keys` and `values` are [tokens, kvHeads * headDim].
+   *
+   * Throws `cache_full` and changes nothing if they do not fit and the policy is `"error"`.
+   *
+   * @example
+   * ```ts
+   * import { KVCache } from "tritter-accel";
+   *
+   * using cache = new KVCache({ layers: 2, kvHeads: 1, headDim: 4, maxTokens: 16 });
+   * const threeTokens = new Float32Array(12);
+   * for (let layer = 0; layer < 2; layer++) cache.append(threeTokens, threeTokens, layer);
+   * console.log(cache.length); // 3
+   * ```
+   */
+  append(keys: Float32Array, values: Float32Array, layer = 0): void {
+    const handle = this.#handle.value;
+    this.#checkLayer(layer);
+    checkArray(keys, Float32Array, "keys");
+    const width = this.kvHeads * this.headDim;
+    if (keys.length === 0 || keys.length % width !== 0) {
+      throw tritterError(
+        "invalid_length",
+        `keys must have a positive multiple of ${width} elements, got ${keys.length}`,
+      );
+    }
+    checkArray(values, Float32Array, "values", keys.length);
+    check(native.cache_append(handle, layer, keys, keys.length, values, values.length));
+    this.#ahead[layer]! += keys.length / width;
+    const common = Math.min(...this.#ahead);
+    if (common > 0) this.#ahead.forEach((tokens, index) => this.#ahead[index] = tokens - common);
+  }
+
+  /**
+   * Returns a copy of the keys and values that a layer holds, oldest token first.
+   *
+   * @example
+   * ```ts
+   * import { KVCache } from "tritter-accel";
+   *
+   * using cache = new KVCache({ kvHeads: 1, headDim: 2, maxTokens: 4 });
+   * cache.append(Float32Array.of(1, 2), Float32Array.of(3, 4));
+   * console.log(cache.read().values); // 3 4
+   * ```
+   */
+  read(layer = 0): KeysAndValues {
+    const handle = this.#handle.value;
+    this.#checkLayer(layer);
+    const held = Math.min(this.position + this.#ahead[layer]!, this.maxTokens);
+    const size = held * this.kvHeads * this.headDim;
+    const keys = new Float32Array(size);
+    const values = new Float32Array(size);
+    check(native.cache_read(handle, layer, keys, size, values, size));
+    return { keys, values };
+  }
+
+  /**
+   * Adds tokens to a layer and returns all that it holds.
+   *
+   * @example
+   * ```ts
+   * import { KVCache } from "tritter-accel";
+   *
+   * using cache = new KVCache({ kvHeads: 1, headDim: 2, maxTokens: 2, policy: "slide" });
+   * cache.update(Float32Array.of(1, 1, 2, 2), new Float32Array(4));
+   * console.log(cache.update(Float32Array.of(3, 3), new Float32Array(2)).keys); // 2 2 3 3
+   * ```
+   */
+  update(keys: Float32Array, values: Float32Array, layer = 0): KeysAndValues {
+    this.append(keys, values, layer);
+    return this.read(layer);
+  }
+
+  /**
+   * Forgets all but the first `tokens` tokens, to go back to an earlier point of the sequence.
+   *
+   * A cache that slides no longer has its first tokens: there only 0 is allowed.
+   *
+   * @example
+   * ```ts
+   * import { KVCache } from "tritter-accel";
+   *
+   * using cache = new KVCache({ kvHeads: 1, headDim: 2, maxTokens: 4 });
+   * cache.append(new Float32Array(6), new Float32Array(6));
+   * cache.truncate(1);
+   * console.log(cache.length); // 1
+   * ```
+   */
+  truncate(tokens: number): void {
+    check(native.cache_truncate(this.#handle.value, checkCount(tokens, "tokens")));
+    this.#ahead.fill(0);
+  }
+
+  /** Forgets all tokens. */
+  clear(): void {
+    this.truncate(0);
+  }
+
+  #checkLayer(layer: number): void {
+    checkCount(layer, "layer", { max: this.layers - 1 });
+  }
+
+  /** Frees the native memory; a second call does nothing. */
+  [Symbol.dispose](): void {
+    this.#handle[Symbol.dispose]();
+  }
+}
