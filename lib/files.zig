@@ -94,8 +94,8 @@ const posix = struct {
 
     fn failed(action: []const u8, path: []const u8) abi.Failure {
         const number = c.errno(-1);
-        const name = std.enums.tagName(c.E, number) orelse "unknown error";
-        return abi.fail(error.Io, "Could not {s} the file \"{s}\" ({s})", .{ action, shown(path), name });
+        const name = std.enums.tagName(c.E, number) orelse "UNKNOWN";
+        return abi.fail(error.Io, "Could not {s} the file \"{s}\" (E{s})", .{ action, shown(path), name });
     }
 };
 

@@ -6,4 +6,11 @@ test {
     _ = @import("cpu/matmul_test.zig");
     _ = @import("cpu/packing_test.zig");
     _ = @import("cpu/threads_test.zig");
+    _ = @import("cpu/nn_test.zig");
+    _ = @import("files_test.zig");
+    _ = @import("model/cache_test.zig");
+    _ = @import("model/model_test.zig");
+    _ = @import("model/philox.zig");
+    _ = @import("model/rope.zig");
+    _ = @import("model/sampling_test.zig");
 }

@@ -1,7 +1,7 @@
 /** The house rules that a program can check: who may import whom, how long a file gets, what text may say. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -17,7 +17,8 @@ function listFiles(): string[] {
   const result = spawnSync("git", options, { cwd: root, encoding: "utf8", maxBuffer: 2 ** 26 });
   assert.equal(result.status, 0, `git ls-files failed: ${result.stderr}`);
   // A file that has been deleted but not yet committed is still listed.
-  return result.stdout.split("\0").filter((name) => name && existsSync(join(root, name)));
+  return result.stdout.split("\0")
+    .filter((name) => name && statSync(join(root, name), { throwIfNoEntry: false })?.isFile());
 }
 
 const files = listFiles();
@@ -95,10 +96,11 @@ describe("imports", () => {
     for (const name of edges.keys()) visit(name, []);
   });
 
-  it("name no package but the standard modules of Node", () => {
+  it("name no package but the standard modules of Node and the tokenizers", () => {
+    const allowed = /^(\.|node:|(npm:)?@huggingface\/tokenizers(@[\d.]+)?$)/;
     for (const name of sources) {
       for (const specifier of importsOf(name)) {
-        assert.match(specifier, /^(\.|node:)/, `${name} imports ${specifier}`);
+        assert.match(specifier, allowed, `${name} imports ${specifier}`);
       }
     }
   });
@@ -181,6 +183,15 @@ describe("generated files", () => {
     assert.equal(JSON.parse(read("package-lock.json")).version, version);
     assert.equal(/version = "([^"]+)"/.exec(read("src/native/manifest.ts"))?.[1], version);
     assert.equal(/\.version = "([^"]+)"/.exec(read("build.zig.zon"))?.[1], version);
+  });
+
+  it("the tokenizers are those of package.json wherever they are named", () => {
+    const version = JSON.parse(read("package.json")).dependencies["@huggingface/tokenizers"];
+    for (const name of sources) {
+      for (const specifier of importsOf(name).filter((specifier) => specifier.startsWith("npm:"))) {
+        assert.equal(specifier, `npm:@huggingface/tokenizers@${version}`);
+      }
+    }
   });
 
   it("package-lock.json names no server", () => {

@@ -263,11 +263,18 @@ const Product = struct {
         );
         try expectLength("output", self.output.len, self.input.len / columns * @as(u64, rows));
         if (self.bias.len != 0) try expectLength("bias", self.bias.len, rows);
-        const input_start = @intFromPtr(self.input.ptr);
-        const output_start = @intFromPtr(self.output.ptr);
-        if (self.input.len > 0 and input_start < output_start + self.output.len * 4 and
-            output_start < input_start + self.input.len * 4)
-            return abi.fail(error.InvalidValue, "Expected input and output in separate memory, got overlapping buffers", .{});
+        if (overlap(self.input, self.output) or overlap(self.bias, self.output)) return abi.fail(
+            error.InvalidValue,
+            "Expected the output in memory of its own, got one that overlaps the input or the bias",
+            .{},
+        );
+    }
+
+    fn overlap(a: []const f32, b: []const f32) bool {
+        if (a.len == 0 or b.len == 0) return false;
+        const a_start = @intFromPtr(a.ptr);
+        const b_start = @intFromPtr(b.ptr);
+        return a_start < b_start + b.len * 4 and b_start < a_start + a.len * 4;
     }
 
     /// Scratch begins `reserved` bytes in, after what the caller keeps there.

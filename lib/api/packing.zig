@@ -117,9 +117,10 @@ fn unpackWeights(
     // The trits go to the end of the output, from where they are widened in place.
     const trits = @as([*]i8, @ptrCast(weights.ptr))[weights.len * 3 ..][0..weights.len];
     try rejectBadCode(packing.unpack(bytes, shape, trits));
-    for (weights, 0..) |*weight, index| {
-        const trit: f32 = @floatFromInt(trits[index]);
-        weight.* = trit * scales[index / group];
+    for (scales, 0..) |scale, index| {
+        for (weights[index * group ..][0..group], trits[index * group ..][0..group]) |*weight, trit| {
+            weight.* = @as(f32, @floatFromInt(trit)) * scale;
+        }
     }
 }
 

@@ -40,8 +40,7 @@ fn ruleOf(run: []const f32, options: Options, sorted: []f32) Rule {
             return .{ .threshold = 0.5 * @as(f64, mean), .inclusive = true, .scale = mean };
         },
         .absmax => {
-            var most: f32 = 0;
-            for (run) |weight| most = @max(most, @abs(weight));
+            const most = largestMagnitude(run);
             const scale: f64 = if (most <= 1e-10) 1 else most;
             return .{ .threshold = 0.5 * scale, .inclusive = false, .scale = scale };
         },
@@ -67,31 +66,69 @@ fn ruleOf(run: []const f32, options: Options, sorted: []f32) Rule {
     }
 }
 
+const width = 16;
+const F = @Vector(width, f32);
+
 fn meanMagnitude(run: []const f32) f64 {
-    // Eight sums side by side, so that the additions do not wait for one another.
-    const width = 8;
+    // Sums side by side, so that the additions do not wait for one another.
     var sums: @Vector(width, f64) = @splat(0);
     var i: usize = 0;
     while (i + width <= run.len) : (i += width) {
-        sums += @floatCast(@abs(@as(@Vector(width, f32), run[i..][0..width].*)));
+        sums += @floatCast(@abs(@as(F, run[i..][0..width].*)));
     }
     var total = @reduce(.Add, sums);
     while (i < run.len) : (i += 1) total += @abs(run[i]);
     return total / @as(f64, @floatFromInt(run.len));
 }
 
+fn largestMagnitude(run: []const f32) f32 {
+    var most: F = @splat(0);
+    var i: usize = 0;
+    while (i + width <= run.len) : (i += width) most = @max(most, @abs(@as(F, run[i..][0..width].*)));
+    var largest = @reduce(.Max, most);
+    while (i < run.len) : (i += 1) largest = @max(largest, @abs(run[i]));
+    return largest;
+}
+
 /// Writes the trits; returns the mean magnitude of the kept weights, 1 where none is.
 fn apply(run: []const f32, ternary: []i8, rule: Rule) f64 {
-    var sum: f64 = 0;
-    var count: f64 = 0;
-    for (run, ternary) |weight, *trit| {
-        const magnitude: f64 = @abs(weight);
-        const kept = magnitude > rule.threshold or (rule.inclusive and magnitude == rule.threshold);
-        // A kept zero (threshold below zero) has no sign.
-        const sign: i8 = @as(i8, @intFromBool(weight > 0)) - @intFromBool(weight < 0);
-        trit.* = if (kept) sign else 0;
-        sum += if (kept) magnitude else 0;
-        count += if (kept) 1 else 0;
+    const above = largestNotKept(rule);
+    var sums: @Vector(width, f64) = @splat(0);
+    var count: usize = 0;
+    var i: usize = 0;
+    while (i + width <= run.len) : (i += width) {
+        const weights: F = run[i..][0..width].*;
+        const kept = @abs(weights) > @as(F, @splat(above));
+        ternary[i..][0..width].* = signs(width, weights, kept);
+        sums += @floatCast(@select(f32, kept, @abs(weights), @as(F, @splat(0))));
+        count += @popCount(@as(@Int(.unsigned, width), @bitCast(kept)));
     }
-    return if (count == 0 or sum == 0) 1 else sum / count;
+    var sum = @reduce(.Add, sums);
+    while (i < run.len) : (i += 1) {
+        const weight: @Vector(1, f32) = .{run[i]};
+        const kept = @abs(weight) > @as(@Vector(1, f32), @splat(above));
+        ternary[i] = signs(1, weight, kept)[0];
+        if (kept[0]) {
+            sum += @abs(run[i]);
+            count += 1;
+        }
+    }
+    return if (count == 0 or sum == 0) 1 else sum / @as(f64, @floatFromInt(count));
+}
+
+/// Comparing f32 magnitudes with this f32 decides exactly as comparing with the rule's f64 does.
+/// Never below zero: a zero weight is not kept, whatever the threshold.
+fn largestNotKept(rule: Rule) f32 {
+    const nearest: f32 = @floatCast(rule.threshold);
+    const too_large = nearest > rule.threshold or (rule.inclusive and nearest == rule.threshold);
+    const largest = if (too_large) std.math.nextAfter(f32, nearest, -std.math.inf(f32)) else nearest;
+    return @max(largest, 0);
+}
+
+inline fn signs(comptime n: usize, weights: @Vector(n, f32), kept: @Vector(n, bool)) @Vector(n, i8) {
+    const zero: @Vector(n, f32) = @splat(0);
+    const none: @Vector(n, i8) = @splat(0);
+    const plus: @Vector(n, i8) = @intFromBool(weights > zero);
+    const minus: @Vector(n, i8) = @intFromBool(weights < zero);
+    return @select(i8, kept, plus - minus, none);
 }

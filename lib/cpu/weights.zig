@@ -129,16 +129,27 @@ pub fn create(rows: u32, shape: Shape) error{OutOfMemory}!*Weights {
     return self;
 }
 
-/// Sixteen codes of a row; those at and after `count` are 1.
+/// Sixteen codes of a row; those that stand for no column are 1.
 pub const Codes = @Vector(16, u8);
 const ones: Codes = @splat(1);
+const padding_word = pack(ones);
 
 /// Trits as bytes, row-major.
 pub const TernarySource = struct {
     values: []const i8,
     columns: usize,
 
-    pub fn codes(self: TernarySource, row: usize, column: usize, count: usize) Codes {
+    /// The word of `count` columns from `column` on, or null where one is no trit.
+    pub inline fn word(self: TernarySource, row: usize, column: usize, count: usize) ?u32 {
+        const codes = self.codesAt(row, column, count);
+        return if (@reduce(.Max, codes) > 2) null else pack(codes);
+    }
+
+    pub fn isTrit(self: TernarySource, row: usize, column: usize) bool {
+        return self.codesAt(row, column, 1)[0] <= 2;
+    }
+
+    inline fn codesAt(self: TernarySource, row: usize, column: usize, count: usize) Codes {
         const values = self.values.ptr + row * self.columns + column;
         if (count == 16) return @as(Codes, @bitCast(@as(@Vector(16, i8), values[0..16].*))) +% ones;
         var result: [16]u8 = ones;
@@ -152,20 +163,52 @@ pub const WireSource = struct {
     bytes: []const u8,
     row_bytes: usize,
 
-    pub fn codes(self: WireSource, row: usize, column: usize, count: usize) Codes {
+    pub inline fn word(self: WireSource, row: usize, column: usize, count: usize) ?u32 {
+        const prepared = prepare(1, .{self.wireWord(row, column, count)}) orelse return null;
+        return prepared[0];
+    }
+
+    /// The words of `steps` whole steps at once; the column must begin a byte.
+    pub inline fn words(self: WireSource, row: usize, column: usize, comptime steps: usize) ?@Vector(steps, u32) {
+        const bytes = self.bytes.ptr + row * self.row_bytes + column / 4;
+        return prepare(steps, @bitCast(@as(@Vector(steps * 4, u8), bytes[0 .. steps * 4].*)));
+    }
+
+    inline fn prepare(comptime n: usize, wire: @Vector(n, u32)) ?@Vector(n, u32) {
+        const low: @Vector(n, u32) = @splat(0x5555_5555);
+        const high = wire >> @splat(1);
+        if (@reduce(.Or, wire & high & low) != 0) return null;
+        // Codes: bits (h, l) become (l, not (h or l)): 00 -> 01, 01 -> 10, 10 -> 00.
+        const coded = (wire & low) << @splat(1) | (~(wire | high) & low);
+        // Column 4p + j goes from place 4p + j to place 4j + p: swap bits 0 and 2, then 1 and 3, of
+        // each place's number.
+        return swapFields(n, swapFields(n, coded, 6, 0x00cc_00cc), 12, 0x0000_f0f0);
+    }
+
+    pub fn isTrit(self: WireSource, row: usize, column: usize) bool {
+        return self.wireWord(row, column, 1) != 3;
+    }
+
+    inline fn wireWord(self: WireSource, row: usize, column: usize, count: usize) u32 {
         const bytes = self.bytes[row * self.row_bytes ..][0..self.row_bytes];
-        var wire: u64 = 0;
         const first = column / 4;
+        if (count == 16 and column % 4 == 0) return std.mem.readInt(u32, bytes[first..][0..4], .little);
+        var wire: u64 = 0;
         for (first..@min(first + 5, bytes.len), 0..) |index, i| wire |= @as(u64, bytes[index]) << @intCast(8 * i);
-        var word: u32 = @truncate(wire >> @intCast(column % 4 * 2));
-        if (count < 16) word &= (@as(u32, 1) << @intCast(2 * count)) - 1;
-        // Bits (h, l) become (l, not (h xor l)): 00 -> 01, 01 -> 10, 10 -> 00, and 11 stays to be seen.
-        const coded = (word & 0x5555_5555) << 1 | (~(word ^ word >> 1) & 0x5555_5555);
-        const shifts: @Vector(16, u5) = .{ 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30 };
-        const fields = @as(@Vector(16, u32), @splat(coded)) >> shifts;
-        return @as(Codes, @truncate(fields)) & @as(Codes, @splat(3));
+        wire >>= @intCast(column % 4 * 2);
+        return @truncate(wire & (@as(u64, 1) << @intCast(2 * count)) - 1);
     }
 };
+
+inline fn swapFields(
+    comptime n: usize,
+    word: @Vector(n, u32),
+    comptime distance: u5,
+    comptime mask: u32,
+) @Vector(n, u32) {
+    const difference = (word >> @splat(distance) ^ word) & @as(@Vector(n, u32), @splat(mask));
+    return word ^ difference ^ difference << @splat(distance);
+}
 
 /// BitNet checkpoints: byte (p, c), bit pair k holds the code of row p + k * (rows / 4), column c.
 pub const BitnetSource = struct {
@@ -173,7 +216,16 @@ pub const BitnetSource = struct {
     columns: usize,
     quarter_rows: usize,
 
-    pub fn codes(self: BitnetSource, row: usize, column: usize, count: usize) Codes {
+    pub inline fn word(self: BitnetSource, row: usize, column: usize, count: usize) ?u32 {
+        const packed_word = pack(self.codesAt(row, column, count));
+        return if (packed_word & packed_word >> 1 & 0x5555_5555 != 0) null else packed_word;
+    }
+
+    pub fn isTrit(self: BitnetSource, row: usize, column: usize) bool {
+        return self.codesAt(row, column, 1)[0] <= 2;
+    }
+
+    inline fn codesAt(self: BitnetSource, row: usize, column: usize, count: usize) Codes {
         const bytes = self.bytes.ptr + row % self.quarter_rows * self.columns + column;
         const shift: @Vector(16, u3) = @splat(@intCast(row / self.quarter_rows * 2));
         const three: Codes = @splat(3);
@@ -184,46 +236,72 @@ pub const BitnetSource = struct {
     }
 };
 
-/// Fills blocks [first, last) from a source. Returns the place (row * columns + column) of the first
-/// value that is no trit, or null.
+/// Steps that are filled row by row before the next ones, so that the lines they share stay in L1.
+const fill_steps = 32;
+
+/// Fills blocks [first, last) from a source. Returns the place (row * columns + column) of a value
+/// that is no trit, the first of its block, or null.
 pub fn fill(self: *const Weights, source: anytype, first: usize, last: usize) ?u64 {
     const shape = self.shape();
     for (first..last) |block| {
-        const end = (block * table.panels_per_block + self.panelsOf(block)) * table.panel_rows;
-        for (block * table.block_rows..end) |row| {
-            for (0..shape.groups()) |group| {
-                if (fillGroup(self, source, row, group)) |bad| return bad;
+        var bad: ?u64 = null;
+        for (0..shape.groups()) |group| {
+            var step: usize = 0;
+            while (step < shape.groupSteps()) : (step += fill_steps) {
+                const found = fillSteps(self, source, block, group, step) orelse continue;
+                bad = @min(bad orelse found, found);
             }
+        }
+        if (bad != null) return bad;
+    }
+    return null;
+}
+
+fn fillSteps(self: *const Weights, source: anytype, block: usize, group: usize, step_first: usize) ?u64 {
+    const shape = self.shape();
+    const panels = self.panelsOf(block);
+    const stride = panels * table.panel_step_bytes;
+    const step_last = @min(step_first + fill_steps, shape.groupSteps());
+    const base = self.blockData(block, group * shape.groupSteps());
+    for (0..panels * table.panel_rows) |row_in_block| {
+        const row = block * table.block_rows + row_in_block;
+        const lane = base + row_in_block * 4;
+        var step = step_first;
+        if (@hasDecl(@TypeOf(source), "words") and row < self.rows and shape.group_columns % 4 == 0) {
+            const whole = shape.group_columns / table.step_columns;
+            while (step + 16 <= @min(step_last, whole)) : (step += 16) {
+                const column = group * shape.group_columns + step * table.step_columns;
+                const words: [16]u32 = source.words(row, column, 16) orelse break;
+                inline for (0..16) |i| @as(*align(1) u32, @ptrCast(lane + (step + i) * stride)).* = words[i];
+            }
+        }
+        while (step < step_last) : (step += 1) {
+            const target: *align(1) u32 = @ptrCast(lane + step * stride);
+            const within = step * table.step_columns;
+            const count = @min(table.step_columns, shape.group_columns - within);
+            const column = group * shape.group_columns + within;
+            target.* = if (row >= self.rows) padding_word else source.word(row, column, count) orelse
+                return badPlace(self, source, row, column);
         }
     }
     return null;
 }
 
-fn fillGroup(self: *const Weights, source: anytype, row: usize, group: usize) ?u64 {
-    const shape = self.shape();
-    for (0..shape.groupSteps()) |step| {
-        const within = step * table.step_columns;
-        const count = @min(table.step_columns, shape.group_columns - within);
-        const column = group * shape.group_columns + within;
-        const codes = if (row < self.rows) source.codes(row, column, count) else ones;
-        if (@reduce(.Max, codes) > 2) {
-            const array: [16]u8 = codes;
-            for (array, 0..) |code, i| if (code > 2) return @as(u64, row) * self.columns + column + i;
-        }
-        self.word(row, group * shape.groupSteps() + step).* = pack(codes);
-    }
-    return null;
+fn badPlace(self: *const Weights, source: anytype, row: usize, column: usize) u64 {
+    var bad = column;
+    while (source.isTrit(row, bad)) bad += 1;
+    return @as(u64, row) * self.columns + bad;
 }
 
 /// Bytes j, 4+j, 8+j, 12+j become the four planes of byte j.
 inline fn pack(codes: Codes) u32 {
-    const words: [4]u32 = @bitCast(@as([16]u8, codes));
+    const words: @Vector(4, u32) = @bitCast(codes);
     return words[0] | words[1] << 2 | words[2] << 4 | words[3] << 6;
 }
 
 pub inline fn unpack(word: u32) Codes {
-    const words: [4]u32 = .{ word, word >> 2, word >> 4, word >> 6 };
-    return @as(Codes, @as([16]u8, @bitCast(words))) & @as(Codes, @splat(3));
+    const words: @Vector(4, u32) = .{ word, word >> 2, word >> 4, word >> 6 };
+    return @as(Codes, @bitCast(words)) & @as(Codes, @splat(3));
 }
 
 pub fn fillScales(self: *const Weights, scales: []const f32) void {
@@ -238,7 +316,7 @@ pub fn countNonzeros(self: *const Weights) u64 {
     var ones_count: u64 = 0;
     var i: usize = 0;
     while (i < self.data.len) : (i += 4) {
-        const word: u32 = @bitCast(self.data[i..][0..4].*);
+        const word = std.mem.readInt(u32, self.data[i..][0..4], .little);
         ones_count += @popCount(word & ~(word >> 1) & 0x5555_5555);
     }
     return self.data.len * 4 - ones_count;
