@@ -13,6 +13,7 @@ import {
   PackedTernary,
   Tensor,
   type TernaryModel,
+  TritterError,
 } from "tritter-accel";
 
 const USAGE = `usage: generate [directory] [--prompt text] [--max-tokens n]
@@ -66,10 +67,11 @@ async function streamText(
   model: TernaryModel,
   { prompt, ...options }: { prompt: string; maxTokens: number; temperature: number; seed: number },
 ): Promise<number> {
+  const generated = model.generate(prompt, options);
   process.stdout.write(`\n${prompt}`);
   let tokens = 0;
   let start = 0;
-  for await (const { text } of model.generate(prompt, options)) {
+  for await (const { text } of generated) {
     if (tokens === 0) start = performance.now();
     tokens += 1;
     process.stdout.write(text);
@@ -131,8 +133,9 @@ function printTable(model: TernaryModel, tokensPerSecond: number): void {
   const fp32 = 4 * model.parameterCount;
   const times = (other: number) => `${(other / ternary).toFixed(1)}x the ternary time`;
   const threads = getThreads();
+  const speed = Number.isNaN(tokensPerSecond) ? "-" : `${tokensPerSecond.toFixed(0)} tokens/s`;
   const rows: [string, string, string][] = [
-    ["speed", `${tokensPerSecond.toFixed(0)} tokens/s`, `${info().isa}, ${threads} thread(s)`],
+    ["speed", speed, `${info().isa}, ${threads} thread(s)`],
     [
       "weights",
       megabytes(model.memoryBytes),
@@ -152,10 +155,23 @@ function printTable(model: TernaryModel, tokensPerSecond: number): void {
   console.log("The fp32 weights hold the same numbers; no tuned BLAS was measured.");
 }
 
-const { directory, threads, ...request } = readArguments();
-const options = threads === undefined ? {} : { threads };
-using model = await loadModel(directory, { ...options, onProgress: showProgress });
-const { architecture, layers, hiddenSize } = model.config;
-const millions = (model.parameterCount / 1e6).toFixed(1);
-console.log(`${architecture}, ${millions} M parameters, ${layers} layers of width ${hiddenSize}`);
-printTable(model, await streamText(model, request));
+async function main(): Promise<void> {
+  const { directory, threads, ...request } = readArguments();
+  const options = threads === undefined ? {} : { threads };
+  using model = await loadModel(directory, { ...options, onProgress: showProgress });
+  const { architecture, layers, hiddenSize } = model.config;
+  const millions = (model.parameterCount / 1e6).toFixed(1);
+  console.log(`${architecture}, ${millions} M parameters, ${layers} layers of width ${hiddenSize}`);
+  printTable(model, await streamText(model, request));
+}
+
+try {
+  await main();
+} catch (error) {
+  // What a user can cause, a missing file or a wrong option, needs no stack trace.
+  const isUsage = error instanceof TypeError && "code" in error &&
+    String(error.code).startsWith("ERR_PARSE_ARGS");
+  if (!isUsage && !(error instanceof TritterError)) throw error;
+  console.error(isUsage ? `${error.message}\n${USAGE}` : `error: ${error.message}`);
+  process.exitCode = 1;
+}

@@ -31,21 +31,6 @@ pub fn wakeAll(word: *const Word) void {
     }
 }
 
-/// Spins for at most `spins` pauses, then sleeps, until the word differs from `old`; returns it.
-pub fn waitForChange(word: *Word, old: u32, spins: u32) u32 {
-    var spin: u32 = 0;
-    while (true) {
-        const now = word.load(.acquire);
-        if (now != old) return now;
-        if (spin < spins) {
-            spin += 1;
-            std.atomic.spinLoopHint();
-        } else {
-            wait(word, old);
-        }
-    }
-}
-
 /// 0 free, 1 taken, 2 taken and somebody sleeps.
 pub const Mutex = struct {
     word: Word = .init(0),

@@ -210,13 +210,13 @@ fn modelSetTensor(model_handle: u64, file_handle: u64, options: ?[*]const f64, o
     const source: model_file.Source = .{
         .role = try fields.count("the role", 0, 36),
         .layer = try fields.count("the layer", 0, layers_max),
-        .dtype = @enumFromInt(try fields.count("the dtype", 0, 4)),
+        .dtype = @fromBackingInt(@intCast(try fields.count("the dtype", 0, 4))),
         .rows = try fields.count("rows", 1, any),
         .columns = try fields.count("cols", 1, any),
         .offset = try fields.size("the offset", 0, 1 << 53),
         .size = try fields.size("the size", 0, 1 << 53),
         .scale = try narrow(try fields.number("the scale"), "the scale"),
-        .mode = @enumFromInt(try fields.count("the scale mode", 0, 2)),
+        .mode = @fromBackingInt(@intCast(try fields.count("the scale mode", 0, 2))),
     };
     const model = try handles.acquire(Model, .model, model_handle);
     defer handles.release(model_handle);
@@ -248,7 +248,7 @@ fn cacheCreate(options: ?[*]const f64, options_length: u32, handle: ?[*]u64, han
         .kv_heads = try fields.count("kv_heads", 1, width_max),
         .head_dim = try fields.count("head_dim", 1, width_max),
         .max_tokens = try fields.count("max_tokens", 1, std.math.maxInt(i32)),
-        .policy = @enumFromInt(try fields.count("the policy", 0, 1)),
+        .policy = @fromBackingInt(@intCast(try fields.count("the policy", 0, 1))),
     };
     const cache = try Cache.create(parsed);
     errdefer cache.destroy();

@@ -16,39 +16,56 @@ const nn_table = @import("nn_table.zig");
 const V = v16.V;
 const width = v16.width;
 
-/// Rows per pass, two accumulators each.
+/// Rows of a register tile, two accumulators each.
 const score_rows = if (v16.has_avx512) 4 else if (v16.has_avx2 or v16.has_neon) 2 else 1;
+
+/// Rows and vectors of 16 dimensions of a register tile.
 const mix_rows = score_rows;
-/// Vectors of 16 dimensions per pass.
 const mix_slices = if (v16.has_avx512) 4 else 2;
 
+/// Keys whose values stay in the first-level cache while all rows and dimensions are mixed.
+const mix_keys = 32;
+
 pub fn scores(task: *const nn_table.Scores) callconv(.c) void {
-    var row: usize = 0;
-    while (row + score_rows <= task.rows) : (row += score_rows) scoresOf(task, score_rows, row);
-    while (row < task.rows) : (row += 1) scoresOf(task, 1, row);
+    for (0..task.blocks) |block| {
+        var row: usize = 0;
+        while (row < task.rows) {
+            const left = task.rows - row;
+            // The first tile asks for the next block; the others find this one in the cache.
+            switch (@min(left, score_rows)) {
+                inline 1...score_rows => |rows| {
+                    if (row == 0) scoresOf(task, rows, 0, block, true) else scoresOf(task, rows, row, block, false);
+                    row += rows;
+                },
+                else => unreachable,
+            }
+        }
+    }
 }
 
-fn scoresOf(task: *const nn_table.Scores, comptime rows: usize, first: usize) void {
+inline fn scoresOf(task: *const nn_table.Scores, comptime rows: usize, first: usize, block: usize, comptime prefetch: bool) void {
     const dim = task.dim;
     var queries: [rows][*]const f32 = undefined;
     inline for (0..rows) |r| queries[r] = task.queries[first + r];
-    for (0..task.blocks) |block| {
-        const keys = task.keys + block * nn_table.key_block * dim;
-        var even: [rows]V = @splat(@splat(0));
-        var odd: [rows]V = @splat(@splat(0));
-        var d: usize = 0;
-        while (d + 2 <= dim) : (d += 2) {
-            const k0 = v16.load(keys + d * width);
-            const k1 = v16.load(keys + (d + 1) * width);
-            inline for (0..rows) |r| {
-                even[r] = even[r] + v16.splat(queries[r][d]) * k0;
-                odd[r] = odd[r] + v16.splat(queries[r][d + 1]) * k1;
-            }
+    const keys = task.keys + block * nn_table.key_block * dim;
+    var even: [rows]V = @splat(@splat(0));
+    var odd: [rows]V = @splat(@splat(0));
+    var d: usize = 0;
+    while (d + 2 <= dim) : (d += 2) {
+        const k0 = v16.load(keys + d * width);
+        const k1 = v16.load(keys + (d + 1) * width);
+        if (prefetch) {
+            @prefetch(keys + (dim + d) * width, .{ .locality = 2 });
+            @prefetch(keys + (dim + d + 1) * width, .{ .locality = 2 });
         }
         inline for (0..rows) |r| {
-            const output = task.scores + (first + r) * task.scores_stride + block * width;
-            v16.store(output, (even[r] + odd[r]) * v16.splat(task.scale));
+            even[r] = even[r] + v16.splat(queries[r][d]) * k0;
+            odd[r] = odd[r] + v16.splat(queries[r][d + 1]) * k1;
         }
+    }
+    inline for (0..rows) |r| {
+        const output = task.scores + (first + r) * task.scores_stride + block * width;
+        v16.store(output, (even[r] + odd[r]) * v16.splat(task.scale));
     }
 }
 
@@ -88,27 +105,50 @@ inline fn insideOf(block: usize, first: u32, end: u32) @Vector(width, bool) {
 }
 
 pub fn mix(task: *const nn_table.Mix) callconv(.c) void {
-    var row: usize = 0;
-    while (row + mix_rows <= task.rows) : (row += mix_rows) mixRows(task, mix_rows, row);
-    while (row < task.rows) : (row += 1) mixRows(task, 1, row);
+    var key: usize = 0;
+    while (key < task.keys) : (key += mix_keys) {
+        const keys = @min(mix_keys, task.keys - key);
+        var row: usize = 0;
+        while (row < task.rows) {
+            switch (@min(task.rows - row, mix_rows)) {
+                inline 1...mix_rows => |rows| {
+                    if (row == 0) mixRows(task, rows, 0, key, keys, true) else mixRows(task, rows, row, key, keys, false);
+                    row += rows;
+                },
+                else => unreachable,
+            }
+        }
+    }
 }
 
-fn mixRows(task: *const nn_table.Mix, comptime rows: usize, row: usize) void {
+inline fn mixRows(task: *const nn_table.Mix, comptime rows: usize, row: usize, key: usize, keys: usize, comptime prefetch: bool) void {
     var d: usize = 0;
-    while (d + mix_slices * width <= task.dim) : (d += mix_slices * width) mixTile(task, rows, mix_slices, row, d);
-    while (d < task.dim) : (d += width) mixTile(task, rows, 1, row, d);
+    while (d + mix_slices * width <= task.dim) : (d += mix_slices * width) {
+        mixTile(task, rows, mix_slices, row, d, key, keys, prefetch);
+    }
+    while (d < task.dim) : (d += width) mixTile(task, rows, 1, row, d, key, keys, prefetch);
 }
 
-fn mixTile(task: *const nn_table.Mix, comptime rows: usize, comptime slices: usize, row: usize, d: usize) void {
+inline fn mixTile(
+    task: *const nn_table.Mix,
+    comptime rows: usize,
+    comptime slices: usize,
+    row: usize,
+    d: usize,
+    first: usize,
+    keys: usize,
+    comptime prefetch: bool,
+) void {
     const dim: usize = task.dim;
     var sums: [rows][slices]V = undefined;
     inline for (0..rows) |r| {
         inline for (0..slices) |s| sums[r][s] = v16.load(task.sums + (row + r) * dim + d + s * width);
     }
-    for (0..task.keys) |key| {
+    for (first..first + keys) |key| {
         const value = task.values + key * dim + d;
         inline for (0..slices) |s| {
             const v = v16.load(value + s * width);
+            if (prefetch) @prefetch(value + mix_keys * dim + s * width, .{ .locality = 2 });
             inline for (0..rows) |r| {
                 const weight = task.weights[(row + r) * task.weights_stride + key];
                 sums[r][s] = sums[r][s] + v16.splat(weight) * v;

@@ -20,28 +20,43 @@ const tile_rows = if (v16.has_avx512) 4 else if (v16.has_avx2 or v16.has_neon) 2
 const tile_tokens = if (v16.has_avx512) 4 else 2;
 /// Rows that a single token takes at once, to have several additions in flight.
 const single_rows = if (v16.has_avx512 or v16.has_avx2 or v16.has_neon) 4 else 2;
+const rows_step = @max(tile_rows, single_rows);
+
+/// Rows that stay in the second-level cache while all tokens pass by.
+const group_bytes = 512 << 10;
 
 pub fn dense(task: *const nn_table.Dense) callconv(.c) void {
     switch (task.float) {
-        inline 0, 1, 2 => |float| typed(task, @enumFromInt(float)),
+        inline 0, 1, 2 => |float| typed(task, @fromBackingInt(@intCast(float))),
         else => {},
     }
 }
 
 fn typed(task: *const nn_table.Dense, comptime float: v16.Float) void {
-    const rows_step: usize = if (task.tokens >= tile_tokens) tile_rows else single_rows;
+    const group = @max(rows_step, group_bytes / @max(task.row_bytes, 1) / rows_step * rows_step);
     var row: usize = 0;
-    while (row + rows_step <= task.rows) : (row += rows_step) {
-        if (task.tokens >= tile_tokens) tokensOf(task, float, tile_rows, row) else tokensOf(task, float, single_rows, row);
+    while (row < task.rows) : (row += group) {
+        const end = @min(row + group, task.rows);
+        var token: usize = 0;
+        while (token + tile_tokens <= task.tokens) : (token += tile_tokens) {
+            rowsOf(task, float, tile_rows, tile_tokens, row, end, token);
+        }
+        while (token < task.tokens) : (token += 1) rowsOf(task, float, single_rows, 1, row, end, token);
     }
-    while (row < task.rows) : (row += 1) tokensOf(task, float, 1, row);
 }
 
-/// All tokens with the rows that the first tile brought into the cache.
-fn tokensOf(task: *const nn_table.Dense, comptime float: v16.Float, comptime rows: usize, row: usize) void {
-    var token: usize = 0;
-    while (token + tile_tokens <= task.tokens) : (token += tile_tokens) tile(task, float, rows, tile_tokens, row, token);
-    while (token < task.tokens) : (token += 1) tile(task, float, rows, 1, row, token);
+fn rowsOf(
+    task: *const nn_table.Dense,
+    comptime float: v16.Float,
+    comptime rows: usize,
+    comptime tokens: usize,
+    first: usize,
+    end: usize,
+    token: usize,
+) void {
+    var row = first;
+    while (row + rows <= end) : (row += rows) tile(task, float, rows, tokens, row, token);
+    while (row < end) : (row += 1) tile(task, float, 1, tokens, row, token);
 }
 
 fn tile(
@@ -62,6 +77,9 @@ fn tile(
         inline for (0..tokens) |t| x[t] = v16.load(input + t * task.input_stride + column);
         inline for (0..rows) |r| {
             const w = v16.loadFloat(float, weights + r * task.row_bytes + column * size);
+            // The rows of the next tile: hardware prefetchers stop at the end of a page, which for a
+            // mapped file is 4096 bytes.
+            if (tokens == 1) @prefetch(weights + (rows + r) * task.row_bytes + column * size, .{ .locality = 2 });
             inline for (0..tokens) |t| sums[r][t] = sums[r][t] + w * x[t];
         }
     }
@@ -88,7 +106,7 @@ fn tile(
 pub fn widen(source: [*]const u8, float: u32, output: [*]f32, count: u32) callconv(.c) void {
     switch (float) {
         inline 0, 1, 2 => |number| {
-            const kind: v16.Float = @enumFromInt(number);
+            const kind: v16.Float = @fromBackingInt(@intCast(number));
             const size = comptime kind.size();
             var i: usize = 0;
             while (i + width <= count) : (i += width) v16.store(output + i, v16.loadFloat(kind, source + i * size));

@@ -11,14 +11,20 @@ const Kernels = table.Kernels;
 const Shape = weights_file.Shape;
 const Weights = weights_file.Weights;
 
-/// Below this many multiply-adds a fork and join costs more than the second thread saves.
+/// Below this many multiply-adds sharing the work costs more than the second thread saves: a
+/// microsecond or so while the workers are awake, several when they have to be woken.
 const parallel_work_min = 1 << 20;
+const parallel_work_min_cold = 1 << 22;
+
+/// Parts per thread of a large product, so that a thread whose core is busy elsewhere takes fewer.
+const parts_per_thread = 4;
 
 /// Activations of one pass over a block of weights; more would fall out of the L2 cache.
 const tile_group_bytes = 640 << 10;
 
 fn threadsFor(work: usize, wanted: u32) u32 {
-    return if (work < parallel_work_min) 1 else wanted;
+    const least: usize = if (threads.isWarm()) parallel_work_min else parallel_work_min_cold;
+    return if (work < least) 1 else wanted;
 }
 
 /// Quantised tokens in tiles: tile i holds tokens [first(i), first(i + 1)), interleaved word by word.
@@ -152,7 +158,9 @@ pub fn multiplyI8(
 ) void {
     const job: MultiplyI8 = .{ .kernels = kernels, .weights = weights, .tokens = tokens, .bias = bias, .output = output };
     const work = @as(usize, weights.rows) * weights.columns * tokens.tokens;
-    threads.run(threadsFor(work, thread_count), &job, MultiplyI8.run);
+    const count = threadsFor(work, thread_count);
+    const parts = if (count == 1) 1 else @min(count * parts_per_thread, weights.blocks());
+    threads.run(@intCast(parts), &job, MultiplyI8.run);
 }
 
 const MultiplyI8 = struct {

@@ -1,10 +1,10 @@
 //! The thread pool: one process-wide set of workers that spin briefly after a job and then park.
 //!
-//! Work is fork-join: the calling thread is worker 0 and returns when all have finished. Only one
-//! parallel region runs at a time; `enter` is the lock, and it also guards the shared workspace, so
-//! that calls from several JavaScript workers take turns instead of fighting for the cores.
-//! Spinning is bounded everywhere: on a machine whose cores are shared, a spinning barrier stalls
-//! for a whole scheduler slice.
+//! A job is cut into parts, and whoever is awake takes the next one: the calling thread begins at
+//! once and never waits for a worker that sleeps or whose core is busy with something else; it
+//! waits only for parts that have been taken. Only one job runs at a time; `enter` is the lock, and
+//! it also guards the shared workspace, so that calls from several JavaScript workers take turns
+//! instead of fighting for the cores.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -12,29 +12,35 @@ const cores = @import("cores.zig");
 const memory = @import("../memory.zig");
 const sync = @import("../sync.zig");
 
-/// Fits the low byte of the region word.
 pub const threads_max = 255;
 
 /// About 20 to 60 microseconds, several times the gap between two operations of a model.
 const spin_limit = 1500;
 
-const Job = *const fn (context: *anyopaque, index: u32, count: u32) void;
+const Job = *const fn (context: *anyopaque, part: u32, parts: u32) void;
+
+/// What the threads agree on, in one word: which job it is, its parts, and the next one to take. A
+/// part can only be taken while its job is the current one, and the job's caller does not return
+/// before every part is done, so the fields below are stable for whoever has taken one.
+const Ticket = packed struct(u64) {
+    next: u16 = 0,
+    parts: u16 = 0,
+    number: u32 = 0,
+};
 
 var region_lock: sync.Mutex = .{};
 var wanted: std.atomic.Value(u32) = .init(0);
 var spawned: u32 = 0;
 
-/// Number of the region (upper 24 bits) and its thread count (low 8 bits) in one word, so that a
-/// worker learns both at once; a worker that is not counted never looks at the job.
-var region: sync.Word = .init(0);
-var pending: sync.Word = .init(0);
-var sleepers: sync.Word = .init(0);
+var ticket: std.atomic.Value(u64) = .init(0);
 var job: Job = undefined;
 var job_context: *anyopaque = undefined;
-
-var barrier_arrived: std.atomic.Value(u32) = .init(0);
-var barrier_phase: sync.Word = .init(0);
-var barrier_sleepers: sync.Word = .init(0);
+/// Parts that are not done.
+var pending: sync.Word = .init(0);
+var caller_sleeps: std.atomic.Value(bool) = .init(false);
+/// Number of the newest job; parked workers wait for it to change.
+var newest: sync.Word = .init(0);
+var sleepers: sync.Word = .init(0);
 
 var workspace: []align(memory.alignment) u8 = &.{};
 
@@ -72,93 +78,98 @@ pub fn scratch(size_bytes: usize) error{OutOfMemory}![]align(memory.alignment) u
     return workspace[0..size_bytes];
 }
 
-/// Runs `function(context, index, count)` on `count` threads and returns when all are done.
+/// Whether the workers are still awake from the last job. Waking them takes some 50 microseconds.
+pub fn isWarm() bool {
+    return sleepers.load(.monotonic) == 0;
+}
+
+/// Runs `function(context, part, parts)` once for each part and returns when all are done.
 /// Must be called between `enter` and `leave`.
-pub fn run(count_wanted: u32, context: anytype, comptime function: fn (@TypeOf(context), u32, u32) void) void {
+pub fn run(parts: u32, context: anytype, comptime function: fn (@TypeOf(context), u32, u32) void) void {
+    if (parts <= 1) return function(context, 0, 1);
     const Context = @TypeOf(context);
     const shim = struct {
-        fn call(pointer: *anyopaque, index: u32, count: u32) void {
-            function(@as(*const Context, @ptrCast(@alignCast(pointer))).*, index, count);
+        fn call(pointer: *anyopaque, part: u32, count: u32) void {
+            function(@as(*const Context, @ptrCast(@alignCast(pointer))).*, part, count);
         }
     };
-    const count = @min(count_wanted, ensureWorkers(count_wanted));
-    if (count <= 1) return function(context, 0, 1);
+    ensureWorkers(@min(parts, getThreads()));
     var local = context;
     job = shim.call;
     job_context = @ptrCast(&local);
-    pending.store(count - 1, .monotonic);
-    const number = (region.raw >> 8) +% 1;
-    region.store((number << 8) | count, .seq_cst);
-    if (sleepers.load(.seq_cst) > 0) sync.wakeAll(&region);
+    pending.store(parts, .monotonic);
+    const number = newest.raw +% 1;
+    ticket.store(@bitCast(Ticket{ .parts = @intCast(parts), .number = number }), .release);
+    newest.store(number, .seq_cst);
+    if (sleepers.load(.seq_cst) > 0) sync.wakeAll(&newest);
 
-    function(context, 0, count);
-
-    var left = pending.load(.acquire);
-    while (left != 0) left = sync.waitForChange(&pending, left, spin_limit);
-}
-
-/// Every thread of the running region waits here for the others.
-pub fn barrier(count: u32) void {
-    if (count <= 1) return;
-    const phase = barrier_phase.load(.acquire);
-    if (barrier_arrived.fetchAdd(1, .acq_rel) + 1 == count) {
-        barrier_arrived.store(0, .monotonic);
-        barrier_phase.store(phase +% 1, .seq_cst);
-        if (barrier_sleepers.load(.seq_cst) > 0) sync.wakeAll(&barrier_phase);
-        return;
-    }
+    takeParts(number);
     var spin: u32 = 0;
     while (spin < spin_limit) : (spin += 1) {
-        if (barrier_phase.load(.acquire) != phase) return;
+        if (pending.load(.acquire) == 0) return;
         std.atomic.spinLoopHint();
     }
-    _ = barrier_sleepers.fetchAdd(1, .seq_cst);
-    while (barrier_phase.load(.seq_cst) == phase) sync.wait(&barrier_phase, phase);
-    _ = barrier_sleepers.fetchSub(1, .monotonic);
+    caller_sleeps.store(true, .seq_cst);
+    defer caller_sleeps.store(false, .monotonic);
+    while (true) {
+        const left = pending.load(.seq_cst);
+        if (left == 0) return;
+        sync.wait(&pending, left);
+    }
 }
 
-/// The half-open share of `total` items that thread `index` of `count` takes.
+fn takeParts(number: u32) void {
+    while (takePart(number)) |taken| {
+        job(job_context, taken.next, taken.parts);
+        if (pending.fetchSub(1, .seq_cst) == 1 and caller_sleeps.load(.seq_cst)) sync.wakeAll(&pending);
+    }
+}
+
+fn takePart(number: u32) ?Ticket {
+    var seen = ticket.load(.acquire);
+    while (true) {
+        const now: Ticket = @bitCast(seen);
+        if (now.number != number or now.next >= now.parts) return null;
+        var after = now;
+        after.next += 1;
+        seen = ticket.cmpxchgWeak(seen, @bitCast(after), .acq_rel, .acquire) orelse return now;
+    }
+}
+
+/// The half-open share of `total` items that part `index` of `count` covers.
 pub fn share(total: usize, index: u32, count: u32) struct { usize, usize } {
     return .{ total * index / count, total * (index + 1) / count };
 }
 
-/// Starts workers up to count - 1; fewer where the system refuses. Returns the threads there are.
-fn ensureWorkers(count: u32) u32 {
-    while (spawned + 1 < count) {
-        const thread = std.Thread.spawn(
-            .{ .stack_size = 1 << 20 },
-            workerLoop,
-            .{ spawned + 1, region.raw },
-        ) catch break;
+/// Starts workers up to count - 1; fewer where the system refuses.
+fn ensureWorkers(count: u32) void {
+    while (spawned + 1 < count) : (spawned += 1) {
+        const thread = std.Thread.spawn(.{ .stack_size = 1 << 20 }, workerLoop, .{ spawned + 1, newest.raw }) catch return;
         thread.detach();
-        spawned += 1;
     }
-    return spawned + 1;
 }
 
 fn workerLoop(index: u32, start: u32) void {
     var seen = start;
     while (true) {
-        seen = nextRegion(seen);
-        const count = seen & 0xff;
-        if (index >= count) continue;
-        job(job_context, index, count);
-        if (pending.fetchSub(1, .acq_rel) == 1) sync.wakeAll(&pending);
+        seen = nextJob(seen);
+        // After setThreads(fewer) the surplus workers stay out of it.
+        if (index < getThreads()) takeParts(seen);
     }
 }
 
-fn nextRegion(seen: u32) u32 {
+fn nextJob(seen: u32) u32 {
     var spin: u32 = 0;
     while (spin < spin_limit) : (spin += 1) {
-        const now = region.load(.acquire);
+        const now = newest.load(.acquire);
         if (now != seen) return now;
         std.atomic.spinLoopHint();
     }
     _ = sleepers.fetchAdd(1, .seq_cst);
     defer _ = sleepers.fetchSub(1, .monotonic);
     while (true) {
-        const now = region.load(.seq_cst);
+        const now = newest.load(.seq_cst);
         if (now != seen) return now;
-        sync.wait(&region, seen);
+        sync.wait(&newest, seen);
     }
 }

@@ -43,7 +43,7 @@ pub const Cache = struct {
     pub fn create(options: Options) abi.Failure!*Cache {
         const slack: u64 = if (options.policy == .slide) @min(options.max_tokens, chunk_tokens_max) - 1 else 0;
         const capacity = std.mem.alignForward(u64, options.max_tokens + slack, nn_table.key_block);
-        const value_dim = std.mem.alignForward(u64, options.head_dim, 16);
+        const value_dim = std.math.cast(u32, std.mem.alignForward(u64, options.head_dim, 16)) orelse return error.OutOfMemory;
         const heads = @as(u64, options.layers) * options.kv_heads;
         const rows = std.math.mul(u64, heads, capacity) catch return error.OutOfMemory;
         const key_count = std.math.mul(u64, rows, options.head_dim) catch return error.OutOfMemory;
@@ -60,7 +60,7 @@ pub const Cache = struct {
         @memset(positions, 0);
         self.* = .{
             .options = options,
-            .value_dim = std.math.cast(u32, value_dim) orelse return error.OutOfMemory,
+            .value_dim = value_dim,
             .capacity = capacity,
             .keys = keys,
             .values = values,

@@ -161,9 +161,9 @@ pub const Model = struct {
     }
 
     fn setLinear(self: *Model, source: Source, bytes: []const u8) abi.Failure!void {
-        const projection: Projection = @enumFromInt(source.role % 10);
+        const projection: Projection = @fromBackingInt(@intCast(source.role % 10));
         const rows, const columns = self.shapeOf(projection);
-        const linear = &self.layers[source.layer].linears[@intFromEnum(projection)];
+        const linear = &self.layers[source.layer].linears[@backingInt(projection)];
         if (source.role >= 30) {
             try setVector(&linear.norm, source, bytes, columns, "the norm of a projection");
             linear.norm_epsilon = if (source.scale > 0) source.scale else self.options.epsilon;
@@ -285,7 +285,7 @@ fn setVector(place: *Vector, source: Source, bytes: []const u8, count: u32, name
     const kernels = try dispatch.kernels();
     const vector = try memory.alloc(f32, count);
     errdefer memory.free(f32, vector);
-    kernels.nn.widen(bytes.ptr, @intFromEnum(float), vector.ptr, count);
+    kernels.nn.widen(bytes.ptr, @backingInt(float), vector.ptr, count);
     for (vector, 0..) |value, index| {
         if (!std.math.isFinite(value))
             return abi.fail(error.InvalidValue, "Expected {s} to be finite, got {d} at index {d}", .{ name, value, index });

@@ -61,8 +61,8 @@ pub const Pass = struct {
         const own_width = if (model.has_own_norms) widest else 0;
         const half = o.head_dim / 2;
         const widths = [_]usize{
-            o.hidden,      o.hidden,       o.queryWidth(),  o.keyWidth(), o.keyWidth(), o.queryWidth(),
-            o.intermediate, o.intermediate, o.hidden,        own_width,    half,         half,
+            o.hidden,       o.hidden,       o.queryWidth(), o.keyWidth(), o.keyWidth(), o.queryWidth(),
+            o.intermediate, o.intermediate, o.hidden,       own_width,    half,         half,
         };
         const shape: weights_file.Shape = .{ .columns = widest, .group_columns = widest };
         const quantized_bytes = std.mem.alignForward(usize, matmul.tokensSize(shape, chunk, thread_count), 64);
@@ -159,7 +159,7 @@ pub const Pass = struct {
         shared: *?matmul.TokensI8,
         output: []f32,
     ) error{NotFinite}!void {
-        const linear = &linears[@intFromEnum(projection)];
+        const linear = &linears[@backingInt(projection)];
         const weights = linear.weights.?;
         const inputs = @as(usize, self.tokens) * weights.columns;
         const bias: ?[]const f32 = if (linear.bias.len > 0) linear.bias else null;
@@ -237,7 +237,7 @@ const Each = struct {
                 const source = &pass.model.embed.?;
                 const row_bytes = source.dtype.bytes(1, o.hidden);
                 const row = source.bytes.ptr + embed.ids[token] * row_bytes;
-                nn.widen(row, @intFromEnum(source.dtype.float().?), x, o.hidden);
+                nn.widen(row, @backingInt(source.dtype.float().?), x, o.hidden);
                 nn.rms_norm(x, embed.norm.ptr, normed, o.hidden, o.epsilon);
             },
             .place => self.place(token),
@@ -300,7 +300,7 @@ const Head = struct {
             .tokens = self.tokens,
             .rows = @intCast(to - from),
             .columns = o.hidden,
-            .float = @intFromEnum(source.dtype.float().?),
+            .float = @backingInt(source.dtype.float().?),
         });
     }
 };

@@ -57,7 +57,7 @@ const Rows = struct {
     fn get(self: Rows, index: usize) abi.Failure![]f32 {
         const kernels = try dispatch.kernels();
         const start = index * self.columns * self.float.size();
-        kernels.nn.widen(self.bytes.ptr + start, @intFromEnum(self.float), self.row.ptr, self.columns);
+        kernels.nn.widen(self.bytes.ptr + start, @backingInt(self.float), self.row.ptr, self.columns);
         return self.row;
     }
 };

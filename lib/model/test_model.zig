@@ -75,8 +75,8 @@ const Writer = struct {
             if (kind.sub_norms) try self.floats(5, layer, .bf16, 1, o.queryWidth(), 1);
             if (kind.sub_norms) try self.floats(6, layer, .bf16, 1, o.intermediate, 1);
             const shapes = [7][2]u32{
-                .{ o.queryWidth(), o.hidden },  .{ o.keyWidth(), o.hidden },    .{ o.keyWidth(), o.hidden },
-                .{ o.hidden, o.queryWidth() },  .{ o.intermediate, o.hidden },  .{ o.intermediate, o.hidden },
+                .{ o.queryWidth(), o.hidden }, .{ o.keyWidth(), o.hidden },   .{ o.keyWidth(), o.hidden },
+                .{ o.hidden, o.queryWidth() }, .{ o.intermediate, o.hidden }, .{ o.intermediate, o.hidden },
                 .{ o.hidden, o.intermediate },
             };
             for (shapes, 0..) |shape, p| {
