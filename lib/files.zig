@@ -38,8 +38,8 @@ pub const File = struct {
 /// Maps a whole file. The caller holds the first reference.
 pub fn map(path: []const u8) abi.Failure!*File {
     if (path.len == 0) return abi.fail(error.Io, "Expected the path of a file, got an empty one", .{});
-    if (std.mem.indexOfScalar(u8, path, 0) != null)
-        return abi.fail(error.Io, "Expected a path without zero bytes, got \"{s}\"", .{shown(path)});
+    if (std.mem.indexOfScalar(u8, path, 0) != null) return abi.fail(error.Io, "Expected a path without zero bytes, got one", .{});
+    if (!std.unicode.utf8ValidateSlice(path)) return abi.fail(error.Io, "Expected a path in UTF-8, got other bytes", .{});
     const self = try std.heap.c_allocator.create(File);
     errdefer std.heap.c_allocator.destroy(self);
     self.* = .{ .bytes = try system.map(path), .references = .init(1) };
@@ -49,8 +49,7 @@ pub fn map(path: []const u8) abi.Failure!*File {
 /// As much of a path as fits a message, cut between characters.
 fn shown(path: []const u8) []const u8 {
     const most = 200;
-    const end = std.mem.indexOfScalar(u8, path, 0) orelse path.len;
-    if (end <= most) return path[0..end];
+    if (path.len <= most) return path;
     var cut: usize = most;
     while (cut > 0 and path[cut] & 0xc0 == 0x80) cut -= 1;
     return path[0..cut];
@@ -119,10 +118,7 @@ const windows = struct {
     extern "kernel32" fn GetLastError() callconv(.winapi) u32;
 
     fn map(path: []const u8) abi.Failure![]align(std.heap.page_size_min) const u8 {
-        const wide = std.unicode.utf8ToUtf16LeAllocZ(std.heap.c_allocator, path) catch |cause| switch (cause) {
-            error.OutOfMemory => return error.OutOfMemory,
-            error.InvalidUtf8 => return abi.fail(error.Io, "Expected a path in UTF-8, got other bytes", .{}),
-        };
+        const wide = std.unicode.utf8ToUtf16LeAllocZ(std.heap.c_allocator, path) catch return error.OutOfMemory;
         defer std.heap.c_allocator.free(wide);
         const file = CreateFileW(wide.ptr, generic_read, share_all, null, open_existing, attribute_normal, null);
         if (file == invalid) return failed("open", path);

@@ -32,6 +32,7 @@ test "what is no file with content is an error with its path" {
     try expectMessage("empty");
     try expectError(error.Io, files.map(""));
     try expectError(error.Io, files.map("/a\x00b"));
+    try expectError(error.Io, files.map("/\xff\xfe"));
     var long: [6001]u8 = @splat('/');
     for (0..3000) |i| long[1 + 2 * i ..][0..2].* = "\u{e9}".*;
     try expectError(error.Io, files.map(&long));

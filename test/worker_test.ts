@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 const binaries = fileURLToPath(new URL("../node_modules/.bin", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "tritter-worker-"));
-const timeout = 15_000;
+const timeout = 60_000;
 
 /** A product on several threads, large enough that all of them take part. */
 const worker = `
@@ -21,8 +21,15 @@ const output = weights.matmul(new Float32Array(8 * 512).fill(1));
 self.postMessage(output.every((value) => value === 512));
 `;
 
-/** Uses the library in one worker after another, never in the main thread, which would keep it open. */
+/**
+ * Uses the library in one worker after another, never in the main thread, which would keep it open.
+ *
+ * Linux shows what is mapped: the code that parked threads will wake up in must stay.
+ */
 const main = `
+import { existsSync, readFileSync } from "node:fs";
+
+const maps = "/proc/self/maps";
 let right = 0;
 for (let left = 20; left > 0; left -= 1) {
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
@@ -30,6 +37,9 @@ for (let left = 20; left > 0; left -= 1) {
   worker.terminate();
   // Time for the runtime to close what the worker has opened.
   await new Promise((done) => setTimeout(done, 50));
+  if (existsSync(maps) && !/tritter\\.(so|dylib)/.test(readFileSync(maps, "utf8"))) {
+    throw new Error("the library was unloaded while its threads were waiting in it");
+  }
 }
 console.log(right);
 `;

@@ -8,10 +8,13 @@ const cores = @import("../cpu/cores.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const handles = @import("../handles.zig");
 const memory = @import("../memory.zig");
+const pin = @import("../pin.zig").pin;
 const threads = @import("../cpu/threads.zig");
 
-/// The fingerprint of the exported functions; the bridge compares it with its own.
+/// The fingerprint of the exported functions; the bridge compares it with its own. As the first call
+/// of every load it also makes the library stay in the process (see pin.zig).
 pub fn abi_fingerprint(fingerprint: ?[*]u64, fingerprint_length: u32) callconv(.c) i32 {
+    pin();
     return abi.finish(putOne(u64, fingerprint, fingerprint_length, api.fingerprint));
 }
 

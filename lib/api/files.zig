@@ -1,6 +1,5 @@
 //! Files mapped into memory.
 
-const std = @import("std");
 const abi = @import("../abi.zig");
 const handles = @import("../handles.zig");
 const files = @import("../files.zig");

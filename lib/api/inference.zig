@@ -12,7 +12,6 @@ const model_file = @import("../model/model.zig");
 const nll = @import("../model/nll.zig");
 const options_file = @import("options.zig");
 const sampling = @import("../model/sampling.zig");
-const ternary = @import("../model/ternary.zig");
 const threads = @import("../cpu/threads.zig");
 const weights_file = @import("../cpu/weights.zig");
 const Cache = cache_file.Cache;

@@ -4,12 +4,10 @@
 //! The text runs through the model in pieces of 64 tokens, so that the logits of a piece, not of the
 //! whole text, are in memory.
 
-const std = @import("std");
 const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const forward_file = @import("forward.zig");
 const memory = @import("../memory.zig");
-const Cache = @import("cache.zig").Cache;
 const Model = @import("model.zig").Model;
 const logSumExp = @import("sampling.zig").logSumExp;
 

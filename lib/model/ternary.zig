@@ -6,6 +6,7 @@ const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const memory = @import("../memory.zig");
 const weights_file = @import("../cpu/weights.zig");
+const firstNotFinite = @import("../cpu/matmul.zig").firstNotFinite;
 const Dtype = @import("dtype.zig").Dtype;
 const Float = @import("../cpu/vector16.zig").Float;
 const Weights = weights_file.Weights;
@@ -88,14 +89,13 @@ fn quantized(bytes: []const u8, float: Float, rows: u32, columns: u32) abi.Failu
 
     var total: f64 = 0;
     for (0..rows) |row| {
-        for (try source.get(row), 0..) |value, column| {
-            if (!std.math.isFinite(value)) return abi.fail(
-                error.InvalidValue,
-                "Expected finite weights, got {d} at index {d}",
-                .{ value, row * columns + column },
-            );
-            total += @abs(value);
-        }
+        const values = try source.get(row);
+        if (firstNotFinite(values)) |column| return abi.fail(
+            error.InvalidValue,
+            "Expected finite weights, got {d} at index {d}",
+            .{ values[column], row * columns + column },
+        );
+        total += magnitudes(values);
     }
     const count: f64 = @floatFromInt(trits.len);
     const mean: f32 = @max(@as(f32, @floatCast(total / count)), mean_floor);
@@ -107,4 +107,15 @@ fn quantized(bytes: []const u8, float: Float, rows: u32, columns: u32) abi.Failu
         }
     }
     return fromTrits(trits, mean, rows, columns);
+}
+
+/// The sum of the magnitudes, in eight lanes.
+fn magnitudes(values: []const f32) f64 {
+    var lanes: @Vector(8, f64) = @splat(0);
+    var i: usize = 0;
+    while (i + 8 <= values.len) : (i += 8) lanes += @abs(@as(@Vector(8, f32), values[i..][0..8].*));
+    var total: f64 = 0;
+    inline for (0..8) |lane| total += lanes[lane];
+    for (values[i..]) |value| total += @abs(value);
+    return total;
 }

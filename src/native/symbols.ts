@@ -293,7 +293,8 @@ export const symbols = {
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
   /**
-   * The fingerprint of the exported functions; the bridge compares it with its own.
+   * The fingerprint of the exported functions; the bridge compares it with its own. As the first call
+   * of every load it also makes the library stay in the process (see pin.zig).
    */
   abi_fingerprint(fingerprint: BigUint64Array | null, fingerprint_length: number): number;
   /**
