@@ -1,7 +1,21 @@
 // Text of tokens that arrive one by one. A token may end inside a character, or change the text
 // around it (a space at the beginning), so a few tokens are always decoded together.
 
+import { checkCount } from "../checks.ts";
+import { tritterError } from "../errors.ts";
+
 const INCOMPLETE = "\uFFFD";
+
+/** Returns a copy of a list of token ids, of any vocabulary. */
+export function checkTokens(value: unknown, name: string): number[] {
+  if (!Array.isArray(value) && !(value instanceof Uint32Array) && !(value instanceof Int32Array)) {
+    throw tritterError(
+      "invalid_type",
+      `${name} must be an array of token ids, got ${value === null ? "null" : typeof value}`,
+    );
+  }
+  return Array.from(value, (id, index) => checkCount(id, `${name}[${index}]`));
+}
 
 /** An unfinished character has at most three bytes, and a token at least one. */
 const CONTEXT = 8;
@@ -29,9 +43,15 @@ export class StreamDecoder {
   #pending: boolean;
 
   /** Decodes with a function that gives the text of ids; the text goes on after that of `before`. */
-  constructor(decode: (ids: number[]) => string, before: ArrayLike<number> = []) {
+  constructor(
+    decode: (ids: number[]) => string,
+    before: readonly number[] | Uint32Array | Int32Array = [],
+  ) {
+    if (typeof decode !== "function") {
+      throw tritterError("invalid_type", `decode must be a function, got ${typeof decode}`);
+    }
     this.#decode = decode;
-    this.#window = Array.from(before).slice(-CONTEXT);
+    this.#window = checkTokens(before, "before").slice(-CONTEXT);
     const text = decode(this.#window);
     this.#pending = text.endsWith(INCOMPLETE);
     this.#given = text.length - (this.#pending ? 1 : 0);
@@ -44,7 +64,7 @@ export class StreamDecoder {
 
   /** Adds a token and returns the text that is complete now, often that of the token. */
   push(id: number): string {
-    this.#window.push(id);
+    this.#window.push(checkCount(id, "id"));
     const text = this.#decode(this.#window);
     // The decoder shows an unfinished character as U+FFFD. A real one is held back for a token.
     const end = text.endsWith(INCOMPLETE) ? text.length - 1 : text.length;

@@ -3,10 +3,7 @@
 import { checkOptions } from "../checks.ts";
 import { TritterError, tritterError } from "../errors.ts";
 import { filePath, joinPath, readJsonObject } from "../formats/mapped_file.ts";
-import { StreamDecoder } from "./stream_decoder.ts";
-
-const PACKAGE = "@huggingface/tokenizers";
-const VERSION = "0.2.0";
+import { checkTokens, StreamDecoder } from "./stream_decoder.ts";
 
 /** What is used of the package; its own types are not at hand when this module comes from a URL. */
 interface Backend {
@@ -149,13 +146,14 @@ export class Tokenizer {
    * console.log(tokenizer.decode([582, 617, 222])); // "The hacker "
    * ```
    */
-  decode(ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string {
-    if (typeof ids !== "object" || ids === null || typeof ids.length !== "number") {
-      throw tritterError("invalid_type", `ids must be an array of token ids, got ${typeof ids}`);
-    }
+  decode(
+    ids: readonly number[] | Uint32Array | Int32Array,
+    options?: { skipSpecialTokens?: boolean },
+  ): string {
+    const tokens = checkTokens(ids, "ids");
     const { skipSpecialTokens = true } = checkOptions(options, "options");
     // The package fails on ids that it does not know; models pad their vocabulary with such.
-    const known = Array.from(ids).filter((id) => this.#backend.id_to_token(id) !== undefined);
+    const known = tokens.filter((id) => this.#backend.id_to_token(id) !== undefined);
     if (known.length === 0) return "";
     return this.#backend.decode(known, {
       skip_special_tokens: skipSpecialTokens,
@@ -177,7 +175,7 @@ export class Tokenizer {
    * console.log(text + decoder.finish());
    * ```
    */
-  stream(before?: ArrayLike<number>): StreamDecoder {
+  stream(before?: readonly number[] | Uint32Array | Int32Array): StreamDecoder {
     return new StreamDecoder((ids) => this.decode(ids), before);
   }
 }
@@ -202,21 +200,21 @@ function importBackend(): Promise<BackendClass> {
 
 /**
  * Deno finds the package by its npm: name even when this module comes from a URL; Bun looks in
- * node_modules. The names are variables, so that neither bundlers nor registries follow them.
+ * node_modules.
  */
 async function importFirst(): Promise<BackendClass> {
-  const names = "Deno" in globalThis ? [`npm:${PACKAGE}@${VERSION}`, PACKAGE] : [PACKAGE];
-  let cause: unknown;
-  for (const name of names) {
-    try {
-      return (await import(name)).Tokenizer;
-    } catch (error) {
-      cause ??= error;
-    }
+  try {
+    const loaded: unknown = "Deno" in globalThis
+      // deno-lint-ignore no-import-prefix
+      // @ts-ignore: TypeScript outside Deno does not know npm: names.
+      ? await import("npm:@huggingface/tokenizers@0.2.0")
+      : await import("@huggingface/tokenizers");
+    return (loaded as { Tokenizer: BackendClass }).Tokenizer;
+  } catch (cause) {
+    throw tritterError(
+      "unsupported",
+      `Text needs the npm package @huggingface/tokenizers, which could not be imported: ${cause}`,
+      { cause },
+    );
   }
-  throw tritterError(
-    "unsupported",
-    `Text needs the npm package ${PACKAGE}@${VERSION}, which could not be imported: ${cause}`,
-    { cause },
-  );
 }
