@@ -30,6 +30,18 @@ const tasks = {
     ensureLibrary();
     run("deno", ["test", "-A", ...(files.length > 0 ? files : ["test/"])]);
     run("bun", ["test", "--timeout=600000", ...(files.length > 0 ? files : ["test/"])]);
+    if (files.length === 0) run("deno", ["test", "-A", "--doc", "mod.ts", "src/"]);
+  },
+  /** Runs every example on both runtimes. */
+  examples() {
+    setup();
+    ensureLibrary();
+    const programs = readdirSync(join(root, "examples")).filter((name) => name.endsWith(".ts"));
+    for (const program of programs) {
+      run("bun", [`examples/${program}`]);
+      // What the README says that Deno needs, and no more.
+      run("deno", ["run", "--allow-ffi", "--no-prompt", `examples/${program}`]);
+    }
   },
   /** Builds the native library of this machine into zig-out/. */
   compile() {

@@ -292,6 +292,7 @@ test("a cache of its own grows, and long prompts are fed in pieces", () =>
 
 test("a signal aborts between tokens and pieces of the prompt", () =>
   withJargon(async (model) => {
+    // Other tests' garbage may be freed meanwhile, so the number may also fall.
     const before = info().handles;
     const reason = new Error("enough");
     const early = AbortSignal.abort(reason);
@@ -318,7 +319,7 @@ test("a signal aborts between tokens and pieces of the prompt", () =>
     await assert.rejects(collect(model, [5, 6], { cache, signal: late }), reason);
     assert.equal(cache.length, length);
     cache[Symbol.dispose]();
-    assert.equal(info().handles, before);
+    assert.ok(info().handles <= before);
   }));
 
 test("a model disposed while generating ends the text with an error", async () => {

@@ -61,7 +61,7 @@ noinline fn registerTile(
     var weights = task.weights + start * simd.lanes * 4;
     var tile = task.tile + first;
     for (0..task.groups) |group| {
-        const sums = if (simd.has_avx512 and width == 1)
+        const sums = if (simd.has_avx512 and width == 1 and task.group_steps <= shifted_steps_max)
             groupOfOne(weights, stride, tile, task.group_steps, count, tokens)
         else
             groupOfMany(weights, stride, tile, task.group_steps, count, tokens, width);
@@ -83,6 +83,9 @@ noinline fn registerTile(
         }
     }
 }
+
+/// A sum of codes times 64 stays within 32 bits for this many steps: 4 * 128 * 127 * 2^15 < 2^31.
+const shifted_steps_max = 1 << 15;
 
 /// One token: the planes stay where they are (codes times 1, 4, 16, 64), each with an accumulator
 /// of its own, and the sums are shifted back at the end; no shift per vector of weights.

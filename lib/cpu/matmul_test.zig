@@ -161,6 +161,28 @@ test "a token with a value that is not finite is refused by int8 and is NaN in f
     }
 }
 
+test "sums of very wide rows stay exact" {
+    var arena = std.heap.ArenaAllocator.init(testing.allocator);
+    defer arena.deinit();
+    for ([_]u32{ 1 << 19, (1 << 19) + 16, weights_file.columns_max }) |columns| {
+        const case: Case = .{ .rows = 1, .columns = columns, .groups = 1, .tokens = 1 };
+        const data = try Data.init(arena.allocator(), case, 1);
+        @memset(data.trits, 1);
+        @memset(data.input, 1);
+        @memset(data.bias, 0);
+        data.scales[0] = 1;
+        const weights = try weights_file.fromTernary(data.trits, data.scales, 1, columns);
+        defer weights.destroy();
+        for (&dispatch.tiers) |*tier| {
+            if (!tier.isSupported()) continue;
+            var output: [1]f32 = undefined;
+            try multiply(tier, weights, data, true, 1, &output);
+            const sum: f32 = @floatFromInt(@as(i32, 127) * @as(i32, @intCast(columns)));
+            try testing.expectEqual(sum * (@as(f32, 1) / 127), output[0]);
+        }
+    }
+}
+
 test "every source prepares the same weights" {
     const rows = 12;
     const columns = 37;
