@@ -56,7 +56,7 @@ fn shown(path: []const u8) []const u8 {
 }
 
 fn failEmpty(path: []const u8) abi.Failure {
-    return abi.fail(error.Io, "Expected a file with content, got an empty one at \"{s}\"", .{shown(path)});
+    return abi.fail(error.InvalidFormat, "Expected a file with content, got an empty one at \"{s}\"", .{shown(path)});
 }
 
 const system = if (builtin.os.tag == .windows) windows else posix;

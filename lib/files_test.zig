@@ -28,7 +28,7 @@ test "what is no file with content is an error with its path" {
     try expectMessage("open the file \"/no/such/file\" (ENOENT)");
     try expectError(error.Io, files.map("/"));
     try expectMessage("(EISDIR)");
-    try expectError(error.Io, files.map("/dev/null"));
+    try expectError(error.InvalidFormat, files.map("/dev/null"));
     try expectMessage("empty");
     try expectError(error.Io, files.map(""));
     try expectError(error.Io, files.map("/a\x00b"));

@@ -82,7 +82,7 @@ test("what is not a file that can be mapped gives a typed error", () =>
     mkdirSync(join(directory, "folder"));
     assertThrowsCode(() => Safetensors.open(join(directory, "folder")), "io");
     writeFileSync(join(directory, "empty"), "");
-    assertThrowsCode(() => Safetensors.open(join(directory, "empty")), "io", /empty/);
+    assertThrowsCode(() => Safetensors.open(join(directory, "empty")), "invalid_format", /empty/);
     assertThrowsCode(() => Safetensors.open(""), "invalid_value");
     assertThrowsCode(() => Safetensors.open("a\0b"), "invalid_value");
     assertThrowsCode(() => Safetensors.open(wrong(7)), "invalid_type");
