@@ -75,9 +75,9 @@ pub fn finish(result: Failure!void) i32 {
             error.CacheFull => .cache_full,
             error.Internal => .internal,
         };
-        return @intFromEnum(status);
+        return @backingInt(status);
     };
-    return @intFromEnum(Status.ok);
+    return @backingInt(Status.ok);
 }
 
 /// A buffer that is read. Both runtimes may pass null for an empty array, and only for one.

@@ -36,7 +36,7 @@ test "invented handles are refused" {
 }
 
 test "a status comes with a message" {
-    try testing.expectEqual(@intFromEnum(abi.Status.invalid_option), core.set_threads(0));
+    try testing.expectEqual(@backingInt(abi.Status.invalid_option), core.set_threads(0));
     try testing.expect(std.mem.indexOf(u8, abi.lastMessage(), "got 0") != null);
     var text: [16]u8 = undefined;
     var length: [1]u32 = undefined;
@@ -49,6 +49,6 @@ test "the fingerprint tells the declarations" {
     var fingerprint: [1]u64 = undefined;
     try testing.expectEqual(0, core.abi_fingerprint(&fingerprint, 1));
     try testing.expectEqual(api.fingerprint, fingerprint[0]);
-    try testing.expectEqual(@intFromEnum(abi.Status.invalid_length), core.abi_fingerprint(null, 0));
-    try testing.expectEqual(@intFromEnum(abi.Status.invalid_length), core.abi_fingerprint(null, 1));
+    try testing.expectEqual(@backingInt(abi.Status.invalid_length), core.abi_fingerprint(null, 0));
+    try testing.expectEqual(@backingInt(abi.Status.invalid_length), core.abi_fingerprint(null, 1));
 }

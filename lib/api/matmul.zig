@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
+const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
 const expectLength = @import("options.zig").expectLength;
 const Fields = @import("options.zig").Fields;
 const handles = @import("../handles.zig");
@@ -291,7 +292,7 @@ const Product = struct {
         const bias = if (self.bias.len == 0) null else self.bias;
         if (!self.int8) return matmul.multiplyF32(kernels, weights, self.input, bias, self.output, memory, thread_count);
         const quantized = matmul.quantizeTokens(kernels, weights.shape(), self.input, tokens, 0, memory, thread_count) catch {
-            const index = matmul.firstNotFinite(self.input) orelse 0;
+            const index = firstNotFinite(self.input) orelse 0;
             return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ self.input[index], index });
         };
         matmul.multiplyI8(kernels, weights, quantized, bias, self.output, thread_count);
@@ -365,7 +366,7 @@ fn multiplyPrepared(
     var job: FillJob = .{ .weights = &weights, .source = source, .bad = .init(no_bad) };
     threads.run(if (data_bytes < 1 << 16) 1 else thread_count, &job, FillJob.work);
     const bad = job.bad.load(.monotonic);
-    if (bad != no_bad) return abi.fail(error.InvalidValue, "Expected packed codes 00, 01 or 10, got 11 at index {d}", .{bad});
+    if (bad != no_bad) return source.refuse(bad);
     try product.compute(&weights, data_bytes + scales_bytes);
 }
 

@@ -3,7 +3,7 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
-const matmul = @import("../cpu/matmul.zig");
+const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
 const memory = @import("../memory.zig");
 const quantization = @import("../cpu/quantization.zig");
 const options_file = @import("options.zig");
@@ -72,9 +72,9 @@ fn quantizeWeights(
     try options_file.expectLength("weights", weights.len, size);
     try options_file.expectLength("ternary", ternary.len, size);
     try options_file.expectLength("scales", scales.len, size / group_columns);
-    if (matmul.firstNotFinite(weights)) |index|
+    if (firstNotFinite(weights)) |index|
         return abi.fail(error.InvalidValue, "Expected finite weights, got {d} at index {d}", .{ weights[index], index });
-    const kind: quantization.Method = @enumFromInt(method);
+    const kind: quantization.Method = @fromBackingInt(@intCast(method));
     if (kind == .percentile and (argument < 0 or argument > 100))
         return abi.fail(error.InvalidOption, "Expected a percentile from 0 to 100, got {d}", .{argument});
     if (kind == .manual and argument < 0)
@@ -113,7 +113,7 @@ fn quantizeActivations(
         const input = activations[token * features ..][0..features];
         var sum: i32 = 0;
         if (kernels.quantize_token(input.ptr, features, features, 0, row.ptr, @ptrCast(&sum), scale) != 0) {
-            const index = token * features + matmul.firstNotFinite(input).?;
+            const index = token * features + firstNotFinite(input).?;
             return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ activations[index], index });
         }
         @memcpy(quantized[token * features ..][0..features], row[0..features]);

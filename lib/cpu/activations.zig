@@ -22,7 +22,9 @@ pub fn quantizeToken(
     sums: [*]i32,
     scale: *f32,
 ) callconv(.c) u32 {
-    const absmax = @max(absmaxOf(input[0..columns]) orelse return 1, absmax_floor);
+    const most = @max(absmaxOf(input[0..columns]) orelse return 1, absmax_floor);
+    // A token whose scale would be 0 is a token of zeros.
+    const absmax = if (most / 127 == 0) 0 else most;
     const factor: f32 = if (absmax < tiny) tiny_factor else 1;
     const inverse: f32 = if (absmax == 0) 0 else 127 / (absmax * factor);
     scale.* = if (absmax == 0) 1 else absmax / 127;

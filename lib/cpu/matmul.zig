@@ -3,6 +3,7 @@
 //! Everything here runs between threads.enter() and threads.leave().
 
 const std = @import("std");
+const firstNotFinite = @import("finite.zig").firstNotFinite;
 const table = @import("table.zig");
 const threads = @import("threads.zig");
 const weights_file = @import("weights.zig");
@@ -234,7 +235,7 @@ pub fn multiplyF32(
     threads.run(threadsFor(work, thread_count), &job, MultiplyF32.run);
     var token: usize = 0;
     while (token * weights.columns < input.len) : (token += 1) {
-        if (!isFinite(input[token * weights.columns ..][0..weights.columns]))
+        if (firstNotFinite(input[token * weights.columns ..][0..weights.columns]) != null)
             @memset(output[token * weights.rows ..][0..weights.rows], std.math.nan(f32));
     }
 }
@@ -308,19 +309,3 @@ const MultiplyF32 = struct {
         });
     }
 };
-
-pub fn isFinite(values: []const f32) bool {
-    return firstNotFinite(values) == null;
-}
-
-/// The index of the first NaN or infinity.
-pub fn firstNotFinite(values: []const f32) ?usize {
-    const width = 16;
-    var i: usize = 0;
-    while (i + width <= values.len) : (i += width) {
-        const bits: @Vector(width, u32) = @bitCast(@as(@Vector(width, f32), values[i..][0..width].*));
-        if (@reduce(.Max, bits & @as(@Vector(width, u32), @splat(0x7fff_ffff))) >= 0x7f80_0000) break;
-    }
-    while (i < values.len) : (i += 1) if (!std.math.isFinite(values[i])) return i;
-    return null;
-}

@@ -145,6 +145,14 @@ pub const TernarySource = struct {
         return if (@reduce(.Max, codes) > 2) null else pack(codes);
     }
 
+    pub fn refuse(self: TernarySource, index: u64) abi.Failure {
+        return abi.fail(
+            error.InvalidValue,
+            "Expected ternary values -1, 0 or 1, got {d} at index {d}",
+            .{ self.values[@intCast(index)], index },
+        );
+    }
+
     pub fn isTrit(self: TernarySource, row: usize, column: usize) bool {
         return self.codesAt(row, column, 1)[0] <= 2;
     }
@@ -185,6 +193,10 @@ pub const WireSource = struct {
         return swapFields(n, swapFields(n, coded, 6, 0x00cc_00cc), 12, 0x0000_f0f0);
     }
 
+    pub fn refuse(_: WireSource, index: u64) abi.Failure {
+        return abi.fail(error.InvalidValue, "Expected packed codes 00, 01 or 10, got 11 at index {d}", .{index});
+    }
+
     pub fn isTrit(self: WireSource, row: usize, column: usize) bool {
         return self.wireWord(row, column, 1) != 3;
     }
@@ -219,6 +231,10 @@ pub const BitnetSource = struct {
     pub inline fn word(self: BitnetSource, row: usize, column: usize, count: usize) ?u32 {
         const packed_word = pack(self.codesAt(row, column, count));
         return if (packed_word & packed_word >> 1 & 0x5555_5555 != 0) null else packed_word;
+    }
+
+    pub fn refuse(_: BitnetSource, index: u64) abi.Failure {
+        return abi.fail(error.InvalidValue, "Expected packed codes 0, 1 or 2, got 3 at index {d}", .{index});
     }
 
     pub fn isTrit(self: BitnetSource, row: usize, column: usize) bool {
@@ -325,11 +341,7 @@ pub fn countNonzeros(self: *const Weights) u64 {
 fn fromSource(source: anytype, scales: []const f32, rows: u32, shape: Shape) abi.Failure!*Weights {
     const self = try create(rows, shape);
     errdefer self.destroy();
-    if (fill(self, source, 0, self.blocks())) |bad| return abi.fail(
-        error.InvalidValue,
-        "Expected ternary values -1, 0 or 1, got another one at index {d} (row {d}, column {d})",
-        .{ bad, bad / shape.columns, bad % shape.columns },
-    );
+    if (fill(self, source, 0, self.blocks())) |bad| return source.refuse(bad);
     fillScales(self, scales);
     self.nonzeros = countNonzeros(self);
     return self;

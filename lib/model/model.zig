@@ -6,6 +6,7 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
+const finite = @import("../cpu/finite.zig");
 const files = @import("../files.zig");
 const memory = @import("../memory.zig");
 const sync = @import("../sync.zig");
@@ -145,6 +146,9 @@ pub const Model = struct {
         if (source.dtype.float() == null)
             return abi.fail(error.InvalidType, "Expected {s} as f32, f16 or bf16, got {t}", .{ name, source.dtype });
         try expectBytes(source, bytes.len, name);
+        // This reads the whole table, which the first tokens would have to do anyway.
+        if (finite.firstNotFiniteIn(source.dtype.float().?, bytes)) |index|
+            return abi.fail(error.InvalidValue, "Expected {s} to be finite, got NaN or an infinity at index {d}", .{ name, index });
         file.retain();
         place.* = .{ .file = file, .bytes = bytes, .dtype = source.dtype };
     }
