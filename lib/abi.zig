@@ -45,7 +45,7 @@ threadlocal var message_length: usize = 0;
 /// Records the message of the calling thread and returns the failure, so that a check reads
 /// `return abi.fail(error.InvalidShape, "...", .{})`.
 pub fn fail(failure: Failure, comptime format: []const u8, arguments: anytype) Failure {
-    const text = std.fmt.bufPrint(&message_buffer, format, arguments) catch message_buffer[0..];
+    const text = std.fmt.bufPrint(&message_buffer, format, arguments) catch "";
     message_length = text.len;
     return failure;
 }

@@ -4,13 +4,13 @@
 //! the pool's parked threads will wake up in would crash the process, and joining them at such a
 //! moment could wait for a thread that the system has already stopped; so the library stays.
 
+const std = @import("std");
 const builtin = @import("builtin");
 
-var pinned: bool = false;
+var pinned: std.atomic.Value(bool) = .init(false);
 
 pub fn pin() void {
-    if (pinned) return;
-    pinned = true;
+    if (pinned.swap(true, .monotonic)) return;
     switch (builtin.os.tag) {
         .linux, .macos => posix.pin(),
         .windows => windows.pin(),

@@ -246,7 +246,7 @@ fn cacheCreate(options: ?[*]const f64, options_length: u32, handle: ?[*]u64, han
         .layers = try fields.count("layers", 1, layers_max),
         .kv_heads = try fields.count("kv_heads", 1, width_max),
         .head_dim = try fields.count("head_dim", 1, width_max),
-        .max_tokens = try fields.count("max_tokens", 1, std.math.maxInt(i32)),
+        .max_tokens = try fields.count("max_tokens", 1, cache_file.tokens_max),
         .policy = @fromBackingInt(@intCast(try fields.count("the policy", 0, 1))),
     };
     const cache = try Cache.create(parsed);

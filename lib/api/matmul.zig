@@ -242,7 +242,7 @@ fn weightsMatmul(
     try product.check(weights.rows, weights.columns);
     threads.enter();
     defer threads.leave();
-    try product.compute(weights, 0);
+    try product.compute(weights, 0, threads.getThreads());
 }
 
 fn isInt8(activations: u32) abi.Failure!bool {
@@ -279,10 +279,9 @@ const Product = struct {
     }
 
     /// Scratch begins `reserved` bytes in, after what the caller keeps there.
-    fn compute(self: Product, weights: *const Weights, reserved: usize) abi.Failure!void {
+    fn compute(self: Product, weights: *const Weights, reserved: usize, thread_count: u32) abi.Failure!void {
         if (self.input.len == 0) return;
         const kernels = try dispatch.kernels();
-        const thread_count = threads.getThreads();
         const tokens: u32 = @intCast(self.input.len / weights.columns);
         const size = if (self.int8)
             matmul.tokensSize(weights.shape(), tokens, thread_count)
@@ -367,7 +366,7 @@ fn multiplyPrepared(
     threads.run(if (data_bytes < 1 << 16) 1 else thread_count, &job, FillJob.work);
     const bad = job.bad.load(.monotonic);
     if (bad != no_bad) return source.refuse(bad);
-    try product.compute(&weights, data_bytes + scales_bytes);
+    try product.compute(&weights, data_bytes + scales_bytes, thread_count);
 }
 
 const no_bad = std.math.maxInt(u64);

@@ -193,7 +193,7 @@ const SoftmaxJob = struct {
     /// Threads share the softmaxes, 16 neighbouring columns at a time where they are strided.
     fn work(self: *const SoftmaxJob, index: u32, count: u32) void {
         const plane = @as(usize, self.size) * self.stride;
-        const strips = (self.stride + 15) / 16;
+        const strips = (@as(usize, self.stride) + 15) / 16;
         const from, const to = threads.share(self.input.len / plane * strips, index, count);
         for (from..to) |strip| {
             const column = strip % strips * 16;

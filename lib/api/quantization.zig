@@ -113,7 +113,7 @@ fn quantizeActivations(
         const input = activations[token * features ..][0..features];
         var sum: i32 = 0;
         if (kernels.quantize_token(input.ptr, features, features, 0, row.ptr, @ptrCast(&sum), scale) != 0) {
-            const index = token * features + firstNotFinite(input).?;
+            const index = token * features + (firstNotFinite(input) orelse 0);
             return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ activations[index], index });
         }
         @memcpy(quantized[token * features ..][0..features], row[0..features]);

@@ -73,14 +73,14 @@ fn quantizeRun(input: []const f32, factor: f32, inverse: f32, quantized: [*]i8) 
     while (i + width <= input.len) : (i += width) {
         const scaled = simd.load(F, input.ptr + i) * @as(F, @splat(factor)) * @as(F, @splat(inverse));
         const integers = @as(@Vector(width, i32), @bitCast(scaled + magic)) - magic_bits;
-        sum += integers;
+        sum +%= integers;
         simd.store(quantized + i, @as(@Vector(width, i8), @truncate(integers)));
     }
     var total = @reduce(.Add, sum);
     while (i < input.len) : (i += 1) {
         const scaled = input[i] * factor * inverse;
         const integer = @as(i32, @bitCast(scaled + round_magic)) - @as(i32, @bitCast(round_magic));
-        total += integer;
+        total +%= integer;
         quantized[i] = @truncate(integer);
     }
     return total;

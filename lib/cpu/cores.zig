@@ -45,7 +45,7 @@ fn firstSibling(cpu: usize) ?usize {
         .{cpu},
         0,
     ) catch return null;
-    const file = std.c.open(path, .{});
+    const file = std.c.open(path, .{ .CLOEXEC = true });
     if (file < 0) return null;
     defer _ = std.c.close(file);
     var text: [64]u8 = undefined;

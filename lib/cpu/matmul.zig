@@ -37,7 +37,7 @@ pub const TokensI8 = struct {
     scales: []f32,
 
     fn tiles(self: *const TokensI8) usize {
-        return (self.tokens + table.tile_tokens_i8 - 1) / table.tile_tokens_i8;
+        return (@as(usize, self.tokens) + table.tile_tokens_i8 - 1) / table.tile_tokens_i8;
     }
 
     fn first(self: *const TokensI8, tile: usize) usize {
@@ -54,8 +54,14 @@ pub fn tokensSize(shape: Shape, tokens: u32, thread_count: u32) usize {
     const padded: usize = @as(usize, shape.steps()) * table.step_columns;
     const sums = std.mem.alignForward(usize, @as(usize, tokens) * shape.groups() * 4, 64);
     const scales = std.mem.alignForward(usize, @as(usize, tokens) * 4, 64);
-    const rows = std.mem.alignForward(usize, padded + shape.groups() * 4, 64) * thread_count;
-    return std.mem.alignForward(usize, padded * tokens, 64) + sums + scales + rows;
+    return std.mem.alignForward(usize, padded * tokens, 64) + sums + scales + rowsSize(shape, tokens, thread_count);
+}
+
+/// Room for a token on its way into a tile, for every thread; one token alone needs none.
+fn rowsSize(shape: Shape, tokens: u32, thread_count: u32) usize {
+    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const row_bytes = std.mem.alignForward(usize, padded + @as(usize, shape.groups()) * 4, 64);
+    return if (tokens == 1) 0 else row_bytes * @min(thread_count, tokens);
 }
 
 pub fn quantizeTokens(
@@ -80,10 +86,10 @@ pub fn quantizeTokens(
             .sums = rest.take(i32, @as(usize, tokens) * shape.groups()),
             .scales = rest.take(f32, tokens),
         },
-        .rows = rest.take(u8, std.mem.alignForward(usize, padded + shape.groups() * 4, 64) * thread_count),
+        .rows = rest.take(u8, rowsSize(shape, tokens, thread_count)),
         .bad = .init(0),
     };
-    const count = if (tokens == 1) 1 else threadsFor(input.len * 8, thread_count);
+    const count = if (tokens == 1) 1 else threadsFor(input.len * 8, @min(thread_count, tokens));
     threads.run(count, &job, QuantizeJob.work);
     if (job.bad.load(.monotonic) != 0) return error.NotFinite;
     return job.result;

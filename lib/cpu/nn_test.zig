@@ -316,3 +316,19 @@ test "rotation of pairs" {
         }
     }
 }
+
+test "the exponential is finite up to its limit and infinite beyond" {
+    const v16 = @import("vector16.zig");
+    var x: f32 = 88.7;
+    while (x < 88.75) : (x = std.math.nextAfter(f32, x, 100)) {
+        const result: [16]f32 = v16.exp(@splat(x));
+        try expect(!std.math.isNan(result[0]));
+        const exact = @exp(@as(f64, x));
+        if (std.math.isInf(result[0])) {
+            // The limit is the last f32 below 128 ln 2, 8e-6 early.
+            try expect(exact > 0x1p128 * (1 - 1e-5));
+        } else {
+            try expect(@abs(result[0] - exact) <= exact * 2 * 0x1p-23);
+        }
+    }
+}

@@ -41,6 +41,8 @@ var caller_sleeps: std.atomic.Value(bool) = .init(false);
 /// Number of the newest job; parked workers wait for it to change.
 var newest: sync.Word = .init(0);
 var sleepers: sync.Word = .init(0);
+/// Changes with the wanted number of threads; workers beyond it wait for that.
+var resized: sync.Word = .init(0);
 
 var workspace: []align(memory.alignment) u8 = &.{};
 
@@ -48,6 +50,8 @@ pub fn setThreads(count: u32) abi.Failure!void {
     if (count == 0 or count > threads_max)
         return abi.fail(error.InvalidOption, "Expected a thread count from 1 to {d}, got {d}", .{ threads_max, count });
     wanted.store(count, .monotonic);
+    _ = resized.fetchAdd(1, .release);
+    sync.wakeAll(&resized);
 }
 
 /// Threads used when nothing else was asked for: one per physical core that this process may use.
@@ -55,8 +59,7 @@ pub fn getThreads() u32 {
     const count = wanted.load(.monotonic);
     if (count != 0) return count;
     const found = std.math.clamp(cores.physicalCount(), 1, threads_max);
-    wanted.store(found, .monotonic);
-    return found;
+    return wanted.cmpxchgStrong(0, found, .monotonic, .monotonic) orelse found;
 }
 
 /// Begins a region: takes the pool and the workspace until `leave`.
@@ -152,9 +155,14 @@ fn ensureWorkers(count: u32) void {
 fn workerLoop(index: u32, start: u32) void {
     var seen = start;
     while (true) {
+        const version = resized.load(.acquire);
+        if (index >= getThreads()) {
+            sync.wait(&resized, version);
+            seen = newest.load(.acquire);
+            continue;
+        }
         seen = nextJob(seen);
-        // After setThreads(fewer) the surplus workers stay out of it.
-        if (index < getThreads()) takeParts(seen);
+        takeParts(seen);
     }
 }
 

@@ -80,7 +80,7 @@ pub inline fn largest(vector: V) f32 {
 /// n added to the exponent. Results that would be subnormal are 0; NaN stays NaN.
 pub inline fn exp(x: V) V {
     const least = splat(-87.3);
-    const most = splat(88.722839);
+    const most = splat(0x1.62e42ep+6);
     const bounded = @select(f32, x < least, least, @select(f32, x > most, most, x));
     const shift = splat(0x1.8p+23);
     const shifted = bounded * splat(1.44269504088896341) + shift;

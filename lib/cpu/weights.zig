@@ -297,15 +297,16 @@ fn fillSteps(self: *const Weights, source: anytype, block: usize, group: usize, 
             const count = @min(table.step_columns, shape.group_columns - within);
             const column = group * shape.group_columns + within;
             target.* = if (row >= self.rows) padding_word else source.word(row, column, count) orelse
-                return badPlace(self, source, row, column);
+                return badPlace(self, source, row, column, count);
         }
     }
     return null;
 }
 
-fn badPlace(self: *const Weights, source: anytype, row: usize, column: usize) u64 {
+fn badPlace(self: *const Weights, source: anytype, row: usize, column: usize, count: usize) u64 {
     var bad = column;
-    while (source.isTrit(row, bad)) bad += 1;
+    // Bounded, because another thread may have made it a trit meanwhile.
+    while (bad + 1 < column + count and source.isTrit(row, bad)) bad += 1;
     return @as(u64, row) * self.columns + bad;
 }
 

@@ -17,6 +17,9 @@ const sync = @import("../sync.zig");
 /// Tokens that one pass through the layers takes at most.
 pub const chunk_tokens_max = 128;
 
+/// Positions fit an i32 with room to add to them.
+pub const tokens_max = std.math.maxInt(i32);
+
 pub const Policy = enum(u32) { fail = 0, slide = 1 };
 
 pub const Options = struct {

@@ -39,6 +39,7 @@ pub fn wantOf(model: *const Model, ids: usize, logits: usize) abi.Failure!Want {
 pub fn forward(model: *const Model, cache: ?*Cache, ids: []const u32, logits: []f32) abi.Failure!void {
     const want = try wantOf(model, ids.len, logits.len);
     try checkIds(model, ids);
+    try checkApart(ids, logits);
     if (cache) |given| {
         given.lock.lock();
         defer given.lock.unlock();
@@ -50,6 +51,8 @@ pub fn forward(model: *const Model, cache: ?*Cache, ids: []const u32, logits: []
 }
 
 pub fn createCache(model: *const Model, tokens: usize) abi.Failure!*Cache {
+    if (tokens > cache_file.tokens_max)
+        return abi.fail(error.InvalidLength, "Expected at most {d} tokens, got {d}", .{ cache_file.tokens_max, tokens });
     return Cache.create(.{
         .layers = model.options.layers,
         .kv_heads = model.options.kv_heads,
@@ -59,7 +62,7 @@ pub fn createCache(model: *const Model, tokens: usize) abi.Failure!*Cache {
     });
 }
 
-fn checkIds(model: *const Model, ids: []const u32) abi.Failure!void {
+pub fn checkIds(model: *const Model, ids: []const u32) abi.Failure!void {
     if (ids.len == 0) return abi.fail(error.InvalidLength, "Expected at least 1 token id, got none", .{});
     for (ids, 0..) |id, index| {
         if (id >= model.options.vocab) return abi.fail(
@@ -68,6 +71,15 @@ fn checkIds(model: *const Model, ids: []const u32) abi.Failure!void {
             .{ model.options.vocab, id, index },
         );
     }
+}
+
+/// The logits of one chunk are written before the ids of the next are read.
+fn checkApart(ids: []const u32, logits: []const f32) abi.Failure!void {
+    if (logits.len == 0) return;
+    const a = @intFromPtr(ids.ptr);
+    const b = @intFromPtr(logits.ptr);
+    if (a < b + logits.len * 4 and b < a + ids.len * 4)
+        return abi.fail(error.InvalidValue, "Expected ids and logits in separate memory, got overlapping buffers", .{});
 }
 
 fn checkCache(model: *const Model, cache: *const Cache) abi.Failure!void {
@@ -95,6 +107,7 @@ fn forwardLocked(model: *const Model, cache: *Cache, ids: []const u32, logits: [
     defer threads.leave();
     const chunk = @min(cache.chunkTokens(), @as(u32, @intCast(@min(ids.len, cache_file.chunk_tokens_max))));
     var pass: Pass = try .init(model, cache, kernels, ids.len, chunk);
+    var own_ids: [cache_file.chunk_tokens_max]u32 = undefined;
     var done: usize = 0;
     while (done < ids.len) {
         const tokens = @min(chunk, ids.len - done);
@@ -103,7 +116,9 @@ fn forwardLocked(model: *const Model, cache: *Cache, ids: []const u32, logits: [
             .last => if (done + tokens == ids.len) logits else logits[0..0],
             .none => logits[0..0],
         };
-        pass.run(ids[done..][0..tokens], part) catch {
+        // A copy: another thread may change the caller's ids after they were checked.
+        for (own_ids[0..tokens], ids[done..][0..tokens]) |*own, id| own.* = @min(id, model.options.vocab - 1);
+        pass.run(own_ids[0..tokens], part) catch {
             // An activation is NaN or infinite: no number of this call, and nothing that later
             // calls read of these tokens, may look like a result.
             @memset(logits, std.math.nan(f32));

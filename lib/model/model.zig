@@ -175,8 +175,13 @@ pub const Model = struct {
         } else if (source.role >= 20) {
             try setVector(&linear.bias, source, bytes, rows, "the bias of a projection");
             // There the scale is applied after the bias is added.
-            if (source.mode == .multiply) for (linear.bias) |*value| {
+            if (source.mode == .multiply) for (linear.bias, 0..) |*value, index| {
                 value.* *= source.scale;
+                if (!std.math.isFinite(value.*)) return abi.fail(
+                    error.InvalidValue,
+                    "Expected the bias of a projection to be finite after its scale, got {d} at index {d}",
+                    .{ value.*, index },
+                );
             };
         } else {
             if (linear.weights != null) return failTwice(@tagName(projection));

@@ -236,6 +236,24 @@ test "the negative log-likelihood is that of the logits" {
     try expectError(error.InvalidValue, nll.meanNll(tested.model, &.{ 1, vocab }));
 }
 
+test "a bad id in the middle of a long text is refused before it is used" {
+    const tested: TestModel = try .create(.{});
+    defer tested.destroy();
+    var ids = text();
+    // The last target of the first piece of 64, which is the first token of the second.
+    ids[64] = 0x0fff_ffff;
+    try expectError(error.InvalidValue, nll.meanNll(tested.model, &ids));
+    try expectError(error.InvalidValue, forward.forward(tested.model, null, &ids, &logits));
+}
+
+test "ids in the memory of the logits are refused" {
+    const tested: TestModel = try .create(.{});
+    defer tested.destroy();
+    const inside: [*]u32 = @ptrCast(&logits);
+    @memset(inside[0..text_length], 1);
+    try expectError(error.InvalidValue, forward.forward(tested.model, null, inside[0..text_length], &logits));
+}
+
 test "numbers that are not finite give NaN, not an error, until they are out of sight" {
     const tested: TestModel = try .create(.{});
     defer tested.destroy();

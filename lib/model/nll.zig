@@ -16,12 +16,8 @@ const piece_tokens = 64;
 pub fn meanNll(model: *const Model, ids: []const u32) abi.Failure!f64 {
     if (ids.len < 2) return abi.fail(error.InvalidLength, "Expected at least 2 token ids, got {d}", .{ids.len});
     const vocab: usize = model.options.vocab;
-    // The last token only has to be predicted, but must be one.
-    if (ids[ids.len - 1] >= vocab) return abi.fail(
-        error.InvalidValue,
-        "Expected token ids below {d}, got {d} at index {d}",
-        .{ vocab, ids[ids.len - 1], ids.len - 1 },
-    );
+    // All of them at once: a piece's last target is the next piece's first token.
+    try forward_file.checkIds(model, ids);
     const inputs = ids.len - 1;
     const nn = &(try dispatch.kernels()).nn;
     const logits = try memory.alloc(f32, vocab * @min(inputs, piece_tokens));
@@ -37,7 +33,7 @@ pub fn meanNll(model: *const Model, ids: []const u32) abi.Failure!f64 {
         try forward_file.forward(model, cache, ids[done..][0..tokens], piece);
         for (0..tokens) |t| {
             const row = piece[t * vocab ..][0..vocab];
-            total += logSumExp(nn, row) - row[ids[done + t + 1]];
+            total += logSumExp(nn, row) - row[@min(ids[done + t + 1], vocab - 1)];
         }
         done += tokens;
     }

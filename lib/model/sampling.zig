@@ -46,7 +46,7 @@ pub fn logSumExp(nn: *const nn_table.Kernels, logits: []const f32) f64 {
 
 pub fn choose(nn: *const nn_table.Kernels, logits: []const f32, options: Options, scratch: []u64) abi.Failure!Choice {
     const best = try findBest(logits);
-    const id = if (options.temperature == 0) best else sample(nn, logits, logits[best], options, scratch);
+    const id = if (options.temperature == 0) best else sample(nn, logits, best, options, scratch);
     const normalizer = logSumExp(nn, logits);
     return .{ .id = id, .log_probability = @as(f64, logits[id]) - normalizer };
 }
@@ -65,7 +65,8 @@ fn findBest(logits: []const f32) abi.Failure!u32 {
     return @intCast(best);
 }
 
-fn sample(nn: *const nn_table.Kernels, logits: []const f32, most: f32, options: Options, scratch: []u64) u32 {
+fn sample(nn: *const nn_table.Kernels, logits: []const f32, best: u32, options: Options, scratch: []u64) u32 {
+    const most = logits[best];
     const chance = philox.uniform(options.seed, options.step);
     // The largest finite f32 bounds the inverse, because 0 times infinity has no value.
     const scale = @min(1 / options.temperature, std.math.floatMax(f32));
@@ -99,6 +100,8 @@ fn sample(nn: *const nn_table.Kernels, logits: []const f32, most: f32, options: 
             most_ranked = @min(logits.len, most_ranked * 8);
         }
     }
+    // Another thread may have changed the logits since the best was found.
+    if (ranked.len == 0) return best;
     return softmax.pickFrom(ranked, total * chance);
 }
 
@@ -207,5 +210,5 @@ fn rank(logits: []const f32, most: f32, count: usize, scratch: []u64) []u64 {
 fn binOf(logit: f32, most: f32, scale: f32) usize {
     const bin = (most - logit) * scale;
     // Also where nothing but the best is finite and the product has no value.
-    return if (bin < bins - 1) @intFromFloat(bin) else bins - 1;
+    return if (bin < bins - 1) @intFromFloat(@max(bin, 0)) else bins - 1;
 }
