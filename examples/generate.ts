@@ -41,7 +41,7 @@ function readArguments() {
     maxTokens: Number(values["max-tokens"]),
     temperature: Number(values.temperature),
     seed: Number(values.seed),
-    ...(values.threads === undefined ? {} : { threads: Number(values.threads) }),
+    threads: values.threads === undefined ? undefined : Number(values.threads),
   };
 }
 
@@ -157,8 +157,7 @@ function printTable(model: TernaryModel, tokensPerSecond: number): void {
 
 async function main(): Promise<void> {
   const { directory, threads, ...request } = readArguments();
-  const options = threads === undefined ? {} : { threads };
-  using model = await loadModel(directory, { ...options, onProgress: showProgress });
+  using model = await loadModel(directory, { threads, onProgress: showProgress });
   const { architecture, layers, hiddenSize } = model.config;
   const millions = (model.parameterCount / 1e6).toFixed(1);
   console.log(`${architecture}, ${millions} M parameters, ${layers} layers of width ${hiddenSize}`);

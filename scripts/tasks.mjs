@@ -42,6 +42,7 @@ const tasks = {
       // What the README says that Deno needs, and no more.
       run("deno", ["run", "--allow-ffi", "--no-prompt", `examples/${program}`]);
     }
+    run("deno", ["task", "demo"]);
   },
   /** Builds the native library of this machine into zig-out/. */
   compile() {

@@ -28,7 +28,7 @@ const engineLength = Object.getOwnPropertyDescriptor(
 )!.get as (this: unknown) => number;
 
 /** Names a value in a message: short, and never longer than a line. */
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, 64));
   if (typeof value === "bigint") return `${value}n`.slice(0, 64);
   if (typeof value === "function") return "a function";
@@ -111,6 +111,15 @@ export function checkNumber(
     throw tritterError("invalid_value", `${name} must be ${range}, got ${value}`);
   }
   return value;
+}
+
+/** Checks that an array holds neither NaN nor an infinity. */
+export function checkFinite(values: Float32Array, name: string): void {
+  for (let index = 0; index < values.length; index++) {
+    if (!Number.isFinite(values[index])) {
+      throw tritterError("invalid_value", `${name}[${index}] must be finite, got ${values[index]}`);
+    }
+  }
 }
 
 /** Checks that a value is a list of positive integers whose product fits a u32; returns a copy. */

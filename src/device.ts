@@ -36,7 +36,23 @@ export interface LibraryInfo {
   allocatedBytes: number;
   /** Path of the library file that was loaded. */
   library: string;
+  /** The CUDA device in use; absent in this build, which has no CUDA kernels. */
+  cuda?: {
+    /** Name of the device as options take it, like `"cuda:0"`. */
+    device: string;
+    /** Name of the product. */
+    name: string;
+    /** Compute capability, like `"9.0"`. */
+    computeCapability: string;
+    /** Memory of the device, in bytes. */
+    memoryBytes: number;
+    /** Version of the driver. */
+    driver: string;
+  };
 }
+
+/** The most threads that the library can use. */
+const THREADS_MAX = 255;
 
 let chosen: "cpu" | "auto" = "auto";
 
@@ -60,6 +76,14 @@ export function resolveDevice(device?: Device): "cpu" {
     "invalid_option",
     `device must be "auto", "cpu", "cuda" or "cuda:N", got ${given}`,
   );
+}
+
+/** Returns the device of this name; here undefined is a mistake, not the choice of `setDevice`. */
+export function namedDevice(device: Device): "cpu" {
+  if (device === undefined) {
+    throw tritterError("invalid_option", "device must be a name, got undefined");
+  }
+  return resolveDevice(device);
 }
 
 /**
@@ -89,10 +113,7 @@ export function getDevice(): string {
  * ```
  */
 export function setDevice(device: Device): void {
-  if (device === undefined) {
-    throw tritterError("invalid_option", "device must be a name, got undefined");
-  }
-  resolveDevice(device);
+  namedDevice(device);
   chosen = device as "cpu" | "auto";
 }
 
@@ -144,7 +165,7 @@ export function version(): string {
 }
 
 /**
- * Sets how many threads a call may use, from 1 up; the start is one per physical core.
+ * Sets how many threads a call may use, from 1 to 255; the start is one per physical core.
  *
  * Results do not depend on it.
  *
@@ -158,7 +179,7 @@ export function version(): string {
  * ```
  */
 export function setThreads(threads: number): void {
-  check(native.set_threads(checkCount(threads, "threads", { min: 1 })));
+  check(native.set_threads(checkCount(threads, "threads", { min: 1, max: THREADS_MAX })));
 }
 
 /**

@@ -1,6 +1,6 @@
 // Ternary matrix products as functions.
 
-import { checkArray, checkOptions, checkShape } from "./checks.ts";
+import { checkArray, checkOptions, checkShape, describe } from "./checks.ts";
 import { resolveDevice } from "./device.ts";
 import { tritterError } from "./errors.ts";
 import { check, native } from "./native/library.ts";
@@ -12,7 +12,8 @@ import {
   PackedTernary,
   type TernaryMatmulConfig,
 } from "./packing/packed_ternary.ts";
-import type { Tensor } from "./tensor.ts";
+import { QuantizationResult } from "./quantization/result.ts";
+import { floatsOf, Tensor } from "./tensor.ts";
 
 /**
  * Multiplies activations by packed ternary weights: [batch, in] to [batch, out].
@@ -45,7 +46,7 @@ export function ternaryMatmul(
   checkArray(packed, Uint8Array, "packed", packedBytes(rows, cols));
   checkArray(input, Float32Array, "input");
   const output = outputOf(out, batchOf(input.length, cols) * rows);
-  if (bias !== undefined) checkArray(bias, Float32Array, "bias", rows);
+  const biases = bias === undefined ? null : floatsOf(bias, "bias", rows);
   const sizes = Float64Array.of(
     rows,
     cols,
@@ -53,10 +54,10 @@ export function ternaryMatmul(
     input.length,
     packed.length,
     scales.length,
-    bias === undefined ? 0 : rows,
+    biases?.length ?? 0,
     output.length,
   );
-  check(native.matmul_packed(input, packed, scales, bias ?? null, output, sizes, sizes.length));
+  check(native.matmul_packed(input, packed, scales, biases, output, sizes, sizes.length));
   return output;
 }
 
@@ -83,13 +84,27 @@ export function matmul(
   weights: PackedTernary,
   config?: TernaryMatmulConfig,
 ): Tensor<"f32">;
+/** Multiplies an array or a tensor by packed ternary weights. */
+export function matmul(
+  input: Float32Array | Tensor,
+  weights: PackedTernary,
+  config?: TernaryMatmulConfig,
+): Float32Array<ArrayBuffer> | Tensor<"f32">;
 export function matmul(
   input: Float32Array | Tensor,
   weights: PackedTernary,
   config?: TernaryMatmulConfig,
 ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
-  if (!(weights instanceof PackedTernary)) {
-    throw tritterError("invalid_type", "weights must be a PackedTernary");
-  }
-  return weights.matmul(input, config);
+  return checkPacked(weights, "weights").matmul(input, config);
+}
+
+/** Checks that weights are packed, and says how to pack them where they are not. */
+export function checkPacked(value: unknown, name: string): PackedTernary {
+  if (value instanceof PackedTernary) return value;
+  const given = value instanceof QuantizationResult
+    ? "a QuantizationResult: call its toPacked() first"
+    : value instanceof Tensor
+    ? "a Tensor: PackedTernary.fromWeights packs it"
+    : describe(value);
+  throw tritterError("invalid_type", `${name} must be a PackedTernary, got ${given}`);
 }

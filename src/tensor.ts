@@ -1,7 +1,7 @@
 // A typed array with a shape and a device.
 
 import { checkArray, checkOptions, checkShape } from "./checks.ts";
-import { type Device, resolveDevice } from "./device.ts";
+import { type Device, namedDevice, resolveDevice } from "./device.ts";
 import { tritterError } from "./errors.ts";
 
 /**
@@ -103,12 +103,28 @@ export class Tensor<D extends Dtype = Dtype> {
 
   #data: TensorArrays[D] | undefined;
 
-  private constructor(data: TensorArrays[D], dtype: D, shape: readonly number[], device: "cpu") {
-    this.dtype = dtype;
-    this.shape = shape;
-    this.device = device;
-    this.size = data.length;
-    this.#data = data;
+  /**
+   * Does what `Tensor.from` does, which TypeScript understands better: it knows the dtype by the array.
+   *
+   * @example
+   * ```ts
+   * import { Tensor } from "tritter-accel";
+   *
+   * const x = new Tensor<"f32">(Float32Array.of(1, 2), [1, 2]);
+   * console.log(x.dtype, x.shape); // f32 [ 1, 2 ]
+   * ```
+   */
+  constructor(
+    data: TensorArrays[D],
+    shape: readonly number[],
+    options?: { device?: Device | undefined },
+  ) {
+    const { device } = checkOptions(options, "options");
+    this.dtype = dtypeOf(data) as D;
+    this.shape = checkAnyShape(shape);
+    this.size = this.shape.reduce((product, axis) => product * axis, 1);
+    this.#data = checkArray(data, ARRAYS[this.dtype], "data", this.size) as TensorArrays[D];
+    this.device = resolveDevice(device);
   }
 
   /**
@@ -128,14 +144,10 @@ export class Tensor<D extends Dtype = Dtype> {
   static from<A extends TensorArrays[Dtype]>(
     data: A,
     shape: readonly number[],
-    options?: { device?: Device },
+    options?: { device?: Device | undefined },
   ): Tensor<DtypeOf<A>> {
-    const { device } = checkOptions(options, "options");
-    const dtype = dtypeOf(data) as DtypeOf<A>;
-    const sizes = checkAnyShape(shape);
-    const size = sizes.reduce((product, axis) => product * axis, 1);
-    const checked: unknown = checkArray(data, ARRAYS[dtype], "data", size);
-    return new Tensor(checked as TensorArrays[DtypeOf<A>], dtype, sizes, resolveDevice(device));
+    const typed: unknown = data;
+    return new Tensor(typed as TensorArrays[DtypeOf<A>], shape, options);
   }
 
   /**
@@ -151,7 +163,7 @@ export class Tensor<D extends Dtype = Dtype> {
    */
   to(device: Device): this {
     this.data();
-    resolveDevice(device);
+    namedDevice(device);
     return this;
   }
 
@@ -191,7 +203,7 @@ export class Tensor<D extends Dtype = Dtype> {
         `shape must have ${this.size} elements, got [${sizes.join(", ")}]`,
       );
     }
-    return new Tensor(data, this.dtype, sizes, this.device);
+    return new Tensor(data, sizes, { device: this.device });
   }
 
   /** Lets go of the data; a CPU array lives on for whoever else holds it. */
@@ -200,13 +212,19 @@ export class Tensor<D extends Dtype = Dtype> {
   }
 }
 
-/** Returns the floats of an array or of an f32 tensor. */
-export function floatsOf(value: Float32Array | Tensor, name: string): Float32Array {
-  if (!(value instanceof Tensor)) return checkArray(value, Float32Array, name);
+/** Returns the floats of an array or of an f32 tensor: as many as asked for. */
+export function floatsOf(
+  value: Float32Array | Tensor,
+  name: string,
+  length?: number,
+): Float32Array {
+  if (!(value instanceof Tensor)) return checkArray(value, Float32Array, name, length);
   if (value.dtype !== "f32") {
     throw tritterError("invalid_type", `${name} must have dtype f32, got ${value.dtype}`);
   }
-  return value.data() as Float32Array;
+  // Its buffer may have been detached or resized since the tensor was made.
+  const floats = checkArray(value.data(), Float32Array, name, value.size);
+  return length === undefined ? floats : checkArray(floats, Float32Array, name, length);
 }
 
 /** Returns an f32 tensor as it is, and throws for anything else. */

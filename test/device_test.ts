@@ -68,6 +68,7 @@ test("info describes the library", () => {
   assert.equal(described.threads, getThreads());
   assert.ok(described.cores >= 1);
   assert.match(described.library, /libtritter|tritter\.dll/);
+  assert.equal("cuda" in described, false);
 });
 
 test("info counts native objects and their memory", () => {
@@ -85,13 +86,13 @@ test("info counts native objects and their memory", () => {
 
 test("threads are set and read back", () => {
   const before = getThreads();
-  for (const threads of [1, 2, 3, before]) {
+  for (const threads of [1, 2, 3, 255, before]) {
     setThreads(threads);
     assert.equal(getThreads(), threads);
     assert.equal(info().threads, threads);
   }
-  for (const threads of [0, -1, 1.5, NaN, Infinity, 2 ** 32]) {
-    assertThrowsCode(() => setThreads(threads), "invalid_value");
+  for (const threads of [0, -1, 1.5, NaN, Infinity, 256, 2 ** 32]) {
+    assertThrowsCode(() => setThreads(threads), "invalid_value", /from 1 to 255/);
   }
   for (const threads of ["2", null, undefined, {}]) {
     assertThrowsCode(() => setThreads(wrong(threads)), "invalid_type");

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { InferenceEngine, info, PackedTernary, Tensor, TernaryLayer } from "../mod.ts";
+import {
+  InferenceEngine,
+  info,
+  PackedTernary,
+  quantizeAbsmean,
+  Tensor,
+  TernaryLayer,
+} from "../mod.ts";
 import {
   assertNear,
   assertSame,
@@ -25,6 +32,8 @@ test("the engine runs on the CPU and checks its options", () => {
     assertThrowsCode(() => new InferenceEngine({ maxBatchSize }), "invalid_value");
   }
   assertThrowsCode(() => new InferenceEngine(wrong(null)), "invalid_type");
+  const unset = new InferenceEngine({ device: undefined, maxBatchSize: undefined });
+  assert.equal(unset.maxBatchSize, 32);
 });
 
 test("linear multiplies by dense weights", () => {
@@ -73,6 +82,10 @@ test("ternaryLinear takes packed weights or quantises by absmean", () => {
   const quantized = engine.ternaryLinear(x, Tensor.from(weights, [6, 40]), bias);
   assert.equal(info().handles, before);
   assertSame(quantized.data(), layer.forward(x).data());
+  assertSame(engine.ternaryLinear(x, layer).data(), layer.forward(x).data());
+  assertThrowsCode(() => engine.ternaryLinear(x, layer, bias), "invalid_option", /its own/);
+  const result = quantizeAbsmean(weights, [6, 40]);
+  assertThrowsCode(() => engine.ternaryLinear(x, wrong(result)), "invalid_type", /toPacked\(\)/);
 });
 
 test("batchedForward gives the same for every batch size", () => {
@@ -197,9 +210,14 @@ test("bad arguments of the engine are refused", () => {
   const notANumber = Tensor.from(new Float32Array(12).fill(NaN), [4, 3]);
   assertThrowsCode(() => engine.ternaryLinear(x, notANumber), "invalid_value");
   for (const axis of [2, -3, 0.5, NaN]) {
-    assertThrowsCode(() => engine.softmax(x, axis), "invalid_value");
+    assertThrowsCode(() => engine.softmax(x, axis), "invalid_value", /axis.*from -2 to 1/);
   }
-  assertThrowsCode(() => engine.softmax(Tensor.from(new Float32Array(1), [])), "invalid_value");
+  for (const axis of ["1", Symbol("axis"), null, {}, 1n]) {
+    assertThrowsCode(() => engine.softmax(x, wrong(axis)), "invalid_type", /axis must be a number/);
+  }
+  const scalar = Tensor.from(new Float32Array(1), []);
+  assertThrowsCode(() => engine.softmax(scalar), "invalid_shape", /at least one axis/);
+  assertThrowsCode(() => engine.softmax(scalar, 0), "invalid_shape");
   assertThrowsCode(() => engine.layerNorm(x, new Float32Array(2)), "invalid_shape");
   assertThrowsCode(() => engine.layerNorm(x, new Float32Array(0)), "invalid_shape");
   assertThrowsCode(
@@ -276,3 +294,70 @@ test("TernaryLayer frees its weights and checks its arguments", () => {
     "device_unavailable",
   );
 });
+
+test("a TernaryLayer is made in every form of call that says the same", () => {
+  const weights = randomFloats(8, 1);
+  const bias = Float32Array.of(1, 2);
+  const tensor = Tensor.from(weights, [2, 4]);
+  using packed = PackedTernary.fromWeights(weights, [2, 4]);
+  const floats = randomFloats(4, 2);
+  const expected = packed.matmul(floats, { bias });
+  const layers = [
+    TernaryLayer.fromWeights(weights, [2, 4], bias),
+    TernaryLayer.fromWeights(weights, [2, 4], { bias, device: "cpu" }),
+    TernaryLayer.fromWeights(weights, [2, 4], Tensor.from(bias, [2]), { device: undefined }),
+    TernaryLayer.fromWeights(tensor, undefined, { bias: Tensor.from(bias, [2]) }),
+    TernaryLayer.fromWeights(packed, undefined, { bias }),
+    new TernaryLayer(weights, [2, 4], bias),
+    new TernaryLayer(tensor, undefined, { bias, device: undefined }),
+    new TernaryLayer(packed, [2, 4], bias),
+  ];
+  const inputs: (Float32Array | Tensor)[] = [floats, Tensor.from(floats, [1, 4])];
+  for (const layer of layers) {
+    for (const input of inputs) {
+      const output = layer.forward(input);
+      assertSame(output instanceof Tensor ? output.data() : output, expected);
+    }
+    layer[Symbol.dispose]();
+    assertThrowsCode(() => layer.forward(floats), "disposed");
+  }
+  // Those that were packed by the caller stay the caller's.
+  assert.equal(packed.matmul(floats).length, 2);
+  using plain = new TernaryLayer(tensor);
+  assert.equal(plain.bias, undefined);
+  using unset = new TernaryLayer(weights, [2, 4], { bias: undefined });
+  assert.equal(unset.bias, undefined);
+});
+
+test("a TernaryLayer of grouped weights counts all scales", () => {
+  using packed = PackedTernary.fromWeights(randomFloats(64, 1), [4, 16], { groupSize: 4 });
+  using layer = new TernaryLayer(packed);
+  assert.equal(layer.memoryBytes, 16 + 4 * 16);
+});
+
+test("bad arguments of a TernaryLayer are refused and leave nothing behind", () => {
+  const weights = randomFloats(8, 1);
+  const tensor = Tensor.from(weights, [2, 4]);
+  using packed = PackedTernary.fromWeights(weights, [2, 4]);
+  const before = info().handles;
+  for (const make of [TernaryLayer.fromWeights, (...args: unknown[]) => construct(...args)]) {
+    const call = (...args: unknown[]) => () => wrong(make)(...args);
+    assertThrowsCode(call(tensor, [4, 2]), "invalid_shape");
+    assertThrowsCode(call(packed, [4, 2]), "invalid_shape");
+    assertThrowsCode(call(weights), "invalid_type", /shape/);
+    assertThrowsCode(call(), "invalid_type", /weights/);
+    assertThrowsCode(call({}, [2, 4]), "invalid_type", /weights/);
+    assertThrowsCode(call(weights, [2, 4], { bias: new Float32Array(3) }), "invalid_length");
+    assertThrowsCode(call(weights, [2, 4], Float32Array.of(1, NaN)), "invalid_value", /bias\[1\]/);
+    assertThrowsCode(call(weights, [2, 4], { device: "cuda" }), "device_unavailable");
+    assertThrowsCode(call(packed, [2, 4], { device: "cuda" }), "device_unavailable");
+    for (const bias of [null, 1, "bias", [1, 2], new Float64Array(2), new Map()]) {
+      assertThrowsCode(call(weights, [2, 4], bias), "invalid_type", /bias/);
+    }
+  }
+  assert.equal(info().handles, before);
+});
+
+function construct(...args: unknown[]): TernaryLayer {
+  return new (wrong(TernaryLayer))(...args);
+}

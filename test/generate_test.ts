@@ -1,6 +1,4 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
@@ -9,7 +7,6 @@ import {
   info,
   loadModel,
   type TernaryModel,
-  Tokenizer,
 } from "../mod.ts";
 import { makeModel, withDirectory, writeModel } from "./make_model.ts";
 import { assertThrowsCode, wrong } from "./support.ts";
@@ -34,118 +31,10 @@ async function collect(
 const textOf = (tokens: GeneratedToken[]) => tokens.map(({ text }) => text).join("");
 const idsOf = (tokens: GeneratedToken[]) => tokens.map(({ id }) => id);
 
-test("a tokenizer encodes and decodes as the model was trained", async () => {
-  const tokenizer = await Tokenizer.load(DIRECTORY);
-  const { prompts } = JSON.parse(readFileSync(join(DIRECTORY, "reference.json"), "utf8"));
-  for (const { text, ids, greedy_ids: greedy, greedy_text: greedyText } of prompts) {
-    assert.deepEqual([tokenizer.bosTokenId, ...tokenizer.encode(text)], ids);
-    assert.equal(tokenizer.decode(greedy), greedyText);
-  }
-  assert.deepEqual(tokenizer.encode(""), []);
-  assert.equal(tokenizer.decode([]), "");
-  assert.equal(tokenizer.decode([0, 582, 1, 99_999]), tokenizer.decode([582]));
-  assert.equal(tokenizer.decode([0, 582], { skipSpecialTokens: false }), "<|bos|>The");
-  assertThrowsCode(() => tokenizer.encode(wrong(7)), "invalid_type");
-  assertThrowsCode(() => tokenizer.decode(wrong("7")), "invalid_type");
-  assertThrowsCode(() => tokenizer.encode("a", wrong(null)), "invalid_type");
-});
-
-const TEXTS = [
-  "plain words, don't . , ! x",
-  "naïve café 🙂 日本語 → ‘frob’",
-  "👩‍👩‍👧‍👦 \u{10FFFF} e\u0301\n\n  tabs\t\t end ",
-  "real \uFFFD and \uFFFD\uFFFD ones \uFFFD",
-  "🙂".repeat(50),
-  " leading and trailing \n",
-];
-
-test("a stream of tokens gives the same text, no character in two pieces", async () => {
-  const tokenizer = await Tokenizer.load(DIRECTORY);
-  for (const text of TEXTS) {
-    const stream = tokenizer.stream();
-    const pieces = tokenizer.encode(text).map((id) => stream.push(id));
-    pieces.push(stream.finish());
-    assert.equal(pieces.join(""), text);
-    if (text.includes("\uFFFD")) continue;
-    for (const piece of pieces) assert.ok(!piece.includes("\uFFFD"), JSON.stringify(pieces));
-  }
-});
-
-test("bytes that never become a character are shown at the end", async () => {
-  const tokenizer = await Tokenizer.load(DIRECTORY);
-  const bytes = tokenizer.encode("🙂");
-  assert.ok(bytes.length > 1);
-  const stream = tokenizer.stream();
-  assert.equal(stream.push(bytes[0]!), "");
-  assert.equal(stream.pending, true);
-  assert.equal(stream.finish(), "\uFFFD");
-  assert.equal(stream.pending, false);
-  // A cut character in the middle: what follows is text again.
-  const pieces = [...bytes.slice(0, -1), ...tokenizer.encode("ok")].map((id) => stream.push(id));
-  assert.equal(pieces.join("") + stream.finish(), "\uFFFDok");
-  const long = tokenizer.stream();
-  const many = Array.from({ length: 100 }, () => long.push(bytes[0]!)).join("") + long.finish();
-  assert.equal(many, "\uFFFD".repeat(100));
-});
-
-/** A tokenizer in the style of SentencePiece, where a word's space is part of its first token. */
-function wordTokenizer(): Record<string, unknown> {
-  const words = ["<s>", "</s>", "▁the", "▁cat", "▁", "s", "<0xF0>", "<0x9F>", "<0x99>", "<0x82>"];
-  return {
-    added_tokens: [0, 1].map((id) => ({
-      id,
-      content: words[id],
-      special: true,
-      normalized: false,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-    })),
-    normalizer: null,
-    pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "first" },
-    post_processor: null,
-    decoder: {
-      type: "Sequence",
-      decoders: [
-        { type: "Replace", pattern: { String: "▁" }, content: " " },
-        { type: "ByteFallback" },
-        { type: "Fuse" },
-        { type: "Strip", content: " ", start: 1, stop: 0 },
-      ],
-    },
-    model: {
-      type: "BPE",
-      vocab: Object.fromEntries(words.map((word, id) => [word, id])),
-      merges: [],
-      byte_fallback: true,
-    },
-  };
-}
-
-test("tokens that carry their space stream as they decode", async () => {
-  const tokenizer = await Tokenizer.fromJson(wordTokenizer());
-  const ids = [0, 2, 3, 5, 4, 6, 7, 8, 9, 3, ...Array(30).fill(2), 1];
-  const stream = tokenizer.stream();
-  const pieces = ids.map((id) => stream.push(id));
-  assert.equal(pieces.join("") + stream.finish(), tokenizer.decode(ids));
-  assert.equal(pieces[8], "🙂");
-  // After a prompt, the first token keeps its space.
-  assert.equal(tokenizer.stream([0, 2]).push(3), " cat");
-});
-
-test("damaged tokenizers are refused", async () => {
-  for (const json of [{}, { model: 3 }, { ...wordTokenizer(), model: { type: "None" } }]) {
-    await assert.rejects(Tokenizer.fromJson(json), { code: "invalid_format" });
-  }
-  await assert.rejects(Tokenizer.fromJson(wrong(null)), { code: "invalid_type" });
-  await assert.rejects(Tokenizer.fromJson({}, wrong([])), { code: "invalid_type" });
-  await assert.rejects(Tokenizer.load(join(DIRECTORY, "none")), { code: "io" });
-});
-
 test("greedy text is that of the forward pass, with the begin token in front", () =>
   withJargon(async (model) => {
     const tokens = await collect(model, "A kluge is ", { maxTokens: 12 });
-    const ids = [0, ...model.tokenizer!.encode("A kluge is ")];
+    const ids = [0, ...model.tokenizer.encode("A kluge is ")];
     for (const { id, logprob } of tokens) {
       const { logits } = model.forward(ids, { logits: "last" });
       const best = logits.indexOf(logits.reduce((a, b) => Math.max(a, b)));
@@ -154,7 +43,7 @@ test("greedy text is that of the forward pass, with the begin token in front", (
       assert.ok(Math.abs(logprob! + Math.log(total)) < 1e-4);
       ids.push(id);
     }
-    assert.equal(textOf(tokens), model.tokenizer!.decode(idsOf(tokens)));
+    assert.equal(textOf(tokens), model.tokenizer.decode(idsOf(tokens)));
     assert.deepEqual(await collect(model, ids.slice(0, -12), { maxTokens: 12 }), tokens);
   }));
 
@@ -209,7 +98,7 @@ test("every token comes once and carries the text in order", () =>
     const options = { maxTokens: 60, temperature: 2.5, seed: 9 };
     const tokens = await collect(model, "foo: ", options);
     assert.equal(tokens.length, 60);
-    assert.equal(textOf(tokens), model.tokenizer!.decode(idsOf(tokens)));
+    assert.equal(textOf(tokens), model.tokenizer.decode(idsOf(tokens)));
   }));
 
 test("the end token ends the text and is not part of it", async () => {
@@ -249,7 +138,7 @@ test("a cache is continued and left with prompt and tokens", () =>
     await collect(model, "The ", { maxTokens: 0, cache });
     const begun = cache.length;
     await collect(model, "cat ", { maxTokens: 0, cache });
-    assert.equal(cache.length - begun, model.tokenizer!.encode("cat ").length);
+    assert.equal(cache.length - begun, model.tokenizer.encode("cat ").length);
   }));
 
 test("sampling from a cache continues as without a break", () =>
@@ -380,10 +269,81 @@ test("options are checked before anything runs", () =>
     assertThrowsCode(() => model.generate(wrong(5)), "invalid_type");
   }));
 
-test("without a tokenizer only ids are taken", async () => {
-  using model = await loadModel(DIRECTORY, { tokenizer: false });
-  assertThrowsCode(() => model.generate("a"), "invalid_value", /tokenizer/);
-  assertThrowsCode(() => model.generate([1], { stop: "a" }), "invalid_option", /tokenizer/);
-  const tokens = await collect(model, [0, 582], { maxTokens: 3 });
-  assert.equal(tokens.length, 3);
-});
+test("one cache serves one generation at a time", () =>
+  withJargon(async (model) => {
+    using cache = model.createCache({ maxTokens: 64 });
+    const options = { cache, maxTokens: 6 };
+    const alone = idsOf(await collect(model, [0, 582], { maxTokens: 6 }));
+    const inUse = /cache is in use by another generation/;
+    // Checked and not yet begun: nobody owns the cache.
+    const late = model.generate([0, 582], options);
+    const first = model.generate([0, 582], options);
+    const ids = [(await first.next()).value!.id];
+    assertThrowsCode(() => model.generate([5], options), "invalid_value", inUse);
+    assertThrowsCode(() => model.forward([5], { cache }), "invalid_value", inUse);
+    await assert.rejects(late.next(), { code: "invalid_value", message: inUse });
+    using other = model.createCache({ maxTokens: 64 });
+    model.forward([5], { cache: other });
+    for await (const { id } of first) ids.push(id);
+    assert.deepEqual(ids, alone);
+    assert.equal(cache.length, 8);
+    model.forward([5], { cache });
+  }));
+
+test("a cache is free again however the generation ends", () =>
+  withJargon(async (model) => {
+    using cache = model.createCache({ maxTokens: 8 });
+    const isFree = () => {
+      cache.clear();
+      model.forward([0], { cache });
+    };
+    for await (const _ of model.generate([0, 582], { cache })) break;
+    isFree();
+    await model.generate([5], { cache }).return();
+    isFree();
+    const stopped = new Error("enough");
+    await assert.rejects(async () => {
+      for await (const _ of model.generate([0, 582], { cache })) throw stopped;
+    }, stopped);
+    isFree();
+    const signal = AbortSignal.abort(stopped);
+    await assert.rejects(collect(model, [5], { cache, signal }), stopped);
+    isFree();
+    await assert.rejects(collect(model, [0, 582], { cache }), { code: "cache_full" });
+    isFree();
+    // The cache of a generation that fails at its first step was never taken.
+    using gone = model.createCache({ maxTokens: 8 });
+    const late = model.generate([5], { cache: gone });
+    gone[Symbol.dispose]();
+    await assert.rejects(late.next(), { code: "disposed" });
+  }));
+
+test("options that are undefined are those left out", () =>
+  withJargon(async (model) => {
+    const options: GenerateOptions = {
+      maxTokens: 4,
+      temperature: undefined,
+      topK: undefined,
+      topP: undefined,
+      seed: undefined,
+      stop: undefined,
+      signal: undefined,
+      cache: undefined,
+    };
+    assert.deepEqual(
+      await collect(model, "foo: ", options),
+      await collect(model, "foo: ", { maxTokens: 4 }),
+    );
+    const { logits } = model.forward([0, 582], { cache: undefined, logits: undefined });
+    assert.equal(logits.length, 2 * model.config.vocabSize);
+    using cache = model.createCache({ maxTokens: undefined, policy: undefined });
+    assert.equal(cache.maxTokens, model.config.maxPositions);
+    const unset = { device: undefined, threads: undefined, onProgress: undefined };
+    using again = await loadModel(DIRECTORY, { ...unset, tokenizer: undefined });
+    assert.equal(again.hasTokenizer, true);
+    const decoded = again.tokenizer.decode(
+      again.tokenizer.encode("foo", { addSpecialTokens: undefined }),
+      { skipSpecialTokens: undefined },
+    );
+    assert.equal(decoded, "foo");
+  }));

@@ -88,7 +88,7 @@ function emptyFolder(): string {
 function fillStage(): void {
   const { library } = info();
   mkdirSync(join(stage, "prebuilt", platform), { recursive: true });
-  const names = ["mod.ts", "src", "package.json", "tsconfig.json", "tsconfig.types.json"];
+  const names = ["mod.ts", "src", "package.json", "tsconfig.json", "tsconfig.build.json"];
   for (const name of names) cpSync(join(root, name), join(stage, name), { recursive: true });
   cpSync(library, join(stage, "prebuilt", platform, libraryFile));
   symlinkSync(join(root, "node_modules"), join(stage, "node_modules"), "junction");
@@ -285,6 +285,16 @@ describe("Bun", { timeout }, () => {
     await runWell("bun", ["add", `git+file://${stage}`], folder);
     writeFileSync(join(folder, "main.ts"), program("tritter-accel"));
     assert.equal(await runWell("bun", ["main.ts"], folder), "-2 5\n");
+  });
+});
+
+describe("Deno in a project with node_modules", { timeout }, () => {
+  it("runs the package from a tarball with leave to open the library alone", async () => {
+    const folder = emptyProject();
+    await runWell("bun", ["add", await pack()], folder);
+    writeFileSync(join(folder, "main.ts"), program("tritter-accel"));
+    const options = ["run", "--no-prompt", "--allow-ffi", "main.ts"];
+    assert.equal(await runWell("deno", options, folder), "-2 5\n");
   });
 });
 

@@ -5,6 +5,7 @@ import {
   matmul,
   PackedTernary,
   packTernaryWeights,
+  quantizeAbsmean,
   quantizeWeightsAbsmean,
   Tensor,
   ternaryMatmul,
@@ -298,6 +299,43 @@ test("tensors keep their leading axes", () => {
   assert.deepEqual(vector.shape, [5]);
   const out = new Float32Array(30);
   assert.equal(packed.matmul(Tensor.from(one.input, [6, 12]), { out }).data(), out);
+});
+
+test("a value that is an array or a tensor type-checks, and a bias may be a tensor", () => {
+  const one = makeCase(2, [5, 12]);
+  using packed = PackedTernary.fromTernary(one.trits, one.scales, one.shape);
+  const { packed: bytes } = packTernaryWeights(one.trits, one.scales, one.shape);
+  const bias = Tensor.from(one.bias, [5]);
+  const expected = packed.matmul(one.input, { bias: one.bias });
+  const inputs: (Float32Array | Tensor)[] = [one.input, Tensor.from(one.input, [2, 12])];
+  for (const input of inputs) {
+    const output = matmul(input, packed, { bias, device: undefined });
+    assertSame(output instanceof Tensor ? output.data() : output, expected);
+  }
+  assertSame(ternaryMatmul(one.input, bytes, one.scales, one.shape, { bias }), expected);
+  for (const bad of [Tensor.from(new Float32Array(4), [4]), new Float32Array(4)]) {
+    assertThrowsCode(() => packed.matmul(one.input, { bias: bad }), "invalid_length");
+  }
+  const bytesAsBias = Tensor.from(new Int8Array(5), [5]);
+  assertThrowsCode(() => packed.matmul(one.input, { bias: bytesAsBias }), "invalid_type");
+});
+
+test("weights that are not packed yet get a hint", () => {
+  const weights = randomFloats(8, 1);
+  const result = quantizeAbsmean(weights, [2, 4]);
+  const input = new Float32Array(4);
+  assertThrowsCode(() => matmul(input, wrong(result)), "invalid_type", /toPacked\(\)/);
+  const tensor = Tensor.from(weights, [2, 4]);
+  assertThrowsCode(() => matmul(input, wrong(tensor)), "invalid_type", /fromWeights/);
+  assertThrowsCode(() => matmul(input, wrong(weights)), "invalid_type", /got Float32Array/);
+});
+
+test("a tensor whose buffer went away is refused", () => {
+  using packed = PackedTernary.fromTernary(new Int8Array(8), new Float32Array(2), [2, 4]);
+  const floats = new Float32Array(4);
+  const tensor = Tensor.from(floats, [1, 4]);
+  structuredClone(floats.buffer, { transfer: [floats.buffer] });
+  assertThrowsCode(() => packed.matmul(tensor), "invalid_value", /detached/);
 });
 
 test("bad arguments are refused", () => {

@@ -180,7 +180,7 @@ test("a model describes itself", async () => {
   await withModel(made, (model) => {
     assert.equal(model.config.architecture, "BitNetForCausalLM");
     assert.deepEqual(model.config.eosTokenIds, [1]);
-    assert.equal(model.tokenizer, null);
+    assert.equal(model.hasTokenizer, false);
     const stored = [...made.tensors].filter(([name]) => !name.endsWith("_scale"));
     const count = stored.reduce(
       (sum, [, { shape, dtype }]) => sum + shape.reduce((a, b) => a * b, dtype === "U8" ? 4 : 1),
@@ -264,6 +264,16 @@ test("NaN and infinite weights are refused", async () => {
     const { bytes } = made.tensors.get("model.layers.0.mlp.gate_proj.weight")!;
     new Float32Array(bytes.buffer)[100] = value;
     await rejectsCode(withModel(made, () => {}), "invalid_format", /gate_proj\.weight.*100/);
+  }
+  for (const [float, bits] of [["F32", 0x7f800000], ["F16", 0xfe00], ["BF16", 0xff80]] as const) {
+    for (const name of ["model.embed_tokens.weight", "lm_head.weight"]) {
+      const made = makeModel({ float });
+      const { bytes } = made.tensors.get(name)!;
+      const words = float === "F32" ? new Uint32Array(bytes.buffer) : new Uint16Array(bytes.buffer);
+      words[1234] = bits;
+      const message = new RegExp(`Tensor ${name}: .*1234`);
+      await rejectsCode(withModel(made, () => {}), "invalid_format", message);
+    }
   }
 });
 

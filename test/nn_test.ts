@@ -158,6 +158,65 @@ test("bad arguments of BitLinear are refused", () => {
   }
 });
 
+test("BitLinear takes tensors wherever it takes arrays", () => {
+  const weights = randomFloats(128, 1);
+  const bias = randomFloats(8, 2);
+  const normWeight = randomFloats(16, 3);
+  using layer = BitLinear.fromWeights(weights, [8, 16], { bias, normWeight });
+  using same = BitLinear.fromWeights(Tensor.from(weights, [8, 16]), undefined, {
+    bias: Tensor.from(bias, [8]),
+    normWeight: Tensor.from(normWeight, [16]),
+    groupSize: undefined,
+  });
+  const floats = randomFloats(16, 4);
+  const inputs: (Float32Array | Tensor)[] = [floats, Tensor.from(floats, [1, 16])];
+  for (const input of inputs) {
+    const output = same.forward(input, { out: undefined });
+    assertSame(output instanceof Tensor ? output.data() : output, layer.forward(floats));
+  }
+  const transposed = Tensor.from(weights, [16, 8]);
+  assertThrowsCode(() => BitLinear.fromWeights(transposed, [8, 16]), "invalid_shape");
+});
+
+test("BitLinear names the number that is not finite", () => {
+  const before = info().handles;
+  const weights = randomFloats(128, 1);
+  for (const bad of [NaN, Infinity, -Infinity]) {
+    const bias = new Float32Array(8);
+    bias[5] = bad;
+    assertThrowsCode(
+      () => BitLinear.fromWeights(weights, [8, 16], { bias }),
+      "invalid_value",
+      /bias\[5\]/,
+    );
+    const normWeight = new Float32Array(16).fill(1);
+    normWeight[11] = bad;
+    assertThrowsCode(
+      () => BitLinear.fromWeights(weights, [8, 16], { normWeight }),
+      "invalid_value",
+      /normWeight\[11\]/,
+    );
+    assert.equal(info().handles, before);
+    normWeight.fill(1);
+    const input = new Float32Array(32);
+    input[19] = bad;
+    using layer = BitLinear.fromWeights(weights, [8, 16], { normWeight });
+    assertThrowsCode(() => layer.forward(input), "invalid_value", /\b19\b/);
+    using floats = BitLinear.fromWeights(weights, [8, 16], { normWeight, activations: "f32" });
+    assertSame(floats.forward(input).subarray(8), new Float32Array(8).fill(NaN));
+  }
+});
+
+test("the constructor of BitLinear is not for callers", () => {
+  const { constructor } = wrong(BitLinear.prototype);
+  using packed = PackedTernary.fromWeights(randomFloats(128, 1), [8, 16]);
+  for (const args of [[], [packed, true, {}], [randomFloats(128, 1), [8, 16]], [Symbol()]]) {
+    assertThrowsCode(() => new constructor(...args), "invalid_type", /BitLinear is made by/);
+  }
+  const result = QuantizationResult.fromWeights(randomFloats(128, 1), [8, 16]);
+  assertThrowsCode(() => BitLinear.fromPacked(wrong(result)), "invalid_type", /toPacked\(\)/);
+});
+
 test("BitLinear gives the same on every tier", () => {
   using layer = BitLinear.fromWeights(randomFloats(100 * 300, 1), [100, 300], { groupSize: 100 });
   const input = randomFloats(7 * 300, 2);
@@ -273,6 +332,38 @@ test("KVCache owns its memory from the start", () => {
     () => cache.append(new Float32Array(48), new Float32Array(48)),
   ];
   for (const call of calls) assertThrowsCode(call, "disposed");
+});
+
+test("KVCache takes tensors in its own order of axes", () => {
+  const keys = tokens(0, 3, 8);
+  const values = randomFloats(24, 1);
+  for (const shape of [[3, 8], [1, 3, 8], [3, 2, 4], [1, 3, 2, 4]]) {
+    using cache = new KVCache({ layers: undefined, kvHeads: 2, headDim: 4, maxTokens: 4 });
+    const held = cache.update(Tensor.from(keys, shape), Tensor.from(values, shape));
+    assertSame(held.keys, keys);
+    assertSame(held.values, values);
+    assert.equal(cache.length, 3);
+  }
+  using one = new KVCache({ kvHeads: 1, headDim: 8, maxTokens: 6, policy: undefined });
+  for (const shape of [[3, 8], [3, 1, 8]]) one.append(Tensor.from(keys, shape), values);
+  assert.equal(one.length, 6);
+  using cache = new KVCache({ kvHeads: 2, headDim: 4, maxTokens: 8 });
+  cache.append(Tensor.from(new Float32Array(8), [8]), Tensor.from(new Float32Array(8), [2, 4]));
+  for (const shape of [[24], [8, 3], [2, 3, 4], [3, 4, 2], [3, 1, 8]]) {
+    const tensor = Tensor.from(keys, shape);
+    assertThrowsCode(() => cache.append(tensor, values), "invalid_shape", /keys.*\[tokens, 8\]/);
+    assertThrowsCode(() => cache.append(keys, tensor), "invalid_shape", /values/);
+  }
+  assertThrowsCode(() => cache.append(keys, Tensor.from(keys.slice(8), [2, 8])), "invalid_length");
+  assertThrowsCode(() => cache.append(Tensor.from(new Int8Array(8), [8]), keys), "invalid_type");
+  assert.equal(cache.length, 1);
+});
+
+test("KVCache says what it needs", () => {
+  const message = /kvHeads, headDim and maxTokens.*model\.createCache\(\)/;
+  for (const options of [16, undefined, null, "16", [1], {}, { maxTokens: 16 }]) {
+    assertThrowsCode(() => new KVCache(wrong(options)), "invalid_type", message);
+  }
 });
 
 test("bad arguments of KVCache are refused", () => {

@@ -5,6 +5,7 @@ import {
   PackedTernary,
   packTernaryWeights,
   quantizeAbsmean,
+  Tensor,
   unpackTernaryWeights,
 } from "../mod.ts";
 import {
@@ -224,4 +225,27 @@ test("wrong lengths, shapes and types are refused", () => {
     () => PackedTernary.fromWeights(randomFloats(8, 1), SHAPE, { groupSize: 3 }),
     "invalid_option",
   );
+});
+
+test("a tensor with two axes keeps its own shape", () => {
+  const weights = randomFloats(8, 1);
+  const tensor = Tensor.from(weights, SHAPE);
+  using expected = PackedTernary.fromWeights(weights, SHAPE, { groupSize: 2 });
+  for (const shape of [undefined, SHAPE]) {
+    using packed = PackedTernary.fromWeights(tensor, shape, { groupSize: 2, device: undefined });
+    assert.deepEqual(packed.shape, [2, 4]);
+    assertSame(packed.toFloat32(), expected.toFloat32());
+  }
+  using reread = PackedTernary.fromTernary(TRITS, SCALES, SHAPE, { device: undefined });
+  assertSame(reread.toTernary(), TRITS);
+  assertThrowsCode(() => PackedTernary.fromWeights(tensor, [4, 2]), "invalid_shape");
+  const cube = Tensor.from(weights, [2, 2, 2]);
+  assertThrowsCode(() => PackedTernary.fromWeights(cube), "invalid_shape", /\[2, 2, 2\]/);
+});
+
+test("the constructor of packed weights is not for callers", () => {
+  const { constructor } = wrong(PackedTernary.prototype);
+  for (const args of [[], [1n], [Symbol("PackedTernary"), 1n], [null, null]]) {
+    assertThrowsCode(() => new constructor(...args), "invalid_type", /PackedTernary is made by/);
+  }
 });

@@ -239,6 +239,43 @@ test("tensors and unaligned views quantise as their elements do", () => {
   assertSame(quantizeAbsmean(unaligned(WEIGHTS), SHAPE).values, expected.values);
 });
 
+test("a tensor with two axes keeps its own shape", () => {
+  const tensor = Tensor.from(WEIGHTS, SHAPE);
+  const expected = quantizeAbsmean(WEIGHTS, SHAPE);
+  const config = { groupSize: undefined, scale: undefined, method: undefined };
+  const calls = [
+    (shape?: readonly [number, number]) => quantizeAbsmean(tensor, shape, { groupSize: undefined }),
+    (shape?: readonly [number, number]) => quantizeAbsmax(tensor, shape),
+    (shape?: readonly [number, number]) => QuantizationResult.fromWeights(tensor, shape, config),
+  ];
+  for (const call of calls) {
+    assert.deepEqual(call().shape, [2, 4]);
+    assertSame(call().values, call(SHAPE).values);
+    assertThrowsCode(() => call([4, 2]), "invalid_shape", /\[2, 4\], got \[4, 2\]/);
+    assertThrowsCode(() => call(wrong(null)), "invalid_type");
+  }
+  assertSame(quantizeAbsmean(tensor).scales, expected.scales);
+  assertSame(
+    quantizeWeightsAbsmean(WEIGHTS, SHAPE, { groupSize: undefined }).scales,
+    expected.scales,
+  );
+  const vector = Tensor.from(WEIGHTS, [8]);
+  assertThrowsCode(() => quantizeAbsmean(vector), "invalid_shape", /2 axes.*got \[8\]/);
+  assertThrowsCode(() => quantizeAbsmean(wrong(WEIGHTS)), "invalid_type", /shape/);
+});
+
+test("the fields of a result cannot be replaced", () => {
+  const result = quantizeAbsmean(WEIGHTS, SHAPE);
+  for (const field of ["values", "scales", "shape", "groupSize"]) {
+    assert.throws(() => wrong(result)[field] = 1, TypeError);
+  }
+  assert.throws(() => wrong(result.shape)[0] = 1, TypeError);
+  const { constructor } = wrong(QuantizationResult.prototype);
+  for (const args of [[], [result], [Symbol("QuantizationResult"), result]]) {
+    assertThrowsCode(() => new constructor(...args), "invalid_type", /made by/);
+  }
+});
+
 test("weights that are not finite are refused by index", () => {
   for (const bad of [NaN, Infinity, -Infinity]) {
     for (const index of [0, 37, 63]) {

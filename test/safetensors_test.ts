@@ -89,6 +89,12 @@ test("what is not a file that can be mapped gives a typed error", () =>
     assertThrowsCode(() => Safetensors.open(new URL("http://localhost/x")), "invalid_value");
   }));
 
+test("a reader is made by Safetensors.open only", () => {
+  for (const args of [[], ["a path"], [Symbol("Safetensors"), {}, {}], [null, null]]) {
+    assertThrowsCode(() => new (wrong(Safetensors))(...args), "invalid_type", /Safetensors\.open/);
+  }
+});
+
 const entry = (fields: Record<string, unknown>, rest: Record<string, unknown> = {}) =>
   JSON.stringify({ x: { dtype: "U8", shape: [4], data_offsets: [0, 4], ...fields }, ...rest });
 const second = (begin: number, end: number) => ({

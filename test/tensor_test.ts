@@ -23,6 +23,21 @@ test("a tensor wraps each kind of array without a copy", () => {
   }
 });
 
+test("the constructor does what from does", () => {
+  const data = Float32Array.of(1, 2, 3, 4, 5, 6);
+  const tensor = new Tensor<"f32">(data, [2, 3], { device: undefined });
+  const { dtype, shape, size, device } = Tensor.from(data, [2, 3]);
+  assert.deepEqual(
+    [tensor.dtype, tensor.shape, tensor.size, tensor.device],
+    [dtype, shape, size, device],
+  );
+  assert.equal(tensor.data(), data);
+  assertThrowsCode(() => new Tensor(data, [7]), "invalid_length");
+  assertThrowsCode(() => new Tensor(wrong("f32"), [6]), "invalid_type");
+  assertThrowsCode(() => new Tensor(data, wrong(undefined)), "invalid_type");
+  assertThrowsCode(() => new Tensor(data, [6], { device: "cuda" }), "device_unavailable");
+});
+
 test("a scalar has no axes", () => {
   assert.equal(Tensor.from(Float32Array.of(7), []).size, 1);
 });
@@ -48,6 +63,7 @@ test("a tensor that is there already stays the same", () => {
   assert.equal(tensor.to("cpu"), tensor);
   assert.equal(tensor.to("auto"), tensor);
   assertThrowsCode(() => tensor.to(wrong("tpu")), "invalid_option");
+  assertThrowsCode(() => tensor.to(wrong(undefined)), "invalid_option", /got undefined/);
 });
 
 test("a disposed tensor refuses every use", () => {

@@ -41,6 +41,9 @@ const ARRAYS: Partial<Record<SafetensorsDtype, new (buffer: ArrayBuffer) => Safe
   I8: Int8Array,
 };
 
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("Safetensors");
+
 let handleOf: (file: Safetensors) => bigint;
 
 /** Returns the native handle of the mapping; for the model loader, not for users. */
@@ -55,6 +58,9 @@ export function safetensorsHandle(file: Safetensors): bigint {
  * (sizes, offsets, overlaps, holes, duplicate names), so a damaged or hostile file gives the error
  * `invalid_format`, and one that cannot be opened `io`. Follows
  * [the format's description](https://github.com/huggingface/safetensors#format).
+ *
+ * While it is open, nobody may change or truncate the file: reads would return the changed bytes, and
+ * reading behind a new end kills the process. Renaming another file over it is safe.
  *
  * @example
  * ```ts
@@ -75,7 +81,8 @@ export class Safetensors {
   #file: MappedFile;
   #tensors: ReadonlyMap<string, SafetensorsInfo>;
 
-  private constructor(file: MappedFile, header: SafetensorsHeader) {
+  private constructor(key: symbol, file: MappedFile, header: SafetensorsHeader) {
+    if (key !== KEY) throw tritterError("invalid_type", "Safetensors is made by Safetensors.open");
     this.#file = file;
     this.#tensors = header.tensors;
     this.metadata = header.metadata;
@@ -111,6 +118,7 @@ export class Safetensors {
         );
       }
       return new Safetensors(
+        KEY,
         file,
         parseHeader(file.read(8, Number(length)), file.size, file.path),
       );

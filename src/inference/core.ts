@@ -14,11 +14,23 @@ export interface ModelCore {
   readonly handle: NativeHandle;
   /** How many numbers it holds. */
   readonly parameters: number;
-  /** Its tokenizer, where it has one. */
-  readonly tokenizer: Tokenizer | null;
+  /** Its tokenizer, or why it has none. */
+  readonly tokenizer: Tokenizer | Error;
 }
 
 const NO_LOGITS = new Float32Array(0);
+
+/** The caches that generations write to at the moment. */
+const cachesInUse = new WeakSet<KVCache>();
+
+/** Returns the tokenizer of a model; throws `unsupported` with the reason if it has none. */
+export function tokenizerOf({ tokenizer }: ModelCore): Tokenizer {
+  if (tokenizer instanceof Error) {
+    // A new error, so that its stack shows who wanted text.
+    throw tritterError("unsupported", tokenizer.message, { cause: tokenizer });
+  }
+  return tokenizer;
+}
 
 /** Runs tokens through the model; the length of `logits` says for which positions they are wanted. */
 export function runForward(
@@ -65,7 +77,7 @@ export function checkIds(value: unknown, core: ModelCore, min = 1): Uint32Array<
   return ids;
 }
 
-/** Checks that a cache is one, alive, and of the model's sizes. */
+/** Checks that a cache is one, alive, free, and of the model's sizes. */
 export function checkCache(value: unknown, core: ModelCore): KVCache | undefined {
   if (value === undefined) return undefined;
   if (!(value instanceof KVCache)) {
@@ -79,7 +91,25 @@ export function checkCache(value: unknown, core: ModelCore): KVCache | undefined
     );
   }
   void cacheHandle(value).value;
+  checkFree(value);
   return value;
+}
+
+function checkFree(cache: KVCache): void {
+  if (cachesInUse.has(cache)) {
+    throw tritterError("invalid_value", "cache is in use by another generation");
+  }
+}
+
+/** Keeps a cache for one generation: the tokens of two would mix into nonsense without an error. */
+export function claimCache(cache: KVCache): void {
+  checkFree(cache);
+  cachesInUse.add(cache);
+}
+
+/** Lets others use a cache again. */
+export function releaseCache(cache: KVCache): void {
+  cachesInUse.delete(cache);
 }
 
 /** Throws `cache_full` if `count` more tokens do not fit. */

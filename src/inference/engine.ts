@@ -1,18 +1,20 @@
 // The operations of a model's forward pass on tensors.
 
-import { checkArray, checkCount, checkNumber, checkOptions } from "../checks.ts";
+import { checkCount, checkNumber, checkOptions } from "../checks.ts";
 import { type Device, resolveDevice } from "../device.ts";
 import { tritterError } from "../errors.ts";
+import { checkPacked } from "../matmul.ts";
 import { check, native } from "../native/library.ts";
 import { PackedTernary } from "../packing/packed_ternary.ts";
 import { checkTensor, floatsOf, Tensor } from "../tensor.ts";
+import { TernaryLayer } from "./ternary_layer.ts";
 
 /** Options of an `InferenceEngine`. */
 export interface InferenceConfig {
   /** Where to compute. Default: the choice of `setDevice`. */
-  device?: Device;
+  device?: Device | undefined;
   /** Most rows that `batchedForward` hands on at once, from 1 up. Default: 32. */
-  maxBatchSize?: number;
+  maxBatchSize?: number | undefined;
 }
 
 const DEFAULT_EPSILON = 1e-5;
@@ -41,9 +43,9 @@ export class InferenceEngine {
 
   /** Throws `device_unavailable` for a device that is not there. */
   constructor(config?: InferenceConfig) {
-    const { device, maxBatchSize } = checkOptions(config, "config");
+    const { device, maxBatchSize = 32 } = checkOptions(config, "config");
     this.device = resolveDevice(device);
-    this.maxBatchSize = checkCount(maxBatchSize ?? 32, "maxBatchSize", { min: 1 });
+    this.maxBatchSize = checkCount(maxBatchSize, "maxBatchSize", { min: 1 });
   }
 
   /** True if the engine computes on a GPU. */
@@ -68,9 +70,7 @@ export class InferenceEngine {
     const matrix = checkTensor(weights, "weights").data();
     const [rows, cols] = checkMatrix(weights);
     checkLastAxis(input, cols);
-    const biases = bias === undefined
-      ? null
-      : checkArray(floatsOf(bias, "bias"), Float32Array, "bias", rows);
+    const biases = bias === undefined ? null : floatsOf(bias, "bias", rows);
     const output = new Float32Array(input.size / cols * rows);
     check(native.linear_f32(
       floats,
@@ -90,7 +90,7 @@ export class InferenceEngine {
    * Multiplies [..., in] by ternary weights and adds a bias of [out].
    *
    * Float weights [out, in] are quantised by absmean per row on every call; packed weights
-   * are used as they are.
+   * are used as they are, and a `TernaryLayer` with the bias that it has.
    *
    * @example
    * ```ts
@@ -103,15 +103,21 @@ export class InferenceEngine {
    */
   ternaryLinear(
     input: Tensor,
-    weights: Tensor | PackedTernary,
+    weights: Tensor | PackedTernary | TernaryLayer,
     bias?: Float32Array | Tensor,
   ): Tensor<"f32"> {
     const x = checkTensor(input, "input");
-    const options = bias === undefined ? {} : { bias: floatsOf(bias, "bias") };
-    if (weights instanceof PackedTernary) return weights.matmul(x, options);
+    if (weights instanceof TernaryLayer) {
+      if (bias === undefined) return weights.forward(x);
+      throw tritterError(
+        "invalid_option",
+        "bias must be left out where weights is a TernaryLayer, which has its own",
+      );
+    }
+    if (!(weights instanceof Tensor)) return checkPacked(weights, "weights").matmul(x, { bias });
     checkTensor(weights, "weights");
     using packed = PackedTernary.fromWeights(weights, checkMatrix(weights));
-    return packed.matmul(x, options);
+    return packed.matmul(x, { bias });
   }
 
   /**
@@ -176,12 +182,10 @@ export class InferenceEngine {
   softmax(input: Tensor, axis = -1): Tensor<"f32"> {
     const floats = checkTensor(input, "input").data();
     const { shape } = input;
-    if (!Number.isInteger(axis) || axis < -shape.length || axis >= shape.length) {
-      throw tritterError(
-        "invalid_value",
-        `axis must be an integer from ${-shape.length} to ${shape.length - 1}, got ${axis}`,
-      );
+    if (shape.length === 0) {
+      throw tritterError("invalid_shape", "input must have at least one axis, got []");
     }
+    checkCount(axis, "axis", { min: -shape.length, max: shape.length - 1 });
     const size = shape.at(axis)!;
     const stride = shape.slice(axis).slice(1).reduce((product, length) => product * length, 1);
     const output = new Float32Array(floats.length);
@@ -212,9 +216,7 @@ export class InferenceEngine {
     const scale = floatsOf(weight, "weight");
     checkLastAxis(input, scale.length);
     checkNumber(epsilon, "epsilon", { min: 0 });
-    const shift = bias === undefined
-      ? null
-      : checkArray(floatsOf(bias, "bias"), Float32Array, "bias", scale.length);
+    const shift = bias === undefined ? null : floatsOf(bias, "bias", scale.length);
     const output = new Float32Array(floats.length);
     check(native.layer_norm(
       floats,

@@ -4,29 +4,42 @@ import { checkCount, checkNumber, checkOptions } from "../checks.ts";
 import { TritterError, tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { KVCache } from "../nn/kv_cache.ts";
-import { checkCache, checkIds, checkRoom, type ModelCore, runForward } from "./core.ts";
+import {
+  checkCache,
+  checkIds,
+  checkRoom,
+  claimCache,
+  type ModelCore,
+  releaseCache,
+  runForward,
+  tokenizerOf,
+} from "./core.ts";
 import { Pacer } from "./pacer.ts";
 import { StopFilter } from "./stop_filter.ts";
 import type { StreamDecoder } from "./stream_decoder.ts";
+import { firstTokenId } from "./tokenizer.ts";
 
 /** Options of `TernaryModel.generate`. */
 export interface GenerateOptions {
   /** Most tokens to generate. Default: 256. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** 0 (default) always takes the likeliest token; 1 draws by the model's probabilities. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Draws among this many likeliest tokens; 0 (default) means all. */
-  topK?: number;
+  topK?: number | undefined;
   /** Draws among the likeliest tokens that together have this probability. Default: 1, all. */
-  topP?: number;
+  topP?: number | undefined;
   /** The same seed and prompt give the same text. Default: a new one each time. */
-  seed?: number;
+  seed?: number | undefined;
   /** Ends the text before the first of these strings. */
-  stop?: string | readonly string[];
+  stop?: string | readonly string[] | undefined;
   /** Aborts between tokens and between pieces of the prompt, with the signal's reason. */
-  signal?: AbortSignal;
-  /** Goes on after the tokens in this cache, and leaves prompt and generated tokens in it. */
-  cache?: KVCache;
+  signal?: AbortSignal | undefined;
+  /**
+   * Goes on after the tokens in this cache, and leaves prompt and generated tokens in it. From the
+   * first token taken until the iteration ends, no other generation may use it.
+   */
+  cache?: KVCache | undefined;
 }
 
 /** A token that was generated. */
@@ -102,9 +115,7 @@ function checkStops(value: unknown, core: ModelCore): readonly string[] {
     }
     if (stop === "") throw tritterError("invalid_value", "stop must not be an empty string");
   }
-  if (stops.length > 0 && core.tokenizer === null) {
-    throw tritterError("invalid_option", "stop must be left out for a model without a tokenizer");
-  }
+  if (stops.length > 0) tokenizerOf(core);
   return stops as string[];
 }
 
@@ -112,17 +123,11 @@ function checkStops(value: unknown, core: ModelCore): readonly string[] {
 function promptIds(core: ModelCore, prompt: unknown, first: boolean): Uint32Array {
   if (typeof prompt !== "string") return checkIds(prompt, core);
   if (prompt === "") throw tritterError("invalid_length", "prompt must not be empty");
-  const { tokenizer } = core;
-  if (tokenizer === null) {
-    throw tritterError(
-      "invalid_value",
-      "prompt must be token ids, because the model was loaded without a tokenizer",
-    );
-  }
+  const tokenizer = tokenizerOf(core);
   // Special tokens begin a text; a text that goes on after the cache has had them.
   const ids = tokenizer.encode(prompt, { addSpecialTokens: first });
-  const { bosTokenId } = tokenizer;
-  if (first && bosTokenId !== null && ids[0] !== bosTokenId) ids.unshift(bosTokenId);
+  const bos = firstTokenId(tokenizer, core.config.bosTokenId);
+  if (first && bos !== null && ids[0] !== bos) ids.unshift(bos);
   return checkIds(ids, core);
 }
 
@@ -135,7 +140,9 @@ async function* run(
     const pacer = new Pacer(request.signal);
     request.signal?.throwIfAborted();
     await sequence.feedPrompt(pacer);
-    const text = new TokenText(core.tokenizer?.stream(request.prompt), request.stops);
+    const { tokenizer } = core;
+    const decoder = tokenizer instanceof Error ? undefined : tokenizer.stream(request.prompt);
+    const text = new TokenText(decoder, request.stops);
     for (let count = 0; count < request.maxTokens; count += 1) {
       if (count > 0) await pacer.breathe();
       const token = sequence.next();
@@ -178,6 +185,8 @@ class Sequence {
     this.#logits = new Float32Array(core.config.vocabSize);
     this.#start = this.#cache.length;
     this.#position = this.#cache.position;
+    // Last, because a sequence that could not be made is never finished.
+    if (request.cache !== undefined) claimCache(request.cache);
   }
 
   /** Runs the prompt; only the logits of its last token are computed. */
@@ -232,7 +241,8 @@ class Sequence {
 
   /** Frees our own cache; leaves a caller's with the prompt and the tokens that the caller has seen. */
   finish(): void {
-    if (this.#request.cache === undefined) {
+    const { cache } = this.#request;
+    if (cache === undefined) {
       this.#cache[Symbol.dispose]();
       return;
     }
@@ -243,6 +253,8 @@ class Sequence {
       // then the last token stays out.
       const codes = ["disposed", "cache_full"];
       if (!(error instanceof TritterError && codes.includes(error.code))) throw error;
+    } finally {
+      releaseCache(cache);
     }
   }
 

@@ -17,13 +17,13 @@ import { findTensors, WeightSetter } from "./weights.ts";
 /** Options of `loadModel`. */
 export interface LoadModelOptions {
   /** Where the model runs; default: the choice of `setDevice`. */
-  device?: Device;
+  device?: Device | undefined;
   /** Calls `setThreads`, which holds for everything in this process. */
-  threads?: number;
+  threads?: number | undefined;
   /** False leaves `tokenizer.json` alone: the model then takes token ids only. Default: true. */
-  tokenizer?: boolean;
+  tokenizer?: boolean | undefined;
   /** Is told how many bytes of the model's tensors are loaded, and how many there are. */
-  onProgress?: (loadedBytes: number, totalBytes: number) => void;
+  onProgress?: ((loadedBytes: number, totalBytes: number) => void) | undefined;
 }
 
 const EMBED = "model.embed_tokens.weight";
@@ -34,10 +34,16 @@ const HEAD = "lm_head.weight";
  * several with an index) and, for text, tokenizer.json.
  *
  * Supported are `BitNetForCausalLM` and `LlamaForCausalLM` with a BitNet `quantization_config`, with
- * packed weights or with float weights, which are quantised by their mean while loading. The files
- * stay mapped: embedding tables are used in place. Throws `io` if a file is missing,
- * `invalid_format` naming the field or tensor that does not fit, `unsupported` for other models and
- * `device_unavailable`.
+ * packed weights or with float weights, which are quantised by their mean while loading. Throws `io`
+ * if a file is missing, `invalid_format` naming the field or tensor that does not fit, `unsupported`
+ * for other models and `device_unavailable`.
+ *
+ * The .safetensors files stay mapped, and embedding tables are used in place: until the model is
+ * disposed of, nobody may change or truncate them. The model would compute with the changed numbers,
+ * and reading behind a new end kills the process. Renaming another file over one of them is safe.
+ *
+ * A model without a usable tokenizer loads and takes token ids; text throws `unsupported` with the
+ * reason.
  *
  * @example
  * ```ts
@@ -64,17 +70,26 @@ export async function loadModel(
   resolveDevice(device);
   if (threads !== undefined) setThreads(threads);
   const config = readConfig(path);
-  const words = tokenizer ? await optionalTokenizer(path) : null;
+  const words = tokenizer ? await findTokenizer(path) : tritterError(
+    "unsupported",
+    "Text needs a tokenizer, but the model was loaded with the option tokenizer: false",
+  );
   const { handle, parameters } = await loadWeights(path, config, onProgress);
   return createModel({ config, handle, parameters, tokenizer: words });
 }
 
-async function optionalTokenizer(directory: string): Promise<Tokenizer | null> {
+/** Returns the tokenizer, or why there is none: ids need none, so only text fails, later. */
+async function findTokenizer(directory: string): Promise<Tokenizer | Error> {
   try {
     return await Tokenizer.load(directory);
   } catch (error) {
-    if (error instanceof TritterError && error.code === "io") return null;
-    throw error;
+    if (!(error instanceof TritterError)) throw error;
+    // The npm package could not be imported, perhaps because there is no network.
+    if (error.code === "unsupported") return error;
+    if (error.code !== "io") throw error;
+    return tritterError("unsupported", `Text needs a tokenizer: ${error.message}`, {
+      cause: error,
+    });
   }
 }
 

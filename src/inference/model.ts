@@ -5,25 +5,35 @@ import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { KVCache } from "../nn/kv_cache.ts";
 import type { ModelConfig } from "./config.ts";
-import { checkCache, checkIds, checkRoom, type ModelCore, runForward } from "./core.ts";
+import {
+  checkCache,
+  checkIds,
+  checkRoom,
+  type ModelCore,
+  runForward,
+  tokenizerOf,
+} from "./core.ts";
 import { type GeneratedToken, type GenerateOptions, generateTokens } from "./generate.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Options of `TernaryModel.forward`. */
 export interface ForwardOptions {
   /** Goes on after the tokens in this cache and adds these to it. */
-  cache?: KVCache;
+  cache?: KVCache | undefined;
   /** `"last"` computes the logits of the last token only. Default: `"all"`. */
-  logits?: "all" | "last";
+  logits?: "all" | "last" | undefined;
 }
 
 /** Options of `TernaryModel.createCache`. */
 export interface CreateCacheOptions {
   /** Most tokens to hold. Default: the longest text that the model was trained on. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** What happens at the end. Default: `"error"`. */
-  policy?: "error" | "slide";
+  policy?: "error" | "slide" | undefined;
 }
+
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("TernaryModel");
 
 let construct: (core: ModelCore) => TernaryModel;
 
@@ -37,7 +47,7 @@ export function createModel(core: ModelCore): TernaryModel {
  *
  * It owns native memory: use `using` or `[Symbol.dispose]()`. Results are the same, bit for bit, on
  * every instruction set, with any number of threads, with and without a cache, and however a text is
- * cut into calls.
+ * cut into calls. Its files stay mapped and must not be changed: see {@linkcode loadModel}.
  *
  * @example
  * ```ts
@@ -52,21 +62,34 @@ export function createModel(core: ModelCore): TernaryModel {
 export class TernaryModel implements Disposable {
   /** What the model is made of. */
   readonly config: ModelConfig;
-  /** Its tokenizer; null if the directory has none, or it was not wanted. */
-  readonly tokenizer: Tokenizer | null;
   /** How many numbers the model holds. */
   readonly parameterCount: number;
   #core: ModelCore;
 
   static {
-    construct = (core) => new TernaryModel(core);
+    construct = (core) => new TernaryModel(KEY, core);
   }
 
-  private constructor(core: ModelCore) {
+  private constructor(key: symbol, core: ModelCore) {
+    if (key !== KEY) throw tritterError("invalid_type", "TernaryModel is made by loadModel");
     this.#core = core;
     this.config = core.config;
-    this.tokenizer = core.tokenizer;
     this.parameterCount = core.parameters;
+  }
+
+  /** True if the model takes and gives text. */
+  get hasTokenizer(): boolean {
+    return !(this.#core.tokenizer instanceof Error);
+  }
+
+  /**
+   * Its tokenizer.
+   *
+   * Throws `unsupported` with the reason if there is none: the directory has no tokenizer.json, the
+   * npm package could not be imported, or the option `tokenizer` was false.
+   */
+  get tokenizer(): Tokenizer {
+    return tokenizerOf(this.#core);
   }
 
   /** Memory of all weights, in bytes, including tables that lie in the mapped files. */
@@ -89,7 +112,8 @@ export class TernaryModel implements Disposable {
    * Returns the logits after each token, [ids.length, vocab] row-major, or only those of the last.
    *
    * With a cache the tokens go on after those in it; without, they begin a text. Throws
-   * `cache_full` and changes nothing if they do not fit.
+   * `cache_full` and changes nothing if they do not fit, and `invalid_value` while a generation uses
+   * the cache.
    *
    * @example
    * ```ts
@@ -125,11 +149,15 @@ export class TernaryModel implements Disposable {
   /**
    * Generates text after a prompt, token by token.
    *
-   * A text prompt gets the model's begin token in front unless it goes on after a cache. The text
-   * ends at the model's end token, which is not among the tokens, before a stop string, or after
-   * `maxTokens`. Options are checked at once, the work is done as the tokens are taken. A cache that
-   * was passed in holds the prompt and the tokens taken from here when the iteration ends, also when
-   * it ends early; if it is full, the next token throws `cache_full`.
+   * A text prompt gets the model's begin token in front unless it goes on after a cache or
+   * tokenizer_config.json has `add_bos_token: false`. The text ends at the model's end token, which
+   * is not among the tokens, before a stop string, or after `maxTokens`. Options are checked at once,
+   * the work is done as the tokens are taken.
+   *
+   * A cache that was passed in holds the prompt and the tokens taken from here when the iteration
+   * ends, also when it ends early; if it is full, the next token throws `cache_full`. From the first
+   * token to the end of the iteration it serves this generation alone: another one, and `forward`,
+   * throw `invalid_value`.
    *
    * @example
    * ```ts
@@ -156,7 +184,7 @@ export class TernaryModel implements Disposable {
    * import { loadModel } from "tritter-accel";
    *
    * using model = await loadModel("examples/models/bitnet-jargon");
-   * console.log(model.nll(model.tokenizer!.encode("The hacker ethic is the belief that")));
+   * console.log(model.nll(model.tokenizer.encode("The hacker ethic is the belief that")));
    * ```
    */
   nll(ids: readonly number[] | Uint32Array | Int32Array): number {

@@ -17,6 +17,19 @@ export function checkTokens(value: unknown, name: string): number[] {
   return Array.from(value, (id, index) => checkCount(id, `${name}[${index}]`));
 }
 
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("StreamDecoder");
+
+let construct: (decode: (ids: number[]) => string, before: number[]) => StreamDecoder;
+
+/** Decodes with a function that gives the text of ids; the text goes on after that of `before`. */
+export function createStreamDecoder(
+  decode: (ids: number[]) => string,
+  before: readonly number[] | Uint32Array | Int32Array = [],
+): StreamDecoder {
+  return construct(decode, checkTokens(before, "before"));
+}
+
 /** An unfinished character has at most three bytes, and a token at least one. */
 const CONTEXT = 8;
 
@@ -42,16 +55,16 @@ export class StreamDecoder {
   #given: number;
   #pending: boolean;
 
-  /** Decodes with a function that gives the text of ids; the text goes on after that of `before`. */
-  constructor(
-    decode: (ids: number[]) => string,
-    before: readonly number[] | Uint32Array | Int32Array = [],
-  ) {
-    if (typeof decode !== "function") {
-      throw tritterError("invalid_type", `decode must be a function, got ${typeof decode}`);
+  static {
+    construct = (decode, before) => new StreamDecoder(KEY, decode, before);
+  }
+
+  private constructor(key: symbol, decode: (ids: number[]) => string, before: number[]) {
+    if (key !== KEY) {
+      throw tritterError("invalid_type", "StreamDecoder is made by Tokenizer.stream");
     }
     this.#decode = decode;
-    this.#window = checkTokens(before, "before").slice(-CONTEXT);
+    this.#window = before.slice(-CONTEXT);
     const text = decode(this.#window);
     this.#pending = text.endsWith(INCOMPLETE);
     this.#given = text.length - (this.#pending ? 1 : 0);

@@ -1,9 +1,26 @@
 // A linear layer with ternary weights and float activations.
 
-import { checkArray, checkOptions } from "../checks.ts";
-import type { Device } from "../device.ts";
+import { checkFinite, checkOptions } from "../checks.ts";
+import { type Device, resolveDevice } from "../device.ts";
+import { tritterError } from "../errors.ts";
 import { PackedTernary } from "../packing/packed_ternary.ts";
+import { matrixShape } from "../quantization/weights.ts";
 import { floatsOf, type Tensor } from "../tensor.ts";
+
+/** A bias, or an object that holds it; both are forms that callers expect. */
+type BiasOrOptions =
+  | Float32Array
+  | Tensor
+  | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined };
+
+/** True for an object literal; an array or an instance of a class is meant as the bias itself. */
+function isOptions(
+  value: BiasOrOptions,
+): value is Exclude<BiasOrOptions, Float32Array | Tensor> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
 
 /**
  * A linear layer whose weights are quantised once, by absmean per row.
@@ -21,7 +38,7 @@ import { floatsOf, type Tensor } from "../tensor.ts";
  * ```
  */
 export class TernaryLayer implements Disposable {
-  /** The packed weights; they belong to the layer. */
+  /** The packed weights; those that the layer packed itself belong to it. */
   readonly weights: PackedTernary;
   /** A copy of the bias, if the layer has one. */
   readonly bias: Float32Array<ArrayBuffer> | undefined;
@@ -30,38 +47,110 @@ export class TernaryLayer implements Disposable {
   /** Numbers in a row of output. */
   readonly outFeatures: number;
 
-  private constructor(weights: PackedTernary, bias: Float32Array<ArrayBuffer> | undefined) {
-    this.weights = weights;
-    this.bias = bias;
-    this.outFeatures = weights.shape[0];
-    this.inFeatures = weights.shape[1];
+  readonly #ownsWeights: boolean;
+  #disposed = false;
+
+  /**
+   * Does what `TernaryLayer.fromWeights` does.
+   *
+   * @example
+   * ```ts
+   * import { PackedTernary, TernaryLayer } from "tritter-accel";
+   *
+   * using packed = PackedTernary.fromTernary(Int8Array.of(1, -1), Float32Array.of(2), [1, 2]);
+   * using layer = new TernaryLayer(packed, [1, 2], { bias: Float32Array.of(1) });
+   * console.log(layer.forward(Float32Array.of(3, 0))); // 7
+   * ```
+   */
+  constructor(
+    weights: Float32Array | Tensor | PackedTernary,
+    shape: readonly [number, number],
+    bias?:
+      | Float32Array
+      | Tensor
+      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
+    options?: { device?: Device | undefined },
+  );
+  /** Makes a layer of weights that know their shape. */
+  constructor(
+    weights: Tensor | PackedTernary,
+    shape?: readonly [number, number] | undefined,
+    bias?:
+      | Float32Array
+      | Tensor
+      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
+    options?: { device?: Device | undefined },
+  );
+  constructor(
+    weights: Float32Array | Tensor | PackedTernary,
+    shape?: readonly [number, number],
+    bias?: BiasOrOptions,
+    options?: { device?: Device | undefined },
+  ) {
+    let { device } = checkOptions(options, "options");
+    let biases = bias;
+    if (bias !== undefined && isOptions(bias)) {
+      device = bias.device === undefined ? device : bias.device;
+      biases = bias.bias;
+    }
+    resolveDevice(device);
+    const isPacked = weights instanceof PackedTernary;
+    if (!isPacked) floatsOf(weights, "weights");
+    const [rows, cols] = matrixShape(weights, shape);
+    // Before anything is packed, so that an error leaves no native memory behind.
+    this.bias = biases === undefined
+      ? undefined
+      : new Float32Array(floatsOf(biases as Float32Array | Tensor, "bias", rows));
+    if (this.bias !== undefined) checkFinite(this.bias, "bias");
+    this.weights = isPacked ? weights : PackedTernary.fromWeights(weights, [rows, cols]);
+    this.#ownsWeights = !isPacked;
+    this.outFeatures = rows;
+    this.inFeatures = cols;
   }
 
   /**
    * Quantises weights of shape [out, in]; `bias` has a number per output.
    *
-   * Errors as in `QuantizationResult.fromWeights`.
+   * A tensor with two axes and packed weights have their shape already: leave `shape` out, or give
+   * an equal one. Packed weights are used as they are and stay the caller's, to dispose after the
+   * layer. Errors as in `QuantizationResult.fromWeights`; `invalid_value` also for a bias that is
+   * not finite.
    *
    * @example
    * ```ts
    * import { TernaryLayer } from "tritter-accel";
    *
    * const weights = Float32Array.of(0.5, -0.3, 0.1, 0.8, -0.2, 0.6, -0.7, 0.4);
-   * using layer = TernaryLayer.fromWeights(weights, [2, 4], Float32Array.of(1, 1));
+   * using layer = TernaryLayer.fromWeights(weights, [2, 4], { bias: Float32Array.of(1, 1) });
    * console.log(layer.forward(Float32Array.of(1, 2, 3, 4))); // 2.275 2.425
    * ```
    */
   static fromWeights(
-    weights: Float32Array | Tensor,
+    weights: Float32Array | Tensor | PackedTernary,
     shape: readonly [number, number],
-    bias?: Float32Array | Tensor,
-    options?: { device?: Device },
+    bias?:
+      | Float32Array
+      | Tensor
+      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
+    options?: { device?: Device | undefined },
+  ): TernaryLayer;
+  /** Makes a layer of weights that know their shape. */
+  static fromWeights(
+    weights: Tensor | PackedTernary,
+    shape?: readonly [number, number] | undefined,
+    bias?:
+      | Float32Array
+      | Tensor
+      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
+    options?: { device?: Device | undefined },
+  ): TernaryLayer;
+  static fromWeights(
+    weights: Float32Array | Tensor | PackedTernary,
+    shape?: readonly [number, number],
+    bias?: BiasOrOptions,
+    options?: { device?: Device | undefined },
   ): TernaryLayer {
-    const { device } = checkOptions(options, "options");
-    const floats = bias === undefined ? undefined : new Float32Array(floatsOf(bias, "bias"));
-    const packed = PackedTernary.fromWeights(weights, shape, { device });
-    if (floats !== undefined) checkArray(floats, Float32Array, "bias", packed.shape[0]);
-    return new TernaryLayer(packed, floats);
+    return new TernaryLayer(weights as Tensor, shape, bias, options);
   }
 
   /**
@@ -70,8 +159,8 @@ export class TernaryLayer implements Disposable {
    * `weights.memoryBytes` is what the library really allocates, which has padding.
    */
   get memoryBytes(): number {
-    return Math.ceil(2 * this.inFeatures * this.outFeatures / 8) + 4 * this.outFeatures +
-      this.#biasBytes();
+    const scales = this.outFeatures * (this.inFeatures / this.weights.groupSize);
+    return Math.ceil(2 * this.inFeatures * this.outFeatures / 8) + 4 * scales + this.#biasBytes();
   }
 
   /** Size of weights and bias as 32-bit floats, in bytes. */
@@ -101,19 +190,29 @@ export class TernaryLayer implements Disposable {
    * console.log(layer.forward(Tensor.from(new Float32Array(16), [2, 8])).shape); // [ 2, 4 ]
    * ```
    */
-  forward(input: Float32Array, options?: { out?: Float32Array }): Float32Array<ArrayBuffer>;
+  forward(
+    input: Float32Array,
+    options?: { out?: Float32Array | undefined },
+  ): Float32Array<ArrayBuffer>;
   /** Applies the layer to a tensor, with any leading axes. */
-  forward(input: Tensor, options?: { out?: Float32Array }): Tensor<"f32">;
+  forward(input: Tensor, options?: { out?: Float32Array | undefined }): Tensor<"f32">;
+  /** Applies the layer to an array or a tensor. */
   forward(
     input: Float32Array | Tensor,
-    options?: { out?: Float32Array },
+    options?: { out?: Float32Array | undefined },
+  ): Float32Array<ArrayBuffer> | Tensor<"f32">;
+  forward(
+    input: Float32Array | Tensor,
+    options?: { out?: Float32Array | undefined },
   ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
+    if (this.#disposed) throw tritterError("disposed", "TernaryLayer is disposed");
     const { out } = checkOptions(options, "options");
     return this.weights.matmul(input, { bias: this.bias, out });
   }
 
-  /** Frees the weights; a second call does nothing. */
+  /** Frees the weights if the layer packed them; a second call does nothing. */
   [Symbol.dispose](): void {
-    this.weights[Symbol.dispose]();
+    this.#disposed = true;
+    if (this.#ownsWeights) this.weights[Symbol.dispose]();
   }
 }

@@ -3,7 +3,7 @@
 import { checkOptions } from "../checks.ts";
 import { TritterError, tritterError } from "../errors.ts";
 import { filePath, joinPath, readJsonObject } from "../formats/mapped_file.ts";
-import { checkTokens, StreamDecoder } from "./stream_decoder.ts";
+import { checkTokens, createStreamDecoder, type StreamDecoder } from "./stream_decoder.ts";
 
 /** What is used of the package; its own types are not at hand when this module comes from a URL. */
 interface Backend {
@@ -17,6 +17,19 @@ interface Backend {
 }
 
 type BackendClass = new (tokenizer: object, config: object) => Backend;
+
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("Tokenizer");
+
+let refusesBos: (tokenizer: Tokenizer) => boolean;
+
+/**
+ * Returns the id that a text begins with; `fallback`, the model's own, counts where
+ * tokenizer_config.json is missing or says nothing. For `generate`, not for users.
+ */
+export function firstTokenId(tokenizer: Tokenizer, fallback: number | null): number | null {
+  return refusesBos(tokenizer) ? null : tokenizer.bosTokenId ?? fallback;
+}
 
 /**
  * Converts text to token ids and token ids to text.
@@ -34,17 +47,25 @@ type BackendClass = new (tokenizer: object, config: object) => Backend;
  * ```
  */
 export class Tokenizer {
-  /** The id that texts begin with, where the model's files ask for one; `generate` adds it. */
+  static {
+    refusesBos = (tokenizer) => tokenizer.#refusesBos;
+  }
+
+  /**
+   * The id that texts begin with, where tokenizer_config.json asks for one.
+   *
+   * `generate` puts it in front; where that file names none, it takes `bos_token_id` of config.json.
+   */
   readonly bosTokenId: number | null;
   #backend: Backend;
+  #refusesBos: boolean;
 
-  private constructor(backend: Backend, config: Record<string, unknown>) {
+  private constructor(key: symbol, backend: Backend, config: Record<string, unknown>) {
+    if (key !== KEY) throw tritterError("invalid_type", "Tokenizer is made by Tokenizer.load");
     this.#backend = backend;
-    const bos = tokenContent(config.bos_token);
-    const id = bos === null || config.add_bos_token === false
-      ? undefined
-      : backend.token_to_id(bos);
-    this.bosTokenId = id ?? null;
+    this.#refusesBos = config.add_bos_token === false;
+    const bos = this.#refusesBos ? null : tokenContent(config.bos_token);
+    this.bosTokenId = bos === null ? null : backend.token_to_id(bos) ?? null;
   }
 
   /**
@@ -97,7 +118,7 @@ export class Tokenizer {
     }
     const Backend = await importBackend();
     try {
-      return new Tokenizer(new Backend(tokenizer, config), config);
+      return new Tokenizer(KEY, new Backend(tokenizer, config), config);
     } catch (cause) {
       throw tritterError("invalid_format", `tokenizer.json must describe a tokenizer: ${cause}`, {
         cause,
@@ -118,7 +139,7 @@ export class Tokenizer {
    * console.log(tokenizer.encode("The hacker ")); // [ 582, 617, 222 ]
    * ```
    */
-  encode(text: string, options?: { addSpecialTokens?: boolean }): number[] {
+  encode(text: string, options?: { addSpecialTokens?: boolean | undefined }): number[] {
     if (typeof text !== "string") {
       throw tritterError("invalid_type", `text must be a string, got ${typeof text}`);
     }
@@ -148,7 +169,7 @@ export class Tokenizer {
    */
   decode(
     ids: readonly number[] | Uint32Array | Int32Array,
-    options?: { skipSpecialTokens?: boolean },
+    options?: { skipSpecialTokens?: boolean | undefined },
   ): string {
     const tokens = checkTokens(ids, "ids");
     const { skipSpecialTokens = true } = checkOptions(options, "options");
@@ -176,7 +197,7 @@ export class Tokenizer {
    * ```
    */
   stream(before?: readonly number[] | Uint32Array | Int32Array): StreamDecoder {
-    return new StreamDecoder((ids) => this.decode(ids), before);
+    return createStreamDecoder((ids) => this.decode(ids), before);
   }
 }
 

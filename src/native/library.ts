@@ -63,7 +63,8 @@ function openLocalLibrary(root: URL): OpenedLibrary {
   }
 }
 
-const root = new URL("../../", import.meta.url);
+// The JavaScript of the npm package lies one folder deeper, in dist/.
+const root = new URL(import.meta.url.endsWith(".js") ? "../../../" : "../../", import.meta.url);
 const opened: OpenedLibrary = /^https?:$/.test(root.protocol)
   ? await openRemoteLibrary(root)
   : openLocalLibrary(root);

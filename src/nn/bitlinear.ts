@@ -1,7 +1,8 @@
 // The linear layer of BitNet models: ternary weights, quantised activations.
 
-import { checkArray, checkChoice, checkNumber, checkOptions } from "../checks.ts";
+import { checkChoice, checkFinite, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import { checkPacked } from "../matmul.ts";
 import { check, native } from "../native/library.ts";
 import { type Activations, PackedTernary } from "../packing/packed_ternary.ts";
 import type { QuantizeConfig } from "../quantization/weights.ts";
@@ -10,13 +11,28 @@ import { floatsOf, Tensor } from "../tensor.ts";
 /** What a `BitLinear` layer does around its matrix product. */
 export interface BitLinearOptions {
   /** A number per output to add. */
-  bias?: Float32Array | undefined;
+  bias?: Float32Array | Tensor | undefined;
   /** Weight of an RMS norm, a number per input, applied to the activations first. */
-  normWeight?: Float32Array | undefined;
+  normWeight?: Float32Array | Tensor | undefined;
   /** Added to the mean square inside the norm. Default: 1e-5. */
   epsilon?: number | undefined;
   /** How to treat the activations. Default: `"int8"`. */
   activations?: Activations | undefined;
+}
+
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("BitLinear");
+
+/** Copies what a layer adds or multiplies; NaN there would be found in its results only. */
+function copyFinite(
+  values: Float32Array | Tensor | undefined,
+  name: string,
+  length: number,
+): Float32Array | undefined {
+  if (values === undefined) return undefined;
+  const copy = new Float32Array(floatsOf(values, name, length));
+  checkFinite(copy, name);
+  return copy;
 }
 
 /**
@@ -51,7 +67,18 @@ export class BitLinear implements Disposable {
   #normalized = new Float32Array(0);
   #disposed = false;
 
-  private constructor(weights: PackedTernary, ownsWeights: boolean, options: BitLinearOptions) {
+  private constructor(
+    key: symbol,
+    weights: PackedTernary,
+    ownsWeights: boolean,
+    options: BitLinearOptions,
+  ) {
+    if (key !== KEY) {
+      throw tritterError(
+        "invalid_type",
+        "BitLinear is made by BitLinear.fromWeights or BitLinear.fromPacked",
+      );
+    }
     const [rows, cols] = weights.shape;
     const { bias, normWeight, epsilon, activations } = options;
     this.inFeatures = cols;
@@ -59,16 +86,16 @@ export class BitLinear implements Disposable {
     this.activations = checkChoice(activations, ["f32", "int8"], "activations", "int8");
     this.#weights = weights;
     this.#ownsWeights = ownsWeights;
-    this.#bias = bias && new Float32Array(checkArray(bias, Float32Array, "bias", rows));
-    this.#normWeight = normWeight &&
-      new Float32Array(checkArray(normWeight, Float32Array, "normWeight", cols));
+    this.#bias = copyFinite(bias, "bias", rows);
+    this.#normWeight = copyFinite(normWeight, "normWeight", cols);
     this.#epsilon = epsilon === undefined ? 1e-5 : checkNumber(epsilon, "epsilon", { min: 0 });
   }
 
   /**
    * Quantises float weights of shape [out, in]; the default is absmean per row.
    *
-   * Errors as in `QuantizationResult.fromWeights`.
+   * Errors as in `QuantizationResult.fromWeights`; `invalid_value` also for a bias or a norm weight
+   * that is not finite.
    *
    * @example
    * ```ts
@@ -83,9 +110,26 @@ export class BitLinear implements Disposable {
     weights: Float32Array | Tensor,
     shape: readonly [number, number],
     options?: BitLinearOptions & QuantizeConfig,
+  ): BitLinear;
+  /** Quantises a tensor with two axes. */
+  static fromWeights(
+    weights: Tensor,
+    shape?: readonly [number, number] | undefined,
+    options?: BitLinearOptions & QuantizeConfig,
+  ): BitLinear;
+  static fromWeights(
+    weights: Float32Array | Tensor,
+    shape?: readonly [number, number],
+    options?: BitLinearOptions & QuantizeConfig,
   ): BitLinear {
     const checked = checkOptions(options, "options");
-    return new BitLinear(PackedTernary.fromWeights(weights, shape, checked), true, checked);
+    const packed = PackedTernary.fromWeights(weights as Tensor, shape, checked);
+    try {
+      return new BitLinear(KEY, packed, true, checked);
+    } catch (error) {
+      packed[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /**
@@ -101,10 +145,8 @@ export class BitLinear implements Disposable {
    * ```
    */
   static fromPacked(weights: PackedTernary, options?: BitLinearOptions): BitLinear {
-    if (!(weights instanceof PackedTernary)) {
-      throw tritterError("invalid_type", "weights must be a PackedTernary");
-    }
-    return new BitLinear(weights, false, checkOptions(options, "options"));
+    const packed = checkPacked(weights, "weights");
+    return new BitLinear(KEY, packed, false, checkOptions(options, "options"));
   }
 
   /** Share of weights that are 0, from 0 to 1. */
@@ -142,12 +184,20 @@ export class BitLinear implements Disposable {
    * console.log(layer.forward(tokens).shape); // [ 1, 3, 32 ]
    * ```
    */
-  forward(input: Float32Array, options?: { out?: Float32Array }): Float32Array<ArrayBuffer>;
+  forward(
+    input: Float32Array,
+    options?: { out?: Float32Array | undefined },
+  ): Float32Array<ArrayBuffer>;
   /** Applies the layer to a tensor, with any leading axes. */
-  forward(input: Tensor, options?: { out?: Float32Array }): Tensor<"f32">;
+  forward(input: Tensor, options?: { out?: Float32Array | undefined }): Tensor<"f32">;
+  /** Applies the layer to an array or a tensor. */
   forward(
     input: Float32Array | Tensor,
-    options?: { out?: Float32Array },
+    options?: { out?: Float32Array | undefined },
+  ): Float32Array<ArrayBuffer> | Tensor<"f32">;
+  forward(
+    input: Float32Array | Tensor,
+    options?: { out?: Float32Array | undefined },
   ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
     if (this.#disposed) throw tritterError("disposed", "BitLinear is disposed");
     const { out } = checkOptions(options, "options");
@@ -163,6 +213,8 @@ export class BitLinear implements Disposable {
     if (weight === undefined) return input;
     const floats = floatsOf(input, "input");
     if (floats.length % weight.length !== 0) return input; // The product says what is wrong.
+    // After the norm a whole row is NaN, and the product would name the first of it.
+    if (this.activations === "int8") checkFinite(floats, "input");
     if (this.#normalized.length !== floats.length) {
       this.#normalized = new Float32Array(floats.length);
     }

@@ -1,13 +1,14 @@
 // Keys and values of the tokens that a model has seen.
 
-import { checkArray, checkChoice, checkCount, checkOptions } from "../checks.ts";
+import { checkChoice, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
+import { floatsOf, Tensor } from "../tensor.ts";
 
 /** Sizes of a `KVCache` and what it does when it is full. */
 export interface KVCacheOptions {
   /** Layers of the model. Default: 1. */
-  layers?: number;
+  layers?: number | undefined;
   /** Heads that keys and values have; with grouped queries fewer than the query heads. */
   kvHeads: number;
   /** Numbers in a head. */
@@ -18,7 +19,7 @@ export interface KVCacheOptions {
    * At the end `"error"` (default) refuses tokens with code `cache_full` and changes nothing,
    * `"slide"` forgets the oldest.
    */
-  policy?: "error" | "slide";
+  policy?: "error" | "slide" | undefined;
 }
 
 /** Keys and values, each [tokens, kvHeads * headDim], oldest token first. */
@@ -27,6 +28,23 @@ export interface KeysAndValues {
   keys: Float32Array<ArrayBuffer>;
   /** The values. */
   values: Float32Array<ArrayBuffer>;
+}
+
+/** The options, with those that have no default; a model knows them, so say how to ask it. */
+function checkCacheOptions(value: unknown): KVCacheOptions {
+  const needed = "kvHeads, headDim and maxTokens (model.createCache() fills them in)";
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw tritterError(
+      "invalid_type",
+      `options must be an object with ${needed}, got ${describe(value)}`,
+    );
+  }
+  const options = value as KVCacheOptions;
+  for (const field of ["kvHeads", "headDim", "maxTokens"] as const) {
+    if (options[field] !== undefined) continue;
+    throw tritterError("invalid_type", `options must have ${needed}, got no ${field}`);
+  }
+  return options;
 }
 
 const POLICIES = ["error", "slide"] as const;
@@ -76,15 +94,12 @@ export class KVCache implements Disposable {
 
   /** Allocates a cache; throws `out_of_memory` if there is not enough. */
   constructor(options: KVCacheOptions) {
-    if (options === undefined) {
-      throw tritterError("invalid_type", "options must be an object, got undefined");
-    }
-    const checked = checkOptions(options, "options");
-    this.layers = checkCount(checked.layers ?? 1, "layers", { min: 1 });
-    this.kvHeads = checkCount(checked.kvHeads, "kvHeads", { min: 1 });
-    this.headDim = checkCount(checked.headDim, "headDim", { min: 1 });
-    this.maxTokens = checkCount(checked.maxTokens, "maxTokens", { min: 1 });
-    this.policy = checkChoice(checked.policy, POLICIES, "policy", "error");
+    const { layers = 1, kvHeads, headDim, maxTokens, policy } = checkCacheOptions(options);
+    this.layers = checkCount(layers, "layers", { min: 1 });
+    this.kvHeads = checkCount(kvHeads, "kvHeads", { min: 1 });
+    this.headDim = checkCount(headDim, "headDim", { min: 1 });
+    this.maxTokens = checkCount(maxTokens, "maxTokens", { min: 1 });
+    this.policy = checkChoice(policy, POLICIES, "policy", "error");
     const sizes = Float64Array.of(
       this.layers,
       this.kvHeads,
@@ -127,7 +142,7 @@ export class KVCache implements Disposable {
   /**
    * Adds tokens to a layer: `keys` and `values` are [tokens, kvHeads * headDim].
    *
-   * Throws `cache_full` and changes nothing if they do not fit and the policy is `"error"`.
+   * Tensors may also be [tokens, kvHeads, headDim], and have axes of size 1 before. Throws `cache_full` and changes nothing if they do not fit and the policy is `"error"`.
    *
    * @example
    * ```ts
@@ -139,20 +154,21 @@ export class KVCache implements Disposable {
    * console.log(cache.length); // 3
    * ```
    */
-  append(keys: Float32Array, values: Float32Array, layer = 0): void {
+  append(keys: Float32Array | Tensor, values: Float32Array | Tensor, layer = 0): void {
     const handle = this.#handle.value;
     this.#checkLayer(layer);
-    checkArray(keys, Float32Array, "keys");
+    const newKeys = this.#rowsOf(keys, "keys");
     const width = this.kvHeads * this.headDim;
-    if (keys.length === 0 || keys.length % width !== 0) {
+    const { length } = newKeys;
+    if (length === 0 || length % width !== 0) {
       throw tritterError(
         "invalid_length",
-        `keys must have a positive multiple of ${width} elements, got ${keys.length}`,
+        `keys must have a positive multiple of ${width} elements, got ${length}`,
       );
     }
-    checkArray(values, Float32Array, "values", keys.length);
-    check(native.cache_append(handle, layer, keys, keys.length, values, values.length));
-    this.#ahead[layer]! += keys.length / width;
+    const newValues = this.#rowsOf(values, "values", length);
+    check(native.cache_append(handle, layer, newKeys, length, newValues, length));
+    this.#ahead[layer]! += length / width;
     const common = Math.min(...this.#ahead);
     if (common > 0) this.#ahead.forEach((tokens, index) => this.#ahead[index] = tokens - common);
   }
@@ -192,7 +208,11 @@ export class KVCache implements Disposable {
    * console.log(cache.update(Float32Array.of(3, 3), new Float32Array(2)).keys); // 2 2 3 3
    * ```
    */
-  update(keys: Float32Array, values: Float32Array, layer = 0): KeysAndValues {
+  update(
+    keys: Float32Array | Tensor,
+    values: Float32Array | Tensor,
+    layer = 0,
+  ): KeysAndValues {
     this.append(keys, values, layer);
     return this.read(layer);
   }
@@ -220,6 +240,24 @@ export class KVCache implements Disposable {
   /** Forgets all tokens. */
   clear(): void {
     this.truncate(0);
+  }
+
+  /** The floats, whose order a tensor must show to be that of the cache: token, head, number. */
+  #rowsOf(value: Float32Array | Tensor, name: string, length?: number): Float32Array {
+    const floats = floatsOf(value, name, length);
+    if (!(value instanceof Tensor)) return floats;
+    const { kvHeads, headDim } = this;
+    const { shape } = value;
+    const isFlat = (axes: readonly number[]) => axes.every((size) => size === 1);
+    const isRows = shape.at(-1) === kvHeads * headDim && isFlat(shape.slice(0, -2));
+    const isHeads = shape.at(-1) === headDim && shape.at(-2) === kvHeads &&
+      isFlat(shape.slice(0, -3));
+    if (isRows || isHeads) return floats;
+    throw tritterError(
+      "invalid_shape",
+      `${name} must have shape [tokens, ${kvHeads * headDim}] or ` +
+        `[tokens, ${kvHeads}, ${headDim}], got [${shape.join(", ")}]`,
+    );
   }
 
   #checkLayer(layer: number): void {

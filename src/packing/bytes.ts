@@ -3,7 +3,7 @@
 //   byte   bits 7-6   5-4   3-2   1-0        00 = 0, 01 = +1, 10 = -1, 11 is no trit
 //   trit      c+3     c+2   c+1    c         each row starts on a byte
 
-import { checkArray, checkShape } from "../checks.ts";
+import { checkArray, checkFinite, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 
@@ -23,11 +23,7 @@ export function checkScales(scales: Float32Array, rows: number, cols: number): n
         `columns, got ${scales.length}`,
     );
   }
-  for (let index = 0; index < scales.length; index++) {
-    if (!Number.isFinite(scales[index])) {
-      throw tritterError("invalid_value", `scales[${index}] must be finite, got ${scales[index]}`);
-    }
-  }
+  checkFinite(scales, "scales");
   return cols / groups;
 }
 

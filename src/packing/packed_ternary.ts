@@ -23,10 +23,13 @@ export interface TernaryMatmulConfig {
   /** How to treat the activations. Default: `"f32"`. */
   activations?: Activations | undefined;
   /** A number per output to add. */
-  bias?: Float32Array | undefined;
+  bias?: Float32Array | Tensor | undefined;
   /** Where to write the result, of batch x outputs elements; must not overlap input or bias. */
   out?: Float32Array | undefined;
 }
+
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("PackedTernary");
 
 const ACTIVATIONS = ["f32", "int8"] as const;
 const NO_OPTIONS: TernaryMatmulConfig = Object.freeze({});
@@ -95,7 +98,13 @@ export class PackedTernary implements Disposable {
   readonly #rows: number;
   readonly #cols: number;
 
-  private constructor(handle: bigint) {
+  private constructor(key: symbol, handle: bigint) {
+    if (key !== KEY) {
+      throw tritterError(
+        "invalid_type",
+        "PackedTernary is made by PackedTernary.fromTernary, fromWeights or fromPackedBytes",
+      );
+    }
     this.#handle = new NativeHandle(handle, "PackedTernary");
     const described = new BigUint64Array(6);
     check(native.weights_info(handle, described, described.length));
@@ -134,7 +143,7 @@ export class PackedTernary implements Disposable {
     ternary: Int8Array | Float32Array,
     scales: Float32Array,
     shape: readonly [number, number],
-    options?: { device?: Device },
+    options?: { device?: Device | undefined },
   ): PackedTernary {
     resolveDevice(checkOptions(options, "options").device);
     const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
@@ -151,12 +160,13 @@ export class PackedTernary implements Disposable {
       handle,
       1,
     ));
-    return new PackedTernary(handle[0]!);
+    return new PackedTernary(KEY, handle[0]!);
   }
 
   /**
    * Quantises float weights and packs them; the default is absmean per row.
    *
+   * A tensor with two axes has its shape already: leave `shape` out, or give an equal one.
    * Errors as in `QuantizationResult.fromWeights` and `fromTernary`.
    *
    * @example
@@ -172,11 +182,22 @@ export class PackedTernary implements Disposable {
     weights: Float32Array | Tensor,
     shape: readonly [number, number],
     config?: QuantizeConfig & { device?: Device | undefined },
+  ): PackedTernary;
+  /** Quantises a tensor with two axes and packs it. */
+  static fromWeights(
+    weights: Tensor,
+    shape?: readonly [number, number] | undefined,
+    config?: QuantizeConfig & { device?: Device | undefined },
+  ): PackedTernary;
+  static fromWeights(
+    weights: Float32Array | Tensor,
+    shape?: readonly [number, number],
+    config?: QuantizeConfig & { device?: Device | undefined },
   ): PackedTernary {
     const checked = checkOptions(config, "config");
     resolveDevice(checked.device);
-    const { ternary, scales } = ternarize(weights, shape, checked);
-    return PackedTernary.fromTernary(ternary, scales, shape);
+    const quantized = ternarize(weights, shape, checked);
+    return PackedTernary.fromTernary(quantized.ternary, quantized.scales, quantized.shape);
   }
 
   /**
@@ -197,7 +218,7 @@ export class PackedTernary implements Disposable {
     bytes: Uint8Array,
     scales: Float32Array,
     shape: readonly [number, number],
-    options?: { device?: Device },
+    options?: { device?: Device | undefined },
   ): PackedTernary {
     resolveDevice(checkOptions(options, "options").device);
     const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
@@ -214,7 +235,7 @@ export class PackedTernary implements Disposable {
       handle,
       1,
     ));
-    return new PackedTernary(handle[0]!);
+    return new PackedTernary(KEY, handle[0]!);
   }
 
   /** Returns the trits in the wire format of `packTernaryWeights`. */
@@ -286,13 +307,13 @@ export class PackedTernary implements Disposable {
     const floats = floatsOf(input, "input");
     if (input instanceof Tensor) checkFeatures(input, this.#cols);
     const output = outputOf(out, batchOf(floats.length, this.#cols) * this.#rows);
-    if (bias !== undefined) checkArray(bias, Float32Array, "bias", this.#rows);
+    const biases = bias === undefined ? null : floatsOf(bias, "bias", this.#rows);
     check(native.weights_matmul(
       this.#handle.value,
       floats,
       floats.length,
-      bias ?? null,
-      bias === undefined ? 0 : this.#rows,
+      biases,
+      biases?.length ?? 0,
       output,
       output.length,
       activationsCode(activations),

@@ -11,10 +11,13 @@ import {
   type Ternarized,
 } from "./weights.ts";
 
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("QuantizationResult");
+
 /**
  * Trits and scales of a quantised weight matrix.
  *
- * Made by `fromWeights`, `quantizeAbsmean` and `quantizeAbsmax`.
+ * Made by `fromWeights`, `quantizeAbsmean` and `quantizeAbsmax`; its fields cannot be replaced.
  *
  * @example
  * ```ts
@@ -36,18 +39,26 @@ export class QuantizationResult {
   /** Columns that share a scale. */
   readonly groupSize: number;
 
-  private constructor({ ternary, scales, shape, groupSize }: Ternarized) {
-    this.values = ternary;
-    this.scales = scales;
-    this.shape = shape;
-    this.groupSize = groupSize;
+  private constructor(key: symbol, quantized: Ternarized) {
+    if (key !== KEY) {
+      throw tritterError(
+        "invalid_type",
+        "QuantizationResult is made by QuantizationResult.fromWeights, quantizeAbsmean or quantizeAbsmax",
+      );
+    }
+    this.values = quantized.ternary;
+    this.scales = quantized.scales;
+    this.shape = quantized.shape;
+    this.groupSize = quantized.groupSize;
+    Object.freeze(this);
   }
 
   /**
    * Quantises a [rows, columns] weight matrix by any of the methods; the default is absmean per row.
    *
-   * Throws `invalid_value` naming the index for NaN or infinite weights, `invalid_option` if the
-   * group size does not divide the columns.
+   * A tensor with two axes has its shape already: leave `shape` out, or give an equal one. Throws
+   * `invalid_value` naming the index for NaN or infinite weights, `invalid_shape` if a tensor has
+   * another shape, `invalid_option` if the group size does not divide the columns.
    *
    * @example
    * ```ts
@@ -62,8 +73,20 @@ export class QuantizationResult {
     weights: Float32Array | Tensor,
     shape: readonly [number, number],
     config?: QuantizeConfig,
+  ): QuantizationResult;
+  /** Quantises a tensor with two axes. */
+  static fromWeights(
+    weights: Tensor,
+    shape?: readonly [number, number] | undefined,
+    config?: QuantizeConfig,
+  ): QuantizationResult;
+  static fromWeights(
+    weights: Float32Array | Tensor,
+    shape?: readonly [number, number],
+    config?: QuantizeConfig,
   ): QuantizationResult {
-    return new QuantizationResult(ternarize(weights, shape, checkOptions(config, "config")));
+    const quantized = ternarize(weights, shape, checkOptions(config, "config"));
+    return new QuantizationResult(KEY, quantized);
   }
 
   /**
@@ -119,6 +142,17 @@ export function quantizeAbsmean(
   weights: Float32Array | Tensor,
   shape: readonly [number, number],
   config?: QuantizeScaleConfig,
+): QuantizationResult;
+/** Quantises a tensor with two axes by the absmean rule. */
+export function quantizeAbsmean(
+  weights: Tensor,
+  shape?: readonly [number, number] | undefined,
+  config?: QuantizeScaleConfig,
+): QuantizationResult;
+export function quantizeAbsmean(
+  weights: Float32Array | Tensor,
+  shape?: readonly [number, number],
+  config?: QuantizeScaleConfig,
 ): QuantizationResult {
   return quantizeBy("absmean", weights, shape, config);
 }
@@ -140,6 +174,17 @@ export function quantizeAbsmax(
   weights: Float32Array | Tensor,
   shape: readonly [number, number],
   config?: QuantizeScaleConfig,
+): QuantizationResult;
+/** Quantises a tensor with two axes by the absmax rule. */
+export function quantizeAbsmax(
+  weights: Tensor,
+  shape?: readonly [number, number] | undefined,
+  config?: QuantizeScaleConfig,
+): QuantizationResult;
+export function quantizeAbsmax(
+  weights: Float32Array | Tensor,
+  shape?: readonly [number, number],
+  config?: QuantizeScaleConfig,
 ): QuantizationResult {
   return quantizeBy("absmax", weights, shape, config);
 }
@@ -147,7 +192,7 @@ export function quantizeAbsmax(
 function quantizeBy(
   method: "absmean" | "absmax",
   weights: Float32Array | Tensor,
-  shape: readonly [number, number],
+  shape: readonly [number, number] | undefined,
   config: QuantizeScaleConfig | undefined,
 ): QuantizationResult {
   const checked = checkOptions(config, "config");
@@ -158,5 +203,5 @@ function quantizeBy(
       `method must be "${method}" or left out; QuantizationResult.fromWeights takes the others`,
     );
   }
-  return QuantizationResult.fromWeights(weights, shape, { ...checked, method });
+  return QuantizationResult.fromWeights(weights as Tensor, shape, { ...checked, method });
 }

@@ -8,12 +8,12 @@ import { floatsOf, type Tensor } from "../tensor.ts";
 /** How many weights share a scale, and how large that scale is. */
 export interface QuantizeScaleConfig {
   /** Columns that share a scale; must divide the number of columns. Default: the whole row. */
-  groupSize?: number;
+  groupSize?: number | undefined;
   /**
    * `"method"` (default) keeps the scale that the method defines; `"leastSquares"` takes the mean
    * |w| of the weights that became +1 or -1, which makes the squared error least for these trits.
    */
-  scale?: "method" | "leastSquares";
+  scale?: "method" | "leastSquares" | undefined;
 }
 
 /**
@@ -36,7 +36,7 @@ export interface QuantizeScaleConfig {
 export type QuantizeConfig =
   & QuantizeScaleConfig
   & (
-    | { method?: "absmean" | "absmax" | "twn" }
+    | { method?: "absmean" | "absmax" | "twn" | undefined }
     | {
       method: "percentile";
       /** From 0 to 100: about this share of the weights becomes 0. */
@@ -80,14 +80,41 @@ function methodArgument(method: QuantizeMethod, config: QuantizeConfig): number 
   return 0;
 }
 
+/**
+ * Returns the rows and columns of weights: those asked for, or those that a tensor has.
+ *
+ * A tensor with two axes must not be read as another shape: that would be a mistake, and a silent one.
+ */
+export function matrixShape(
+  weights: { readonly shape: readonly number[] } | Float32Array,
+  shape: readonly [number, number] | undefined,
+): readonly [number, number] {
+  const own = ArrayBuffer.isView(weights) ? undefined : weights.shape;
+  if (own !== undefined && shape === undefined) {
+    if (own.length === 2) return own as readonly [number, number];
+    throw tritterError(
+      "invalid_shape",
+      `weights must have 2 axes where shape is left out, got [${own.join(", ")}]`,
+    );
+  }
+  const asked = checkShape(shape, "shape", 2) as readonly [number, number];
+  if (own?.length === 2 && (own[0] !== asked[0] || own[1] !== asked[1])) {
+    throw tritterError(
+      "invalid_shape",
+      `shape must be that of weights, [${own.join(", ")}], got [${asked.join(", ")}]`,
+    );
+  }
+  return asked;
+}
+
 /** Quantises a [rows, columns] matrix by any of the methods. */
 export function ternarize(
   weights: Float32Array | Tensor,
-  shape: readonly [number, number],
+  shape: readonly [number, number] | undefined,
   config: QuantizeConfig,
 ): Ternarized {
   const floats = floatsOf(weights, "weights");
-  const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
+  const [rows, cols] = matrixShape(weights, shape);
   checkLength(floats.length, rows, cols);
   const groupSize = config.groupSize === undefined
     ? cols
@@ -151,13 +178,9 @@ function checkLength(length: number, rows: number, cols: number): void {
 export function quantizeWeightsAbsmean(
   weights: Float32Array,
   shape: readonly [number, number],
-  options?: { groupSize?: number },
+  options?: { groupSize?: number | undefined },
 ): { ternary: Int8Array<ArrayBuffer>; scales: Float32Array<ArrayBuffer> } {
   const { groupSize } = checkOptions(options, "options");
-  const { ternary, scales } = ternarize(
-    weights,
-    shape,
-    groupSize === undefined ? {} : { groupSize },
-  );
+  const { ternary, scales } = ternarize(weights, shape, { groupSize });
   return { ternary, scales };
 }
