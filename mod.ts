@@ -67,7 +67,7 @@ export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_ca
 
 // Inference
 export { type InferenceConfig, InferenceEngine } from "./src/inference/engine.ts";
-export { TernaryLayer } from "./src/inference/ternary_layer.ts";
+export { TernaryLayer, type TernaryLayerOptions } from "./src/inference/ternary_layer.ts";
 
 // Models
 export {

@@ -290,7 +290,7 @@ test("TernaryLayer frees its weights and checks its arguments", () => {
     "invalid_length",
   );
   assertThrowsCode(
-    () => TernaryLayer.fromWeights(weights, [2, 4], undefined, { device: "cuda" }),
+    () => TernaryLayer.fromWeights(weights, [2, 4], { device: "cuda" }),
     "device_unavailable",
   );
 });
@@ -305,7 +305,7 @@ test("a TernaryLayer is made in every form of call that says the same", () => {
   const layers = [
     TernaryLayer.fromWeights(weights, [2, 4], bias),
     TernaryLayer.fromWeights(weights, [2, 4], { bias, device: "cpu" }),
-    TernaryLayer.fromWeights(weights, [2, 4], Tensor.from(bias, [2]), { device: undefined }),
+    TernaryLayer.fromWeights(weights, [2, 4], Tensor.from(bias, [2])),
     TernaryLayer.fromWeights(tensor, undefined, { bias: Tensor.from(bias, [2]) }),
     TernaryLayer.fromWeights(packed, undefined, { bias }),
     new TernaryLayer(weights, [2, 4], bias),

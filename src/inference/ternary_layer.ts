@@ -7,19 +7,25 @@ import { PackedTernary } from "../packing/packed_ternary.ts";
 import { matrixShape } from "../quantization/weights.ts";
 import { floatsOf, type Tensor } from "../tensor.ts";
 
-/** A bias, or an object that holds it; both are forms that callers expect. */
-type BiasOrOptions =
-  | Float32Array
-  | Tensor
-  | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined };
+/** Options of `TernaryLayer`. */
+export interface TernaryLayerOptions {
+  /** A number per output, added to it. */
+  bias?: Float32Array | Tensor | undefined;
+  /** Where the layer runs; default: the choice of `setDevice`. */
+  device?: Device | undefined;
+}
 
 /** True for an object literal; an array or an instance of a class is meant as the bias itself. */
-function isOptions(
-  value: BiasOrOptions,
-): value is Exclude<BiasOrOptions, Float32Array | Tensor> {
-  if (typeof value !== "object" || value === null) return false;
+function isOptions(value: object): value is TernaryLayerOptions {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
+}
+
+/** A bias may stand alone, which is the form of the original library. */
+function optionsOf(value: unknown): TernaryLayerOptions {
+  if (value === undefined) return {};
+  const isLiteral = typeof value === "object" && value !== null && isOptions(value);
+  return isLiteral ? value : { bias: value as Float32Array };
 }
 
 /**
@@ -64,43 +70,16 @@ export class TernaryLayer implements Disposable {
    */
   constructor(
     weights: Float32Array | Tensor | PackedTernary,
-    shape: readonly [number, number],
-    bias?:
-      | Float32Array
-      | Tensor
-      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
-    options?: { device?: Device | undefined },
-  );
-  /** Makes a layer of weights that know their shape. */
-  constructor(
-    weights: Tensor | PackedTernary,
-    shape?: readonly [number, number] | undefined,
-    bias?:
-      | Float32Array
-      | Tensor
-      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
-    options?: { device?: Device | undefined },
-  );
-  constructor(
-    weights: Float32Array | Tensor | PackedTernary,
     shape?: readonly [number, number],
-    bias?: BiasOrOptions,
-    options?: { device?: Device | undefined },
+    options?: Float32Array | Tensor | TernaryLayerOptions,
   ) {
-    let { device } = checkOptions(options, "options");
-    let biases = bias;
-    if (bias !== undefined && isOptions(bias)) {
-      device = bias.device === undefined ? device : bias.device;
-      biases = bias.bias;
-    }
+    const { bias, device } = optionsOf(options);
     resolveDevice(device);
     const isPacked = weights instanceof PackedTernary;
     if (!isPacked) floatsOf(weights, "weights");
     const [rows, cols] = matrixShape(weights, shape);
     // Before anything is packed, so that an error leaves no native memory behind.
-    this.bias = biases === undefined
-      ? undefined
-      : new Float32Array(floatsOf(biases as Float32Array | Tensor, "bias", rows));
+    this.bias = bias === undefined ? undefined : new Float32Array(floatsOf(bias, "bias", rows));
     if (this.bias !== undefined) checkFinite(this.bias, "bias");
     this.weights = isPacked ? weights : PackedTernary.fromWeights(weights, [rows, cols]);
     this.#ownsWeights = !isPacked;
@@ -109,7 +88,7 @@ export class TernaryLayer implements Disposable {
   }
 
   /**
-   * Quantises weights of shape [out, in]; `bias` has a number per output.
+   * Quantises weights of shape [out, in]; the third argument is a bias, or options that hold one.
    *
    * A tensor with two axes and packed weights have their shape already: leave `shape` out, or give
    * an equal one. Packed weights are used as they are and stay the caller's, to dispose after the
@@ -127,30 +106,10 @@ export class TernaryLayer implements Disposable {
    */
   static fromWeights(
     weights: Float32Array | Tensor | PackedTernary,
-    shape: readonly [number, number],
-    bias?:
-      | Float32Array
-      | Tensor
-      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
-    options?: { device?: Device | undefined },
-  ): TernaryLayer;
-  /** Makes a layer of weights that know their shape. */
-  static fromWeights(
-    weights: Tensor | PackedTernary,
-    shape?: readonly [number, number] | undefined,
-    bias?:
-      | Float32Array
-      | Tensor
-      | { bias?: Float32Array | Tensor | undefined; device?: Device | undefined },
-    options?: { device?: Device | undefined },
-  ): TernaryLayer;
-  static fromWeights(
-    weights: Float32Array | Tensor | PackedTernary,
     shape?: readonly [number, number],
-    bias?: BiasOrOptions,
-    options?: { device?: Device | undefined },
+    options?: Float32Array | Tensor | TernaryLayerOptions,
   ): TernaryLayer {
-    return new TernaryLayer(weights as Tensor, shape, bias, options);
+    return new TernaryLayer(weights, shape, options);
   }
 
   /**
