@@ -93,3 +93,13 @@ pub fn writable(comptime T: type, pointer: ?[*]T, length: u64, name: []const u8)
     const many = pointer orelse return fail(error.InvalidLength, "Expected {s} to hold {d} elements, got no buffer", .{ name, length });
     return many[0..length];
 }
+
+/// Whether two buffers share memory.
+pub fn overlap(a: anytype, b: anytype) bool {
+    const a_bytes = std.mem.sliceAsBytes(a);
+    const b_bytes = std.mem.sliceAsBytes(b);
+    if (a_bytes.len == 0 or b_bytes.len == 0) return false;
+    const a_start = @intFromPtr(a_bytes.ptr);
+    const b_start = @intFromPtr(b_bytes.ptr);
+    return a_start < b_start + b_bytes.len and b_start < a_start + a_bytes.len;
+}

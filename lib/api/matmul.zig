@@ -2,14 +2,11 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
-const dispatch = @import("../cpu/dispatch.zig");
-const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
 const expectLength = @import("options.zig").expectLength;
 const Fields = @import("options.zig").Fields;
 const handles = @import("../handles.zig");
-const matmul = @import("../cpu/matmul.zig");
 const packing = @import("../cpu/packing.zig");
-const table = @import("../cpu/table.zig");
+const Product = @import("../cpu/product.zig").Product;
 const threads = @import("../cpu/threads.zig");
 const weights_file = @import("../cpu/weights.zig");
 
@@ -166,20 +163,7 @@ fn toTernary(handle: u64, pointer: ?[*]i8, length: u32) abi.Failure!void {
     defer handles.release(handle);
     const ternary = try abi.writable(i8, pointer, length, "ternary");
     try expectLength("ternary", ternary.len, @as(u64, weights.rows) * weights.columns);
-    for (0..weights.rows) |row| readRow(weights, row, ternary[row * weights.columns ..][0..weights.columns]);
-}
-
-fn readRow(weights: *const Weights, row: usize, trits: []i8) void {
-    const shape = weights.shape();
-    for (0..shape.groups()) |group| {
-        for (0..shape.groupSteps()) |step| {
-            const within = step * table.step_columns;
-            const codes = weights_file.unpack(weights.word(row, group * shape.groupSteps() + step).*);
-            const values: [16]i8 = @as(@Vector(16, i8), @bitCast(codes)) - @as(@Vector(16, i8), @splat(1));
-            const count = @min(table.step_columns, shape.group_columns - within);
-            @memcpy(trits[group * shape.group_columns + within ..][0..count], values[0..count]);
-        }
-    }
+    for (0..weights.rows) |row| weights.readRow(row, ternary[row * weights.columns ..][0..weights.columns]);
 }
 
 fn toPacked(handle: u64, pointer: ?[*]u8, length: u32) abi.Failure!void {
@@ -191,7 +175,7 @@ fn toPacked(handle: u64, pointer: ?[*]u8, length: u32) abi.Failure!void {
     const row_trits = try std.heap.c_allocator.alloc(i8, weights.columns);
     defer std.heap.c_allocator.free(row_trits);
     for (0..weights.rows) |row| {
-        readRow(weights, row, row_trits);
+        weights.readRow(row, row_trits);
         _ = packing.pack(i8, row_trits, shape, bytes[row * shape.rowBytes() ..][0..shape.rowBytes()]);
     }
 }
@@ -204,7 +188,7 @@ fn toF32(handle: u64, pointer: ?[*]f32, length: u32) abi.Failure!void {
     const row_trits = try std.heap.c_allocator.alloc(i8, weights.columns);
     defer std.heap.c_allocator.free(row_trits);
     for (0..weights.rows) |row| {
-        readRow(weights, row, row_trits);
+        weights.readRow(row, row_trits);
         for (row_trits, 0..) |trit, column| {
             const scale = weights.scaleOf(row, column / weights.group_columns).*;
             values[row * weights.columns + column] = @as(f32, @floatFromInt(trit)) * scale;
@@ -239,10 +223,10 @@ fn weightsMatmul(
         .output = try abi.writable(f32, output_pointer, output_length, "output"),
         .int8 = try isInt8(activations),
     };
-    try product.check(weights.rows, weights.columns);
+    try check(product, weights.rows, weights.columns);
     threads.enter();
     defer threads.leave();
-    try product.compute(weights, 0, threads.getThreads());
+    try product.multiply(weights);
 }
 
 fn isInt8(activations: u32) abi.Failure!bool {
@@ -250,53 +234,20 @@ fn isInt8(activations: u32) abi.Failure!bool {
     return activations == 1;
 }
 
-const Product = struct {
-    input: []const f32,
-    bias: []const f32,
-    output: []f32,
-    int8: bool,
-
-    fn check(self: Product, rows: u32, columns: u32) abi.Failure!void {
-        if (self.input.len % columns != 0) return abi.fail(
-            error.InvalidShape,
-            "Expected input in whole rows of {d} features, got {d} elements",
-            .{ columns, self.input.len },
-        );
-        try expectLength("output", self.output.len, self.input.len / columns * @as(u64, rows));
-        if (self.bias.len != 0) try expectLength("bias", self.bias.len, rows);
-        if (overlap(self.input, self.output) or overlap(self.bias, self.output)) return abi.fail(
-            error.InvalidValue,
-            "Expected the output in memory of its own, got one that overlaps the input or the bias",
-            .{},
-        );
-    }
-
-    fn overlap(a: []const f32, b: []const f32) bool {
-        if (a.len == 0 or b.len == 0) return false;
-        const a_start = @intFromPtr(a.ptr);
-        const b_start = @intFromPtr(b.ptr);
-        return a_start < b_start + b.len * 4 and b_start < a_start + a.len * 4;
-    }
-
-    /// Scratch begins `reserved` bytes in, after what the caller keeps there.
-    fn compute(self: Product, weights: *const Weights, reserved: usize, thread_count: u32) abi.Failure!void {
-        if (self.input.len == 0) return;
-        const kernels = try dispatch.kernels();
-        const tokens: u32 = @intCast(self.input.len / weights.columns);
-        const size = if (self.int8)
-            matmul.tokensSize(weights.shape(), tokens, thread_count)
-        else
-            matmul.tilesSizeF32(thread_count);
-        const memory: []align(64) u8 = @alignCast((try threads.scratch(reserved + size))[reserved..]);
-        const bias = if (self.bias.len == 0) null else self.bias;
-        if (!self.int8) return matmul.multiplyF32(kernels, weights, self.input, bias, self.output, memory, thread_count);
-        const quantized = matmul.quantizeTokens(kernels, weights.shape(), self.input, tokens, 0, memory, thread_count) catch {
-            const index = firstNotFinite(self.input) orelse 0;
-            return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ self.input[index], index });
-        };
-        matmul.multiplyI8(kernels, weights, quantized, bias, self.output, thread_count);
-    }
-};
+fn check(product: Product, rows: u32, columns: u32) abi.Failure!void {
+    if (product.input.len % columns != 0) return abi.fail(
+        error.InvalidShape,
+        "Expected input in whole rows of {d} features, got {d} elements",
+        .{ columns, product.input.len },
+    );
+    try expectLength("output", product.output.len, product.input.len / columns * @as(u64, rows));
+    if (product.bias.len != 0) try expectLength("bias", product.bias.len, rows);
+    if (abi.overlap(product.input, product.output) or abi.overlap(product.bias, product.output)) return abi.fail(
+        error.InvalidValue,
+        "Expected the output in memory of its own, got one that overlaps the input or the bias",
+        .{},
+    );
+}
 
 fn matmulPacked(
     input: ?[*]const f32,
@@ -325,7 +276,7 @@ fn matmulPacked(
     };
     const bytes = try abi.readable(u8, packed_bytes, packed_length, "packed");
     const scales = try abi.readable(f32, scales_pointer, scales_length, "scales");
-    try product.check(rows, columns);
+    try check(product, rows, columns);
     const shape = try weights_file.checkShape(rows, columns, scales);
     const row_bytes = (columns + 3) / 4;
     try weights_file.checkLength("packed", bytes.len, @as(u64, rows) * row_bytes, rows, columns);
@@ -333,52 +284,5 @@ fn matmulPacked(
     threads.enter();
     defer threads.leave();
     const source: weights_file.WireSource = .{ .bytes = bytes, .row_bytes = row_bytes };
-    try multiplyPrepared(product, source, scales, rows, shape);
+    try product.multiplyWire(source, scales, rows, shape);
 }
-
-/// Prepares the weights in scratch memory, on all threads, and multiplies.
-fn multiplyPrepared(
-    product: Product,
-    source: weights_file.WireSource,
-    scales: []const f32,
-    rows: u32,
-    shape: weights_file.Shape,
-) abi.Failure!void {
-    const data_bytes = std.mem.alignForward(usize, weights_file.dataBytes(rows, shape), 64);
-    const scales_bytes = std.mem.alignForward(usize, weights_file.scalesCount(rows, shape) * 4, 64);
-    const tokens: u32 = @intCast(product.input.len / shape.columns);
-    const thread_count = threads.getThreads();
-    const product_bytes = @max(matmul.tokensSize(shape, tokens, thread_count), matmul.tilesSizeF32(thread_count));
-    // Taken at once, because growing the scratch later would move the weights away.
-    const memory = try threads.scratch(data_bytes + scales_bytes + product_bytes);
-    var carver: matmul.Carver = .{ .memory = memory };
-    const weights: Weights = .{
-        .rows = rows,
-        .columns = shape.columns,
-        .group_columns = shape.group_columns,
-        .data = carver.take(u8, data_bytes),
-        .row_scales = carver.take(f32, weights_file.scalesCount(rows, shape)),
-        .nonzeros = 0,
-        .memory_bytes = 0,
-    };
-    weights_file.fillScales(&weights, scales);
-    var job: FillJob = .{ .weights = &weights, .source = source, .bad = .init(no_bad) };
-    threads.run(if (data_bytes < 1 << 16) 1 else thread_count, &job, FillJob.work);
-    const bad = job.bad.load(.monotonic);
-    if (bad != no_bad) return source.refuse(bad);
-    try product.compute(&weights, data_bytes + scales_bytes, thread_count);
-}
-
-const no_bad = std.math.maxInt(u64);
-
-const FillJob = struct {
-    weights: *const Weights,
-    source: weights_file.WireSource,
-    /// The first bad index of all threads.
-    bad: std.atomic.Value(u64),
-
-    fn work(self: *FillJob, index: u32, count: u32) void {
-        const from, const to = threads.share(self.weights.blocks(), index, count);
-        if (weights_file.fill(self.weights, self.source, from, to)) |bad| _ = self.bad.fetchMin(bad, .monotonic);
-    }
-};

@@ -65,14 +65,8 @@ fn threadsFor(vector_operations: u64) u32 {
     return if (vector_operations < parallel_work_min) 1 else threads.getThreads();
 }
 
-fn overlap(a: []const f32, b: []const f32) bool {
-    const a_start = @intFromPtr(a.ptr);
-    const b_start = @intFromPtr(b.ptr);
-    return a.len > 0 and b.len > 0 and a_start < b_start + b.len * 4 and b_start < a_start + a.len * 4;
-}
-
 fn expectApart(a: []const f32, b: []const f32) abi.Failure!void {
-    if (overlap(a, b))
+    if (abi.overlap(a, b))
         return abi.fail(error.InvalidValue, "Expected inputs and output in separate memory, got overlapping buffers", .{});
 }
 

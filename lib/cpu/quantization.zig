@@ -70,6 +70,10 @@ const width = 16;
 const F = @Vector(width, f32);
 
 fn meanMagnitude(run: []const f32) f64 {
+    return sumMagnitudes(run) / @as(f64, @floatFromInt(run.len));
+}
+
+pub fn sumMagnitudes(run: []const f32) f64 {
     // Sums side by side, so that the additions do not wait for one another.
     var sums: @Vector(width, f64) = @splat(0);
     var i: usize = 0;
@@ -78,7 +82,7 @@ fn meanMagnitude(run: []const f32) f64 {
     }
     var total = @reduce(.Add, sums);
     while (i < run.len) : (i += 1) total += @abs(run[i]);
-    return total / @as(f64, @floatFromInt(run.len));
+    return total;
 }
 
 fn largestMagnitude(run: []const f32) f32 {

@@ -1,10 +1,12 @@
 //! Ternary weights in the layout of table.zig: 2 bits per weight and one f32 scale per row and group.
 //!
-//! Every source hands over 16 codes (trit + 1) of one row at a time; four of these bytes words, each
-//! shifted to its plane, are one row of a panel's step.
+//! Whatever weights come from (trits, the wire format, a BitNet checkpoint) is a source that hands over
+//! one row of a panel's step at a time: 16 codes (trit + 1) in the planes of a word, or nothing where
+//! one of them is no trit.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const firstNotFinite = @import("finite.zig").firstNotFinite;
 const memory = @import("../memory.zig");
 const table = @import("table.zig");
 
@@ -45,7 +47,7 @@ pub const Weights = struct {
     }
 
     pub fn blocks(self: *const Weights) usize {
-        return blockCount(self.rows);
+        return (@as(usize, self.rows) + table.block_rows - 1) / table.block_rows;
     }
 
     pub fn panelsOf(self: *const Weights, block: usize) u32 {
@@ -71,16 +73,26 @@ pub const Weights = struct {
         return &self.row_scales[(row / table.panel_rows * groups + group) * table.panel_rows + row % table.panel_rows];
     }
 
+    /// The trits of a row.
+    pub fn readRow(self: *const Weights, row: usize, trits: []i8) void {
+        const own = self.shape();
+        for (0..own.groups()) |group| {
+            for (0..own.groupSteps()) |step| {
+                const within = step * table.step_columns;
+                const codes = unpack(self.word(row, group * own.groupSteps() + step).*);
+                const values: [16]i8 = @as(@Vector(16, i8), @bitCast(codes -% ones));
+                const count = @min(table.step_columns, own.group_columns - within);
+                @memcpy(trits[group * own.group_columns + within ..][0..count], values[0..count]);
+            }
+        }
+    }
+
     pub fn destroy(self: *Weights) void {
         memory.free(u8, @alignCast(self.data));
         memory.free(f32, @alignCast(self.row_scales));
         std.heap.c_allocator.destroy(self);
     }
 };
-
-pub fn blockCount(rows: u32) usize {
-    return (@as(usize, rows) + table.block_rows - 1) / table.block_rows;
-}
 
 pub fn dataBytes(rows: u32, shape: Shape) usize {
     const panels = (@as(usize, rows) + table.panel_rows - 1) / table.panel_rows;
@@ -104,10 +116,8 @@ pub fn checkShape(rows: u32, columns: u32, scales: []const f32) abi.Failure!Shap
         "Expected one scale a row ({d}) or one a group of equal size, got {d} scales for {d} x {d}",
         .{ rows, scales.len, rows, columns },
     );
-    for (scales, 0..) |scale, index| {
-        if (!std.math.isFinite(scale))
-            return abi.fail(error.InvalidValue, "Expected finite scales, got {d} at index {d}", .{ scale, index });
-    }
+    if (firstNotFinite(scales)) |index|
+        return abi.fail(error.InvalidValue, "Expected finite scales, got {d} at index {d}", .{ scales[index], index });
     return .{ .columns = columns, .group_columns = @intCast(columns / per_row) };
 }
 
@@ -316,7 +326,7 @@ inline fn pack(codes: Codes) u32 {
     return words[0] | words[1] << 2 | words[2] << 4 | words[3] << 6;
 }
 
-pub inline fn unpack(word: u32) Codes {
+inline fn unpack(word: u32) Codes {
     const words: @Vector(4, u32) = .{ word, word >> 2, word >> 4, word >> 6 };
     return @as(Codes, @bitCast(words)) & @as(Codes, @splat(3));
 }

@@ -75,10 +75,7 @@ pub fn checkIds(model: *const Model, ids: []const u32) abi.Failure!void {
 
 /// The logits of one chunk are written before the ids of the next are read.
 fn checkApart(ids: []const u32, logits: []const f32) abi.Failure!void {
-    if (logits.len == 0) return;
-    const a = @intFromPtr(ids.ptr);
-    const b = @intFromPtr(logits.ptr);
-    if (a < b + logits.len * 4 and b < a + ids.len * 4)
+    if (abi.overlap(ids, logits))
         return abi.fail(error.InvalidValue, "Expected ids and logits in separate memory, got overlapping buffers", .{});
 }
 

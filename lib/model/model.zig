@@ -295,9 +295,7 @@ fn setVector(place: *Vector, source: Source, bytes: []const u8, count: u32, name
     const vector = try memory.alloc(f32, count);
     errdefer memory.free(f32, vector);
     kernels.nn.widen(bytes.ptr, @backingInt(float), vector.ptr, count);
-    for (vector, 0..) |value, index| {
-        if (!std.math.isFinite(value))
-            return abi.fail(error.InvalidValue, "Expected {s} to be finite, got {d} at index {d}", .{ name, value, index });
-    }
+    if (finite.firstNotFinite(vector)) |index|
+        return abi.fail(error.InvalidValue, "Expected {s} to be finite, got {d} at index {d}", .{ name, vector[index], index });
     place.* = vector;
 }

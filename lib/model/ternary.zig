@@ -7,6 +7,7 @@ const dispatch = @import("../cpu/dispatch.zig");
 const memory = @import("../memory.zig");
 const weights_file = @import("../cpu/weights.zig");
 const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
+const sumMagnitudes = @import("../cpu/quantization.zig").sumMagnitudes;
 const Dtype = @import("dtype.zig").Dtype;
 const Float = @import("../cpu/vector16.zig").Float;
 const Weights = weights_file.Weights;
@@ -95,7 +96,7 @@ fn quantized(bytes: []const u8, float: Float, rows: u32, columns: u32) abi.Failu
             "Expected finite weights, got {d} at index {d}",
             .{ values[column], row * columns + column },
         );
-        total += magnitudes(values);
+        total += sumMagnitudes(values);
     }
     const count: f64 = @floatFromInt(trits.len);
     const mean: f32 = @max(@as(f32, @floatCast(total / count)), mean_floor);
@@ -107,15 +108,4 @@ fn quantized(bytes: []const u8, float: Float, rows: u32, columns: u32) abi.Failu
         }
     }
     return fromTrits(trits, mean, rows, columns);
-}
-
-/// The sum of the magnitudes, in eight lanes.
-fn magnitudes(values: []const f32) f64 {
-    var lanes: @Vector(8, f64) = @splat(0);
-    var i: usize = 0;
-    while (i + 8 <= values.len) : (i += 8) lanes += @abs(@as(@Vector(8, f32), values[i..][0..8].*));
-    var total: f64 = 0;
-    inline for (0..8) |lane| total += lanes[lane];
-    for (values[i..]) |value| total += @abs(value);
-    return total;
 }
