@@ -18,4 +18,25 @@ export interface PrebuiltLibrary {
 export const version = "0.1.0";
 
 /** The libraries by folder, which is named after operating system and architecture. */
-export const prebuilt: Readonly<Record<string, PrebuiltLibrary>> = {};
+export const prebuilt: Readonly<Record<string, PrebuiltLibrary>> = {
+  "linux-x64": {
+    file: "libtritter.so",
+    size: 669240,
+    sha256: "7665c31684a9a322de89e0d69882650b01d2fffc3361e3a6e5f6e87bfddd8dea",
+  },
+  "linux-arm64": {
+    file: "libtritter.so",
+    size: 375528,
+    sha256: "db0eabec6a616dcf24d42bce0e27f71a93d1225bbb0da3d89b225c37b4f98337",
+  },
+  "darwin-arm64": {
+    file: "libtritter.dylib",
+    size: 399824,
+    sha256: "e45c0b88335ba6216520c3efe7a51e8b372d88af6f42bae188ea352510f0e5e8",
+  },
+  "windows-x64": {
+    file: "tritter.dll",
+    size: 734208,
+    sha256: "02761af37dcaaa6da5a9e109fc44f19424dc435990b15022b3e702f7850b35c6",
+  },
+};
