@@ -78,7 +78,7 @@ export {
 } from "./src/formats/safetensors.ts";
 export type { BitNetQuantization, ModelConfig, RopeConfig } from "./src/inference/config.ts";
 export type { GeneratedToken, GenerateOptions } from "./src/inference/generate.ts";
-export { loadModel, type LoadModelOptions } from "./src/inference/load.ts";
+export { type HeadKind, loadModel, type LoadModelOptions } from "./src/inference/load.ts";
 export {
   type CreateCacheOptions,
   type ForwardOptions,

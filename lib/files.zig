@@ -12,6 +12,8 @@ const abi = @import("abi.zig");
 pub const File = struct {
     bytes: []align(std.heap.page_size_min) const u8,
     references: std.atomic.Value(u32),
+    /// False for memory that stands in for a file: its pages would be lost, not read again.
+    is_mapped: bool = true,
 
     pub fn retain(self: *File) void {
         _ = self.references.fetchAdd(1, .monotonic);
@@ -32,6 +34,16 @@ pub const File = struct {
             .{ length, size, offset },
         );
         return self.bytes[@intCast(offset)..][0..@intCast(size)];
+    }
+
+    /// Lets the pages of a range leave this process's memory; they come back when they are read.
+    pub fn forget(self: *const File, bytes: []const u8) void {
+        if (builtin.os.tag != .linux or !self.is_mapped) return;
+        const page = std.heap.pageSize();
+        const start = std.mem.alignForward(usize, @intFromPtr(bytes.ptr), page);
+        const end = std.mem.alignBackward(usize, @intFromPtr(bytes.ptr) + bytes.len, page);
+        // Advice only, and nothing that anybody wrote is in these pages.
+        if (end > start) _ = std.c.madvise(@ptrFromInt(start), end - start, std.c.MADV.DONTNEED);
     }
 };
 

@@ -9,7 +9,9 @@ test {
     _ = @import("cpu/nn_test.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");
+    _ = @import("model/head_test.zig");
     _ = @import("model/model_test.zig");
+    _ = @import("model/parts.zig");
     _ = @import("model/philox.zig");
     _ = @import("model/rope.zig");
     _ = @import("model/sampling_test.zig");

@@ -164,6 +164,7 @@ fn modelCreate(
         .tied = try fields.count("tied", 0, 1) == 1,
         .sub_norms = try fields.count("sub_norms", 0, 1) == 1,
         .rope_scale = try narrow(try fields.number("rope_scale"), "rope_scale"),
+        .head = @fromBackingInt(@intCast(try fields.count("the kind of head", 0, 2))),
     };
     try checkShape(&parsed, frequencies);
     const model = try Model.create(parsed, frequencies);
@@ -234,9 +235,9 @@ fn modelInfo(handle: u64, pointer: ?[*]u64, length: u32) abi.Failure!void {
     const model = try handles.acquire(Model, .model, handle);
     defer handles.release(handle);
     const info = try abi.writable(u64, pointer, length, "info");
-    if (info.len < 2) return abi.fail(error.InvalidLength, "Expected room for 2 fields of info, got {d}", .{info.len});
+    if (info.len < 3) return abi.fail(error.InvalidLength, "Expected room for 3 fields of info, got {d}", .{info.len});
     const sizes = model.sizes();
-    info[0..2].* = .{ sizes.memory, sizes.weights };
+    info[0..3].* = .{ sizes.memory, sizes.weights, sizes.head };
 }
 
 fn cacheCreate(options: ?[*]const f64, options_length: u32, handle: ?[*]u64, handle_length: u32) abi.Failure!void {

@@ -23,7 +23,7 @@ const parts_per_thread = 4;
 /// Activations of one pass over a block of weights; more would fall out of the L2 cache.
 const tile_group_bytes = 640 << 10;
 
-fn threadsFor(work: usize, wanted: u32) u32 {
+pub fn threadsFor(work: usize, wanted: u32) u32 {
     const least: usize = if (threads.isWarm()) parallel_work_min else parallel_work_min_cold;
     return if (work < least) 1 else wanted;
 }
@@ -36,15 +36,15 @@ pub const TokensI8 = struct {
     sums: []i32,
     scales: []f32,
 
-    fn tiles(self: *const TokensI8) usize {
+    pub fn tiles(self: *const TokensI8) usize {
         return (@as(usize, self.tokens) + table.tile_tokens_i8 - 1) / table.tile_tokens_i8;
     }
 
-    fn first(self: *const TokensI8, tile: usize) usize {
+    pub fn first(self: *const TokensI8, tile: usize) usize {
         return self.tokens * tile / self.tiles();
     }
 
-    fn wordsPerToken(self: *const TokensI8) usize {
+    pub fn wordsPerToken(self: *const TokensI8) usize {
         return self.shape.steps() * 4;
     }
 };
@@ -170,7 +170,8 @@ pub fn multiplyI8(
     threads.run(@intCast(parts), &job, MultiplyI8.run);
 }
 
-const MultiplyI8 = struct {
+/// A product of which threads take blocks of rows.
+pub const MultiplyI8 = struct {
     kernels: *const Kernels,
     weights: *const Weights,
     tokens: TokensI8,
@@ -179,6 +180,10 @@ const MultiplyI8 = struct {
 
     fn run(self: *const MultiplyI8, index: u32, count: u32) void {
         const from, const to = threads.share(self.weights.blocks(), index, count);
+        self.multiplyBlocks(from, to);
+    }
+
+    pub fn multiplyBlocks(self: *const MultiplyI8, from: usize, to: usize) void {
         const tiles = self.tokens.tiles();
         const tile_bytes = self.tokens.wordsPerToken() * 4 * table.tile_tokens_i8;
         const at_once = @max(1, tile_group_bytes / tile_bytes);

@@ -12,6 +12,7 @@
 const v16 = @import("vector16.zig");
 const nn_table = @import("nn_table.zig");
 const dense = @import("dense.zig");
+const dense_i8 = @import("dense_i8.zig");
 const attention = @import("attention.zig");
 
 const V = v16.V;
@@ -24,6 +25,7 @@ pub const kernels: nn_table.Kernels = .{
     .softmax_columns = softmaxColumns,
     .sum_exp = sumExp,
     .dense = dense.dense,
+    .dense_i8 = dense_i8.denseI8,
     .widen = dense.widen,
     .gate = gate,
     .add = add,

@@ -32,6 +32,29 @@ pub const Dense = extern struct {
     float: u32,
 };
 
+/// Rows of a block of int8 rows; see dense_i8.zig.
+pub const dense_i8_rows = 64;
+
+/// One block of int8 rows times one tile of tokens.
+pub const DenseI8 = extern struct {
+    weights: [*]const u8,
+    /// [word][token] 32-bit words of four activations.
+    tile: [*]const i32,
+    /// [token] sums of the activations.
+    sums: [*]const i32,
+    token_scales: [*]const f32,
+    /// Of all rows of the block, also those that are padding.
+    row_scales: [*]const f32,
+    /// Output of the block's first row for the first token.
+    output: [*]f32,
+    output_stride: usize,
+    /// Rows that exist.
+    rows: u32,
+    /// Columns over four, padded as the activations are.
+    words: u32,
+    tokens: u32,
+};
+
 /// Scaled dot products of up to `rows_max` queries with consecutive blocks of keys.
 pub const Scores = extern struct {
     queries: [rows_max][*]const f32,
@@ -66,6 +89,7 @@ pub const Kernels = extern struct {
     /// The f64 sum of e^((x - most) * scale).
     sum_exp: *const fn (input: [*]const f32, count: u32, most: f32, scale: f32) callconv(.c) f64,
     dense: *const fn (*const Dense) callconv(.c) void,
+    dense_i8: *const fn (*const DenseI8) callconv(.c) void,
     /// Exact conversion of f32, f16 or bf16 to f32.
     widen: *const fn (source: [*]const u8, float: u32, output: [*]f32, count: u32) callconv(.c) void,
     /// gate = act(gate) * up; kind 0 is relu squared, 1 is silu.

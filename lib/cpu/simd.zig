@@ -113,3 +113,43 @@ pub inline fn store(pointer: anytype, vector: anytype) void {
     const n = @typeInfo(@TypeOf(vector)).vector.len;
     pointer[0..n].* = vector;
 }
+
+/// Signed bytes as `dotBytes` takes them: where no instruction multiplies bytes of the whole range,
+/// the even and the odd ones as 16-bit lanes.
+pub const ByteOperand = struct {
+    parts: if (has_avx512 or has_dot_product) [1]U32 else [2]I16,
+
+    /// A weight w may be as low as -127; AVX-512 wants one side unsigned and gets w + 128.
+    pub inline fn weights(bytes: U32) ByteOperand {
+        if (has_avx512) return .{ .parts = .{bytes ^ @as(U32, @splat(0x80808080))} };
+        return .activations(@bitCast(bytes));
+    }
+
+    pub inline fn activations(bytes: I32) ByteOperand {
+        if (has_avx512 or has_dot_product) return .{ .parts = .{@bitCast(bytes)} };
+        const pairs: I16 = @bitCast(bytes);
+        return .{ .parts = .{ (pairs << @splat(8)) >> @splat(8), pairs >> @splat(8) } };
+    }
+};
+
+/// What `dotBytes` adds to every weight; times the sum of the activations it is to be taken off.
+pub const byte_offset: i32 = if (has_avx512) 128 else 0;
+
+/// Adds to each 32-bit lane the dot product of its four weights with its four activations.
+pub inline fn dotBytes(sum: I32, weights: ByteOperand, activations: ByteOperand) I32 {
+    if (has_avx512) return vpdpbusd(sum, weights.parts[0], @bitCast(activations.parts[0]));
+    if (has_dot_product) return sdot(sum, weights.parts[0], @bitCast(activations.parts[0]));
+    var total = sum;
+    inline for (weights.parts, activations.parts) |w, a| total +%= addPairs(w, a);
+    return total;
+}
+
+/// Products of 16-bit lanes, neighbours added.
+inline fn addPairs(a: I16, b: I16) I32 {
+    if (has_avx2) return vpmaddwd(a, b);
+    if (is_x86) return pmaddwd(a, b);
+    const wide_a: I32 = @bitCast(a);
+    const wide_b: I32 = @bitCast(b);
+    const half: @Vector(lanes, u5) = @splat(16);
+    return (wide_a >> half) * (wide_b >> half) + ((wide_a << half) >> half) * ((wide_b << half) >> half);
+}

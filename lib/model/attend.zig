@@ -22,6 +22,9 @@ const rows_max = nn_table.rows_max;
 /// Below this many multiply-adds one thread is faster.
 const parallel_work_min = 1 << 19;
 
+/// What storing an element of a key costs, in multiply-adds: it touches a cache line of its own.
+const store_work = 256;
+
 /// Elements between the scores of two rows, when at most `visible` positions are seen by each: what a
 /// tile's rows see together, in whole blocks. Grown in steps, so that scratch does not grow with
 /// every token.
@@ -34,17 +37,35 @@ pub fn scratchBytes(cache: *const Cache, stride: usize) usize {
     return (stride + cache.value_dim) * rows_max * @sizeOf(f32);
 }
 
+/// Attention of tokens that are in the cache.
 pub fn run(pass: *const Pass) void {
     const o = &pass.model.options;
     const rows = @as(usize, pass.tokens) * (o.heads / o.kv_heads);
-    const seen: usize = @intCast(@min(pass.start + pass.tokens, pass.cache.options.max_tokens));
-    const work = rows * o.kv_heads * seen * o.head_dim * 2;
-    const count = if (work < parallel_work_min) 1 else pass.thread_count;
+    const count = if (workOf(pass) < parallel_work_min) 1 else pass.thread_count;
     // Smaller tiles read keys and values more often, but leave no thread without work.
     var tile_rows: usize = rows_max;
     while (tile_rows > 1 and (rows + tile_rows - 1) / tile_rows * o.kv_heads < count) tile_rows /= 2;
     const job: Attend = .{ .pass = pass, .rows = rows, .tile_rows = tile_rows };
     threads.run(count, &job, Attend.work);
+}
+
+/// One token: each of its heads is put into the cache by the thread that reads it there, where the
+/// heads are enough for all threads.
+pub fn placeAndRun(pass: *const Pass) void {
+    const o = &pass.model.options;
+    const work = workOf(pass) + store_work * o.keyWidth();
+    const count = if (work < parallel_work_min) 1 else pass.thread_count;
+    const job: Attend = .{ .pass = pass, .rows = o.heads / o.kv_heads, .tile_rows = rows_max };
+    if (count <= o.kv_heads) return threads.run(count, &job, Attend.placeAndWork);
+    for (0..o.kv_heads) |kv_head| pass.placeHead(0, kv_head);
+    run(pass);
+}
+
+/// Multiply-adds.
+fn workOf(pass: *const Pass) usize {
+    const o = &pass.model.options;
+    const seen: usize = @intCast(@min(pass.start + pass.tokens, pass.cache.options.max_tokens));
+    return pass.tokens * seen * o.queryWidth() * 2;
 }
 
 const Attend = struct {
@@ -53,15 +74,27 @@ const Attend = struct {
     rows: usize,
     tile_rows: usize,
 
+    fn placeAndWork(self: *const Attend, index: u32, count: u32) void {
+        const from, const to = threads.share(self.pass.model.options.kv_heads, index, count);
+        for (from..to) |kv_head| {
+            self.pass.placeHead(0, kv_head);
+            var first: usize = 0;
+            while (first < self.rows) : (first += self.tile_rows) self.attendTile(kv_head, first, index);
+        }
+    }
+
+    fn attendTile(self: *const Attend, kv_head: usize, first: usize, thread: u32) void {
+        var tile: Tile = .init(self, kv_head, first, @min(self.tile_rows, self.rows - first), thread);
+        tile.score();
+        tile.mix();
+    }
+
     /// Tiles are dealt out in turn, because later tokens see more keys.
     fn work(self: *const Attend, index: u32, count: u32) void {
         const tiles = (self.rows + self.tile_rows - 1) / self.tile_rows;
         var item: usize = index;
         while (item < tiles * self.pass.model.options.kv_heads) : (item += count) {
-            const first = item % tiles * self.tile_rows;
-            var tile: Tile = .init(self, item / tiles, first, @min(self.tile_rows, self.rows - first), index);
-            tile.score();
-            tile.mix();
+            self.attendTile(item / tiles, item % tiles * self.tile_rows, index);
         }
     }
 };

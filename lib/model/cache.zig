@@ -122,14 +122,30 @@ pub const Cache = struct {
     /// Writes the keys and values of all heads at a position; does not move the layer's position.
     pub fn store(self: *Cache, layer: usize, at: u64, keys: [*]const f32, values: [*]const f32) void {
         const dim = self.options.head_dim;
+        for (0..self.options.kv_heads) |head| self.storeHead(layer, head, at, keys + head * dim, values + head * dim);
+    }
+
+    /// The same for one head.
+    pub fn storeHead(self: *Cache, layer: usize, head: usize, at: u64, key: [*]const f32, value: [*]const f32) void {
+        const dim = self.options.head_dim;
         const slot: usize = @intCast(at % self.capacity);
-        for (0..self.options.kv_heads) |head| {
-            const column = self.keyColumn(layer, head, slot);
-            for (keys[head * dim ..][0..dim], 0..) |key, d| column[d * nn_table.key_block] = key;
-            const row = self.valuesOf(layer, head) + slot * self.value_dim;
-            @memcpy(row[0..dim], values[head * dim ..][0..dim]);
-            @memset(row[dim..self.value_dim], 0);
-        }
+        const column = self.keyColumn(layer, head, slot);
+        for (key[0..dim], 0..) |element, d| column[d * nn_table.key_block] = element;
+        const row = self.valuesOf(layer, head) + slot * self.value_dim;
+        @memcpy(row[0..dim], value[0..dim]);
+        @memset(row[dim..self.value_dim], 0);
+    }
+
+    /// Asks for the memory that a token at a position will be written to: a key's elements lie 64
+    /// bytes apart, and waiting for each of them takes longer than attention to a short text.
+    pub fn prefetch(self: *const Cache, layer: usize, head: usize, at: u64) void {
+        const dim = self.options.head_dim;
+        const slot: usize = @intCast(at % self.capacity);
+        const column = self.keyColumn(layer, head, slot);
+        for (0..dim) |d| @prefetch(column + d * nn_table.key_block, .{ .locality = 2 });
+        const row = self.valuesOf(layer, head) + slot * self.value_dim;
+        var d: usize = 0;
+        while (d < dim) : (d += 16) @prefetch(row + d, .{ .locality = 2 });
     }
 
     /// Appends tokens to all layers whose values are NaN, so that whoever sees them gets NaN.

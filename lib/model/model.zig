@@ -8,11 +8,13 @@ const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const finite = @import("../cpu/finite.zig");
 const files = @import("../files.zig");
+const head_file = @import("head.zig");
 const memory = @import("../memory.zig");
 const sync = @import("../sync.zig");
 const ternary = @import("ternary.zig");
 const weights_file = @import("../cpu/weights.zig");
 const Dtype = @import("dtype.zig").Dtype;
+const Float = @import("../cpu/vector16.zig").Float;
 const Weights = weights_file.Weights;
 
 pub const Options = struct {
@@ -28,6 +30,8 @@ pub const Options = struct {
     tied: bool,
     sub_norms: bool,
     rope_scale: f32,
+    /// How the head is kept.
+    head: head_file.Kind = .stored,
 
     pub fn queryWidth(self: Options) u32 {
         return self.heads * self.head_dim;
@@ -66,7 +70,14 @@ pub const Table = struct {
     file: *files.File,
     bytes: []const u8,
     dtype: Dtype,
+
+    fn rows(self: *const Table) Rows {
+        return .{ .bytes = self.bytes, .float = self.dtype.float().? };
+    }
 };
+
+/// The rows of a table, wherever they lie.
+pub const Rows = struct { bytes: []const u8, float: Float };
 
 /// Where a tensor belongs and what it is.
 pub const Source = struct {
@@ -86,6 +97,8 @@ pub const Model = struct {
     inv_frequencies: []f32,
     embed: ?Table = null,
     head: ?Table = null,
+    /// Made by `finish` where the head is not used in place.
+    prepared_head: ?head_file.Prepared = null,
     final_norm: Vector = &.{},
     layers: []Layer,
     has_own_norms: bool = false,
@@ -107,6 +120,7 @@ pub const Model = struct {
 
     pub fn destroy(self: *Model) void {
         for ([_]?Table{ self.embed, self.head }) |table| if (table) |t| t.file.release();
+        if (self.prepared_head) |prepared| prepared.destroy();
         freeVector(self.final_norm);
         for (self.layers) |*layer| {
             for ([_]Vector{ layer.input_norm, layer.post_norm, layer.attn_sub_norm, layer.ffn_sub_norm }) |v| freeVector(v);
@@ -220,7 +234,20 @@ pub const Model = struct {
                 if (linear.weights == null) return failMissing(@tagName(projection), index);
             }
         }
+        try self.prepareHead();
         self.finished.store(true, .release);
+    }
+
+    /// Once prepared, a head of its own is not needed any more in the file; of a tied one single rows
+    /// are, as embeddings, and its pages may leave memory until then.
+    fn prepareHead(self: *Model) abi.Failure!void {
+        if (self.options.head == .stored or self.prepared_head != null) return;
+        const source = if (self.options.tied) &self.embed.? else &self.head.?;
+        self.prepared_head = try .create(try dispatch.kernels(), self.options.head, source, self.options.vocab, self.options.hidden);
+        source.file.forget(source.bytes);
+        if (self.options.tied) return;
+        self.head.?.file.release();
+        self.head = null;
     }
 
     pub fn expectFinished(self: *const Model) abi.Failure!void {
@@ -228,13 +255,23 @@ pub const Model = struct {
             return abi.fail(error.InvalidOption, "Expected a model with all its tensors loaded, got an unfinished one", .{});
     }
 
-    pub fn headTable(self: *const Model) *const Table {
-        return if (self.options.tied) &self.embed.? else &self.head.?;
+    /// The rows of a head of floats.
+    pub fn headTable(self: *const Model) Rows {
+        if (self.prepared_head) |*prepared| return .{ .bytes = prepared.data, .float = .bf16 };
+        return if (self.options.tied) self.embed.?.rows() else self.head.?.rows();
     }
 
-    pub const Sizes = struct { memory: u64, weights: u64 };
+    /// Bytes of the head that a token reads.
+    fn headBytes(self: *const Model) u64 {
+        if (self.prepared_head) |*prepared| return prepared.bytesOf();
+        const table = if (self.options.tied) self.embed else self.head;
+        return if (table) |t| t.bytes.len else 0;
+    }
 
-    /// Bytes of prepared weights, norms, biases and tables, and of the prepared weights alone.
+    pub const Sizes = struct { memory: u64, weights: u64, head: u64 };
+
+    /// Bytes of prepared weights, norms, biases and tables, of the prepared weights alone, and of the
+    /// head that a token reads.
     pub fn sizes(self: *Model) Sizes {
         self.lock.lock();
         defer self.lock.unlock();
@@ -251,7 +288,8 @@ pub const Model = struct {
         for ([_]?Table{ self.embed, self.head }) |table| if (table) |t| {
             tables += t.bytes.len;
         };
-        return .{ .memory = weights + vectors * @sizeOf(f32) + tables, .weights = weights };
+        if (self.prepared_head) |*prepared| tables += prepared.bytesOf();
+        return .{ .memory = weights + vectors * @sizeOf(f32) + tables, .weights = weights, .head = self.headBytes() };
     }
 };
 

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const attend = @import("attend.zig");
+const head = @import("head.zig");
 const matmul = @import("../cpu/matmul.zig");
 const model_file = @import("model.zig");
 const rope = @import("rope.zig");
@@ -10,6 +11,7 @@ const table = @import("../cpu/table.zig");
 const threads = @import("../cpu/threads.zig");
 const weights_file = @import("../cpu/weights.zig");
 const Cache = @import("cache.zig").Cache;
+const Parts = @import("parts.zig").Parts;
 const Layer = model_file.Layer;
 const Linear = model_file.Linear;
 const Model = model_file.Model;
@@ -20,9 +22,6 @@ const absmax_floor = 1e-5;
 
 /// Below this many elements of a step between two matrix products one thread is faster.
 const parallel_elements_min = 1 << 15;
-
-/// Below this many multiply-adds of the head one thread is faster.
-const parallel_head_min = 1 << 18;
 
 pub const Pass = struct {
     model: *const Model,
@@ -120,73 +119,71 @@ pub const Pass = struct {
             const last = index + 1 == model.layers.len;
             self.each(.{ .add_and_norm = if (last) model.final_norm else model.layers[index + 1].input_norm });
         }
+        if (logits.len > 0) try head.run(self, logits);
         for (self.cache.positions) |*seen| seen.* += ids.len;
-        if (logits.len > 0) self.head(logits);
     }
 
     /// x += o(attention), normed = norm(x)
     fn attentionPart(self: *Pass, layer: *const Layer) error{NotFinite}!void {
-        const linears = &layer.linears;
-        var shared: ?matmul.TokensI8 = null;
-        try self.project(linears, .q, self.normed, &shared, self.q);
-        try self.project(linears, .k, self.normed, &shared, self.k);
-        try self.project(linears, .v, self.normed, &shared, self.v);
-        self.each(.place);
-        attend.run(self);
+        const outputs = [_]Output{ .{ .of = .q, .to = self.q }, .{ .of = .k, .to = self.k }, .{ .of = .v, .to = self.v } };
+        try self.project(layer, self.normed, &outputs);
+        if (self.tokens == 1) {
+            attend.placeAndRun(self);
+        } else {
+            self.each(.place);
+            attend.run(self);
+        }
         if (layer.attn_sub_norm.len > 0) self.each(.{ .norm_attention = layer.attn_sub_norm });
-        shared = null;
-        try self.project(linears, .o, self.attention, &shared, self.delta);
+        try self.project(layer, self.attention, &.{.{ .of = .o, .to = self.delta }});
         self.each(.{ .add_and_norm = layer.post_norm });
     }
 
     /// delta = down(act(gate) * up)
     fn feedForwardPart(self: *Pass, layer: *const Layer) error{NotFinite}!void {
-        const linears = &layer.linears;
-        var shared: ?matmul.TokensI8 = null;
-        try self.project(linears, .gate, self.normed, &shared, self.gate);
-        try self.project(linears, .up, self.normed, &shared, self.up);
+        try self.project(layer, self.normed, &.{ .{ .of = .gate, .to = self.gate }, .{ .of = .up, .to = self.up } });
         self.each(.{ .gate = layer.ffn_sub_norm });
-        shared = null;
-        try self.project(linears, .down, self.gate, &shared, self.delta);
+        try self.project(layer, self.gate, &.{.{ .of = .down, .to = self.delta }});
     }
 
-    /// Projections of the same input share its quantisation, unless they norm it first.
-    fn project(
-        self: *Pass,
-        linears: []const Linear,
-        projection: Projection,
-        input: []const f32,
-        shared: *?matmul.TokensI8,
-        output: []f32,
-    ) error{NotFinite}!void {
-        const linear = &linears[@backingInt(projection)];
-        const weights = linear.weights.?;
-        const inputs = @as(usize, self.tokens) * weights.columns;
-        const bias: ?[]const f32 = if (linear.bias.len > 0) linear.bias else null;
-        var tokens = shared.*;
-        if (linear.norm.len > 0) {
-            self.each(.{ .own_norm = .{ .linear = linear, .input = input } });
-            tokens = try self.quantize(weights, self.own[0..inputs]);
-            // The memory of the shared one is overwritten.
-            shared.* = null;
-        } else if (tokens == null) {
-            tokens = try self.quantize(weights, input[0..inputs]);
-            shared.* = tokens;
+    const Output = struct { of: Projection, to: []f32 };
+
+    /// Projections of the same input share its quantisation and are one job for the threads, unless
+    /// they norm it first.
+    fn project(self: *Pass, layer: *const Layer, input: []const f32, outputs: []const Output) error{NotFinite}!void {
+        const linears = &layer.linears;
+        for (outputs) |output| {
+            if (linears[@backingInt(output.of)].norm.len > 0) break;
+        } else return self.projectTogether(linears, input, outputs);
+        for (outputs) |output| {
+            const linear = &linears[@backingInt(output.of)];
+            if (linear.norm.len > 0) self.each(.{ .own_norm = .{ .linear = linear, .input = input } });
+            try self.projectTogether(linears, if (linear.norm.len > 0) self.own else input, &.{output});
         }
-        const outputs = @as(usize, self.tokens) * weights.rows;
-        matmul.multiplyI8(self.kernels, weights, tokens.?, bias, output[0..outputs], self.thread_count);
     }
 
-    fn quantize(self: *Pass, weights: *const weights_file.Weights, input: []const f32) error{NotFinite}!matmul.TokensI8 {
-        return matmul.quantizeTokens(
-            self.kernels,
-            weights.shape(),
-            input,
-            self.tokens,
-            absmax_floor,
-            self.quantized,
-            self.thread_count,
-        );
+    fn projectTogether(self: *Pass, linears: []const Linear, input: []const f32, outputs: []const Output) error{NotFinite}!void {
+        const shape = linears[@backingInt(outputs[0].of)].weights.?.shape();
+        const tokens = try self.quantize(shape, input[0 .. @as(usize, self.tokens) * shape.columns], self.tokens);
+        var job: Products = .{ .pass = self, .warms_cache = self.tokens == 1 and outputs[0].of == .q };
+        var work: usize = 0;
+        for (outputs) |output| {
+            const linear = &linears[@backingInt(output.of)];
+            const weights = linear.weights.?;
+            job.add(.{
+                .kernels = self.kernels,
+                .weights = weights,
+                .tokens = tokens,
+                .bias = if (linear.bias.len > 0) linear.bias else null,
+                .output = output.to[0 .. @as(usize, self.tokens) * weights.rows],
+            });
+            work += @as(usize, weights.rows) * weights.columns * self.tokens;
+        }
+        job.parts.threads = matmul.threadsFor(work, self.thread_count);
+        threads.run(job.parts.count(), &job, Products.work);
+    }
+
+    pub fn quantize(self: *Pass, shape: weights_file.Shape, input: []const f32, tokens: u32) error{NotFinite}!matmul.TokensI8 {
+        return matmul.quantizeTokens(self.kernels, shape, input, tokens, absmax_floor, self.quantized, self.thread_count);
     }
 
     /// Runs a step for every token, on several threads where that pays.
@@ -197,12 +194,49 @@ pub const Pass = struct {
         threads.run(@min(count, self.tokens), &job, Each.work);
     }
 
-    fn head(self: *Pass, logits: []f32) void {
-        const vocab = self.model.options.vocab;
-        const count: u32 = @intCast(logits.len / vocab);
-        const job: Head = .{ .pass = self, .first = self.tokens - count, .tokens = count, .logits = logits.ptr };
-        const work = logits.len * self.model.options.hidden;
-        threads.run(if (work < parallel_head_min) 1 else self.thread_count, &job, Head.work);
+    /// Turns queries and keys of one kv head by their position and puts key and value into the cache.
+    pub fn placeHead(self: *const Pass, token: usize, kv_head: usize) void {
+        const o = &self.model.options;
+        const half = o.head_dim / 2;
+        const cos = self.cos.ptr + token * half;
+        const sin = self.sin.ptr + token * half;
+        const group = o.heads / o.kv_heads;
+        const q = self.q.ptr + token * o.queryWidth() + kv_head * group * o.head_dim;
+        const offset = token * o.keyWidth() + kv_head * o.head_dim;
+        const key = self.k.ptr + offset;
+        for (0..group) |index| self.kernels.nn.rope(q + index * o.head_dim, cos, sin, half);
+        self.kernels.nn.rope(key, cos, sin, half);
+        self.cache.storeHead(self.layer, kv_head, self.start + token, key, self.v.ptr + offset);
+    }
+};
+
+/// Up to three products of the same tokens, whose blocks the threads share as if they were one.
+const Products = struct {
+    pass: *const Pass,
+    /// Whether the cache's memory for the token is fetched meanwhile.
+    warms_cache: bool,
+    items: [3]matmul.MultiplyI8 = undefined,
+    count: u32 = 0,
+    parts: Parts = .{ .total = 0, .threads = 1 },
+
+    fn add(self: *Products, item: matmul.MultiplyI8) void {
+        self.items[self.count] = item;
+        self.count += 1;
+        self.parts.total += item.weights.blocks();
+    }
+
+    fn work(self: *const Products, index: u32, count: u32) void {
+        if (self.warms_cache) {
+            const from, const to = threads.share(self.pass.model.options.kv_heads, index, count);
+            for (from..to) |head_index| self.pass.cache.prefetch(self.pass.layer, head_index, self.pass.start);
+        }
+        const first, const last = self.parts.range(index);
+        var start: usize = 0;
+        for (self.items[0..self.count]) |*item| {
+            const end = start + item.weights.blocks();
+            if (first < end and last > start) item.multiplyBlocks(@max(first, start) - start, @min(last, end) - start);
+            start = end;
+        }
     }
 };
 
@@ -240,7 +274,7 @@ const Each = struct {
                 nn.widen(row, @backingInt(source.dtype.float().?), x, o.hidden);
                 nn.rms_norm(x, embed.norm.ptr, normed, o.hidden, o.epsilon);
             },
-            .place => self.place(token),
+            .place => for (0..o.kv_heads) |kv_head| pass.placeHead(token, kv_head),
             .norm_attention => |weight| {
                 const row = pass.attention.ptr + token * o.queryWidth();
                 nn.rms_norm(row, weight.ptr, row, o.queryWidth(), o.epsilon);
@@ -261,46 +295,5 @@ const Each = struct {
                 nn.rms_norm(own.input.ptr + offset, own.linear.norm.ptr, output, width, own.linear.norm_epsilon);
             },
         }
-    }
-
-    fn place(self: *const Each, token: usize) void {
-        const pass = self.pass;
-        const o = &pass.model.options;
-        const half = o.head_dim / 2;
-        const cos = pass.cos.ptr + token * half;
-        const sin = pass.sin.ptr + token * half;
-        const q = pass.q.ptr + token * o.queryWidth();
-        const k = pass.k.ptr + token * o.keyWidth();
-        for (0..o.heads) |head| pass.kernels.nn.rope(q + head * o.head_dim, cos, sin, half);
-        for (0..o.kv_heads) |head| pass.kernels.nn.rope(k + head * o.head_dim, cos, sin, half);
-        pass.cache.store(pass.layer, pass.start + token, k, pass.v.ptr + token * o.keyWidth());
-    }
-};
-
-const Head = struct {
-    pass: *const Pass,
-    first: u32,
-    tokens: u32,
-    logits: [*]f32,
-
-    /// Threads share the rows of the table.
-    fn work(self: *const Head, index: u32, count: u32) void {
-        const o = &self.pass.model.options;
-        const source = self.pass.model.headTable();
-        const from, const to = threads.share(o.vocab, index, count);
-        const row_bytes: usize = @intCast(source.dtype.bytes(1, o.hidden));
-        self.pass.kernels.nn.dense(&.{
-            .input = self.pass.normed.ptr + @as(usize, self.first) * o.hidden,
-            .input_stride = o.hidden,
-            .weights = source.bytes.ptr + from * row_bytes,
-            .row_bytes = row_bytes,
-            .bias = null,
-            .output = self.logits + from,
-            .output_stride = o.vocab,
-            .tokens = self.tokens,
-            .rows = @intCast(to - from),
-            .columns = o.hidden,
-            .float = @backingInt(source.dtype.float().?),
-        });
     }
 };

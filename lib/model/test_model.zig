@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const files = @import("../files.zig");
+const head_file = @import("head.zig");
 const model_file = @import("model.zig");
 const Dtype = @import("dtype.zig").Dtype;
 const Model = model_file.Model;
@@ -13,6 +14,7 @@ pub const Kind = struct {
     biases: bool = false,
     table: Dtype = .bf16,
     head_dim: u32 = 12,
+    head: head_file.Kind = .stored,
 };
 
 pub const vocab = 50;
@@ -35,12 +37,13 @@ pub const TestModel = struct {
             .tied = kind.tied,
             .sub_norms = kind.sub_norms,
             .rope_scale = 1,
+            .head = kind.head,
         };
         var frequencies: [64]f32 = undefined;
         for (frequencies[0 .. kind.head_dim / 2], 0..) |*f, i| f.* = 1 / @as(f32, @floatFromInt(1 + i * i));
         const bytes = try std.testing.allocator.alignedAlloc(u8, .fromByteUnits(std.heap.page_size_min), 1 << 17);
         const file = try std.testing.allocator.create(files.File);
-        file.* = .{ .bytes = bytes, .references = .init(1) };
+        file.* = .{ .bytes = bytes, .references = .init(1), .is_mapped = false };
         const self: TestModel = .{ .model = try .create(options, frequencies[0 .. kind.head_dim / 2]), .file = file };
         var writer: Writer = .{ .test_model = self, .bytes = bytes };
         try writer.all(kind);

@@ -102,10 +102,18 @@ export class TernaryModel implements Disposable {
     return this.#info()[1];
   }
 
-  #info(): [number, number] {
-    const info = new BigUint64Array(2);
+  /**
+   * Memory of the table that logits are computed from, in bytes, as the option `head` keeps it: with
+   * `ternaryBytes`, what generating one token reads, besides the cache.
+   */
+  get headBytes(): number {
+    return this.#info()[2];
+  }
+
+  #info(): [number, number, number] {
+    const info = new BigUint64Array(3);
     check(native.model_info(this.#core.handle.value, info, info.length));
-    return [Number(info[0]), Number(info[1])];
+    return [Number(info[0]), Number(info[1]), Number(info[2])];
   }
 
   /**
