@@ -40,6 +40,12 @@ pub fn weights_from_packed(
     return abi.finish(fromPacked(packed_bytes, packed_length, scales, scales_length, rows, cols, handle, handle_length));
 }
 
+/// Rewrites prepared weights in another layout: 0 planes, 1 base3, 2 triples (cpu/table.zig). Nothing
+/// else may use the weights meanwhile.
+pub fn weights_change_layout(handle: u64, layout: u32) callconv(.c) i32 {
+    return abi.finish(changeLayout(handle, layout));
+}
+
 /// info = [rows, cols, group size, number of scales, bytes of memory, nonzero weights]
 pub fn weights_info(handle: u64, info: ?[*]u64, info_length: u32) callconv(.c) i32 {
     return abi.finish(weightsInfo(handle, info, info_length));
@@ -141,6 +147,17 @@ fn fromPacked(
         cols,
     );
     return register(weights, abi.writable(u64, handle, handle_length, "the handle") catch &.{});
+}
+
+fn changeLayout(handle: u64, number: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const layout = std.enums.fromInt(weights_file.Layout, number) orelse
+        return abi.fail(error.InvalidOption, "Expected layout 0, 1 or 2, got {d}", .{number});
+    // One at a time with the products, which read the weights between enter and leave too.
+    threads.enter();
+    defer threads.leave();
+    try weights.changeLayout(layout);
 }
 
 fn weightsInfo(handle: u64, pointer: ?[*]u64, length: u32) abi.Failure!void {

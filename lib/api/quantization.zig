@@ -112,7 +112,7 @@ fn quantizeActivations(
     for (scales, 0..) |*scale, token| {
         const input = activations[token * features ..][0..features];
         var sum: i32 = 0;
-        if (kernels.quantize_token(input.ptr, features, features, 0, row.ptr, @ptrCast(&sum), scale) != 0) {
+        if (kernels.quantize_token(input.ptr, features, features, 1, 0, row.ptr, @ptrCast(&sum), scale) != 0) {
             const index = token * features + (firstNotFinite(input) orelse 0);
             return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ activations[index], index });
         }

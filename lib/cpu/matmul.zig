@@ -45,13 +45,13 @@ pub const TokensI8 = struct {
     }
 
     fn wordsPerToken(self: *const TokensI8) usize {
-        return self.shape.steps() * 4;
+        return self.shape.paddedColumns() / 4;
     }
 };
 
 /// Bytes that `quantizeTokens` needs for that many tokens.
 pub fn tokensSize(shape: Shape, tokens: u32, thread_count: u32) usize {
-    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const padded = shape.paddedColumns();
     const sums = std.mem.alignForward(usize, @as(usize, tokens) * shape.groups() * 4, 64);
     const scales = std.mem.alignForward(usize, @as(usize, tokens) * 4, 64);
     return std.mem.alignForward(usize, padded * tokens, 64) + sums + scales + rowsSize(shape, tokens, thread_count);
@@ -59,7 +59,7 @@ pub fn tokensSize(shape: Shape, tokens: u32, thread_count: u32) usize {
 
 /// Room for a token on its way into a tile, for every thread; one token alone needs none.
 fn rowsSize(shape: Shape, tokens: u32, thread_count: u32) usize {
-    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const padded = shape.paddedColumns();
     const row_bytes = std.mem.alignForward(usize, padded + @as(usize, shape.groups()) * 4, 64);
     return if (tokens == 1) 0 else row_bytes * @min(thread_count, tokens);
 }
@@ -74,7 +74,7 @@ pub fn quantizeTokens(
     thread_count: u32,
 ) error{NotFinite}!TokensI8 {
     var rest: Carver = .{ .memory = memory };
-    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const padded = shape.paddedColumns();
     var job: QuantizeJob = .{
         .kernels = kernels,
         .input = input,
@@ -129,6 +129,7 @@ const QuantizeJob = struct {
             self.input.ptr + token * shape.columns,
             shape.columns,
             shape.group_columns,
+            shape.layout.stepColumns(),
             self.floor,
             quantized,
             token_sums,
@@ -196,7 +197,12 @@ const MultiplyI8 = struct {
         const groups = weights.shape().groups();
         const token = tokens.first(tile);
         const row = block * table.block_rows;
-        self.kernels.matmul_i8(&.{
+        const multiply = switch (weights.layout) {
+            .planes => self.kernels.matmul_i8,
+            .base3 => self.kernels.matmul_i8_base3,
+            .triples => unreachable, // Refused by product.zig.
+        };
+        multiply(&.{
             .weights = weights.blockData(block, 0),
             .tile = tokens.words.ptr + token * tokens.wordsPerToken(),
             .sums = tokens.sums.ptr + token * groups,
@@ -216,7 +222,11 @@ const MultiplyI8 = struct {
 
 /// Bytes of scratch that `multiplyF32` needs.
 pub fn tilesSizeF32(thread_count: u32) usize {
-    return @as(usize, thread_count) * table.segment_steps * table.tile_tokens_f32 * table.tile_step_floats_max * 4;
+    var most: usize = 0;
+    for (std.enums.values(table.Layout)) |layout| {
+        most = @max(most, layout.segmentSteps() * table.tile_tokens_f32 * layout.tableFloats() * 4);
+    }
+    return most * thread_count;
 }
 
 /// The same with f32 activations. A token that holds NaN or an infinity gets NaN everywhere.
@@ -230,7 +240,11 @@ pub fn multiplyF32(
     thread_count: u32,
 ) void {
     const job: MultiplyF32 = .{
-        .kernels = kernels,
+        .kernels = switch (weights.layout) {
+            .planes => &kernels.f32_planes,
+            .triples => &kernels.f32_triples,
+            .base3 => unreachable, // Refused by product.zig.
+        },
         .weights = weights,
         .input = input,
         .bias = bias,
@@ -247,7 +261,7 @@ pub fn multiplyF32(
 }
 
 const MultiplyF32 = struct {
-    kernels: *const Kernels,
+    kernels: *const table.KernelsF32,
     weights: *const Weights,
     input: []const f32,
     bias: ?[]const f32,
@@ -269,16 +283,15 @@ const MultiplyF32 = struct {
     fn multiplyTile(self: *const MultiplyF32, tile: [*]f32, token: usize, width: u32, from: usize, to: usize) void {
         const weights = self.weights;
         const shape = weights.shape();
+        const steps = shape.layout.segmentSteps();
+        const step_columns = shape.layout.stepColumns();
         for (0..shape.groups()) |group| {
             var step: usize = 0;
-            while (step < shape.groupSteps()) : (step += table.segment_steps) {
-                const column = group * shape.group_columns + step * table.step_columns;
-                const columns = @min(
-                    table.segment_steps * table.step_columns,
-                    shape.group_columns - step * table.step_columns,
-                );
+            while (step < shape.groupSteps()) : (step += steps) {
+                const column = group * shape.group_columns + step * step_columns;
+                const columns = @min(steps * step_columns, shape.group_columns - step * step_columns);
                 const segment = self.input.ptr + token * shape.columns + column;
-                self.kernels.prepare_f32(segment, shape.columns, width, @intCast(columns), tile);
+                self.kernels.prepare(segment, shape.columns, width, @intCast(columns), tile);
                 for (from..to) |block| self.multiplyBlock(tile, token, width, group, step, block);
             }
         }
@@ -297,9 +310,10 @@ const MultiplyF32 = struct {
         const shape = weights.shape();
         const group_steps = shape.groupSteps();
         const row = block * table.block_rows;
-        const last_segment = step + table.segment_steps >= group_steps;
-        self.kernels.matmul_f32(&.{
+        const steps = @min(shape.layout.segmentSteps(), group_steps - step);
+        self.kernels.matmul(&.{
             .weights = weights.blockData(block, group * group_steps + step),
+            .next_weights = weights.blockData(@min(block + 1, weights.blocks() - 1), group * group_steps + step),
             .tile = tile,
             .row_scales = weights.row_scales.ptr + row * shape.groups() + group * table.panel_rows,
             .row_scales_stride = @as(usize, shape.groups()) * table.panel_rows,
@@ -308,10 +322,10 @@ const MultiplyF32 = struct {
             .output_stride = weights.rows,
             .panels = weights.panelsOf(block),
             .rows = @min(weights.rows - @as(u32, @intCast(row)), table.block_rows),
-            .steps = @intCast(@min(table.segment_steps, group_steps - step)),
+            .steps = @intCast(steps),
             .tokens = width,
             .first = @intFromBool(group == 0 and step == 0),
-            .last = @intFromBool(group + 1 == shape.groups() and last_segment),
+            .last = @intFromBool(group + 1 == shape.groups() and step + steps == group_steps),
         });
     }
 };

@@ -13,6 +13,8 @@
 const simd = @import("simd.zig");
 const table = @import("table.zig");
 
+const Layout = table.Layout;
+
 /// Row-vectors per register tile, and tokens: accumulators plus codes must fit the registers.
 const tile_rows = if (simd.has_avx512) 4 else if (simd.has_dot_product) 4 else 2;
 const tile_tokens = if (simd.has_avx512) 5 else if (simd.has_dot_product) 5 else if (simd.has_avx2) 5 else 2;
@@ -21,25 +23,33 @@ const vectors_per_panel = table.panel_rows / simd.lanes;
 /// Only AVX-512, whose vector is a whole panel, meets blocks that do not fill its register tile.
 const tile_rows_min = if (vectors_per_panel == 1) 1 else tile_rows;
 
-pub fn block(task: *const table.BlockI8) callconv(.c) void {
+pub fn planes(task: *const table.BlockI8) callconv(.c) void {
+    block(.planes, task);
+}
+
+pub fn base3(task: *const table.BlockI8) callconv(.c) void {
+    block(.base3, task);
+}
+
+inline fn block(comptime layout: Layout, task: *const table.BlockI8) void {
     const vectors = task.panels * vectors_per_panel;
     var start: usize = 0;
     while (start < vectors) : (start += tile_rows) {
         switch (@as(usize, @min(tile_rows, vectors - start))) {
-            inline tile_rows_min...tile_rows => |count| tokensOf(task, start, count),
+            inline tile_rows_min...tile_rows => |count| tokensOf(layout, task, start, count),
             else => unreachable,
         }
     }
 }
 
 /// Splits the tile's tokens into register tiles. The tile in memory interleaves all its tokens.
-inline fn tokensOf(task: *const table.BlockI8, start: usize, comptime count: usize) void {
+inline fn tokensOf(comptime layout: Layout, task: *const table.BlockI8, start: usize, comptime count: usize) void {
     switch (task.tokens) {
         inline 1...table.tile_tokens_i8 => |tokens| {
             comptime var first: usize = 0;
             inline while (first < tokens) {
                 const width = comptime @min(tile_tokens, tokens - first);
-                registerTile(task, start, count, tokens, first, width);
+                registerTile(layout, task, start, count, tokens, first, width);
                 first += width;
             }
         },
@@ -49,6 +59,7 @@ inline fn tokensOf(task: *const table.BlockI8, start: usize, comptime count: usi
 
 /// `count` row-vectors from vector `start` on, times `width` of the tile's `tokens` from `first` on.
 noinline fn registerTile(
+    comptime layout: Layout,
     task: *const table.BlockI8,
     start: usize,
     comptime count: usize,
@@ -62,11 +73,11 @@ noinline fn registerTile(
     var tile = task.tile + first;
     for (0..task.groups) |group| {
         const sums = if (simd.has_avx512 and width == 1 and task.group_steps <= shifted_steps_max)
-            groupOfOne(weights, stride, tile, task.group_steps, count, tokens)
+            groupOfOne(layout, weights, stride, tile, task.group_steps, count, tokens)
         else
-            groupOfMany(weights, stride, tile, task.group_steps, count, tokens, width);
+            groupOfMany(layout, weights, stride, tile, task.group_steps, count, tokens, width);
         weights += task.group_steps * stride;
-        tile += task.group_steps * 4 * tokens;
+        tile += task.group_steps * planesOf(layout) * tokens;
         inline for (0..count) |v| {
             const scales = rowScales(task, start + v, group);
             inline for (0..width) |t| {
@@ -84,12 +95,14 @@ noinline fn registerTile(
     }
 }
 
-/// A sum of codes times 64 stays within 32 bits for this many steps: 4 * 128 * 127 * 2^15 < 2^31.
-const shifted_steps_max = 1 << 15;
+/// A sum of codes times 64 stays within 32 bits for this many steps, even where two planes share it:
+/// 2 * 4 * 128 * 127 * 2^14 < 2^31.
+const shifted_steps_max = 1 << 14;
 
 /// One token: the planes stay where they are (codes times 1, 4, 16, 64), each with an accumulator
 /// of its own, and the sums are shifted back at the end; no shift per vector of weights.
 inline fn groupOfOne(
+    comptime layout: Layout,
     weights: [*]const u8,
     stride: usize,
     tile: [*]const i32,
@@ -97,25 +110,31 @@ inline fn groupOfOne(
     comptime count: usize,
     comptime tokens: usize,
 ) [count][1]simd.I32 {
-    var planes: [count][4]simd.I32 = @splat(@splat(@splat(0)));
+    const words = comptime planesOf(layout);
+    var planes_sums: [count][4]simd.I32 = @splat(@splat(@splat(0)));
     for (0..steps) |step| {
+        var activations: [words]simd.I32 = undefined;
+        inline for (0..words) |plane| activations[plane] = @splat(tile[(step * words + plane) * tokens]);
         inline for (0..count) |v| {
-            const codes = loadCodes(weights + step * stride, v);
-            inline for (0..4) |plane| {
-                const mask: simd.U32 = @splat(0x03030303 << (2 * plane));
-                const activations: simd.I32 = @splat(tile[(step * 4 + plane) * tokens]);
-                planes[v][plane] = simd.dot4(planes[v][plane], codes & mask, activations);
+            const codes = loadCodes(layout, weights + step * stride, v);
+            inline for (0..words) |plane| {
+                const place = comptime shiftOf(plane) / 2;
+                const mask: simd.U32 = @splat(0x03030303 << comptime shiftOf(plane));
+                const masked = codes[plane / 4] & mask;
+                planes_sums[v][place] = simd.dot4(planes_sums[v][place], masked, activations[plane]);
             }
         }
     }
     var sums: [count][1]simd.I32 = undefined;
     inline for (0..count) |v| {
-        sums[v][0] = planes[v][0] + (planes[v][1] >> @splat(2)) + (planes[v][2] >> @splat(4)) + (planes[v][3] >> @splat(6));
+        const own = planes_sums[v];
+        sums[v][0] = own[0] + (own[1] >> @splat(2)) + (own[2] >> @splat(4)) + (own[3] >> @splat(6));
     }
     return sums;
 }
 
 inline fn groupOfMany(
+    comptime layout: Layout,
     weights: [*]const u8,
     stride: usize,
     tile: [*]const i32,
@@ -125,22 +144,44 @@ inline fn groupOfMany(
     comptime width: usize,
 ) [count][width]simd.I32 {
     var sums: [count][width]simd.I32 = @splat(@splat(@splat(0)));
+    const words = comptime planesOf(layout);
     const mask: simd.U32 = @splat(0x03030303);
     for (0..steps) |step| {
-        inline for (0..4) |plane| {
-            var codes: [count]simd.U32 = undefined;
-            inline for (0..count) |v| codes[v] = (loadCodes(weights + step * stride, v) >> @splat(2 * plane)) & mask;
+        var codes: [count][codeVectors(layout)]simd.U32 = undefined;
+        inline for (0..count) |v| codes[v] = loadCodes(layout, weights + step * stride, v);
+        inline for (0..words) |plane| {
+            var masked: [count]simd.U32 = undefined;
+            inline for (0..count) |v| masked[v] = (codes[v][plane / 4] >> @splat(shiftOf(plane))) & mask;
             inline for (0..width) |t| {
-                const activations: simd.I32 = @splat(tile[(step * 4 + plane) * tokens + t]);
-                inline for (0..count) |v| sums[v][t] = simd.dot4(sums[v][t], codes[v], activations);
+                const activations: simd.I32 = @splat(tile[(step * words + plane) * tokens + t]);
+                inline for (0..count) |v| sums[v][t] = simd.dot4(sums[v][t], masked[v], activations);
             }
         }
     }
     return sums;
 }
 
-inline fn loadCodes(weights: [*]const u8, comptime vector: usize) simd.U32 {
-    return @bitCast(simd.load(@Vector(simd.lanes * 4, u8), weights + vector * simd.lanes * 4));
+fn planesOf(comptime layout: Layout) usize {
+    return layout.stepColumns() / 4;
+}
+
+/// The first bit of a plane's codes; the fifth plane stands where the fourth does, in its own vector.
+fn shiftOf(comptime plane: usize) u5 {
+    return if (plane < 3) 2 * plane else 6;
+}
+
+fn codeVectors(comptime layout: Layout) usize {
+    return if (layout == .base3) 2 else 1;
+}
+
+/// Four planes as 2-bit codes and, where there is one, the fifth in bits 7-6 of the second vector.
+inline fn loadCodes(
+    comptime layout: Layout,
+    weights: [*]const u8,
+    comptime vector: usize,
+) [codeVectors(layout)]simd.U32 {
+    const bytes = simd.load(@Vector(simd.lanes * 4, u8), weights + vector * simd.lanes * 4);
+    return if (layout == .base3) simd.splitBase3(bytes) else .{@bitCast(bytes)};
 }
 
 inline fn rowScales(task: *const table.BlockI8, vector: usize, group: usize) simd.F32 {

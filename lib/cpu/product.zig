@@ -21,6 +21,11 @@ pub const Product = struct {
     int8: bool,
 
     pub fn multiply(self: Product, weights: *const Weights) abi.Failure!void {
+        if (weights.layout == @as(weights_file.Layout, if (self.int8) .triples else .base3)) return abi.fail(
+            error.InvalidOption,
+            "Expected activations that the layout of the weights serves: {s} weights take {s} only",
+            .{ @tagName(weights.layout), if (self.int8) "f32" else "int8" },
+        );
         return self.compute(weights, 0, threads.getThreads());
     }
 
@@ -37,6 +42,7 @@ pub const Product = struct {
             .rows = rows,
             .columns = shape.columns,
             .group_columns = shape.group_columns,
+            .layout = shape.layout,
             .data = carver.take(u8, data_bytes),
             .row_scales = carver.take(f32, weights_file.scalesCount(rows, shape)),
             .nonzeros = 0,

@@ -44,13 +44,92 @@ pub inline fn dot4(sum: I32, codes: U32, activations: I32) I32 {
     return sum + low + high;
 }
 
-/// Looks each lane's low four bits up in a table of 16.
-pub inline fn lookup16(entries: @Vector(16, f32), indices: @Vector(16, u32)) @Vector(16, f32) {
-    return asm ("vpermps %[entries], %[indices], %[result]"
-        : [result] "=v" (-> @Vector(16, f32)),
-        : [entries] "v" (entries),
-          [indices] "v" (indices),
+const Bytes = @Vector(lanes * 4, u8);
+
+/// Splits bytes c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4 into c0 | c1 << 2 | c2 << 4 | c3 << 6, and c4 in bits
+/// 7-6 of a second vector whose other bits mean nothing.
+pub inline fn splitBase3(bytes: Bytes) [2]U32 {
+    const rest = remainder(bytes, 81);
+    // 0, 81 and 162 are 00.., 01.. and 10.. in binary.
+    const top: U32 = @bitCast(bytes -% rest);
+    if (has_avx512) return .{ @bitCast(lookup128(rest)), top };
+    const low27 = remainder(rest, 27);
+    const low9 = remainder(low27, 9);
+    const low3 = remainder(low9, 3);
+    const quad = low3 | (quotient(low9 -% low3, 3) << @splat(2)) |
+        (quotient(low27 -% low9, 9) << @splat(4)) | (quotient(rest -% low27, 27) << @splat(6));
+    return .{ @bitCast(quad), top };
+}
+
+/// bytes mod divisor, for bytes below three times the divisor: of the differences that do not wrap
+/// round the smallest is it.
+inline fn remainder(bytes: Bytes, comptime divisor: u8) Bytes {
+    return @min(bytes, bytes -% @as(Bytes, @splat(divisor)), bytes -% @as(Bytes, @splat(2 * divisor)));
+}
+
+/// 0, 1 or 2 of a multiple of the divisor.
+inline fn quotient(multiple: Bytes, comptime divisor: u8) Bytes {
+    return @min(multiple, @as(Bytes, @splat(1))) + @as(Bytes, @intFromBool(multiple > @as(Bytes, @splat(divisor))));
+}
+
+/// Four base-3 digits as 2-bit fields, for numbers below 81.
+inline fn lookup128(indices: Bytes) Bytes {
+    const table: [2]Bytes = comptime blk: {
+        @setEvalBranchQuota(10_000);
+        var entries: [128]u8 = @splat(0);
+        for (entries[0..81], 0..) |*entry, i| {
+            entry.* = i % 3 | (i / 3 % 3) << 2 | (i / 9 % 3) << 4 | (i / 27) << 6;
+        }
+        break :blk .{ entries[0..64].*, entries[64..128].* };
+    };
+    return asm ("vpermi2b %[high], %[low], %[result]"
+        : [result] "=v" (-> Bytes),
+        : [low] "v" (table[0]),
+          [high] "v" (table[1]),
+          [indices] "0" (indices),
     );
+}
+
+const V16 = @Vector(16, f32);
+const Indices16 = @Vector(16, u32);
+
+/// How a looked-up value joins its sum: added, or times 1 by a fused multiplication, which rounds
+/// nothing and runs on pipes of its own.
+pub const Join = enum { add, fused };
+
+/// Adds what each lane's low four bits name in a table of 16. One block of assembly, because the
+/// compiler would gather lookups far ahead of their additions and run out of registers.
+pub inline fn addLookup16(sum: V16, entries: V16, indices: Indices16, comptime join: Join, one: V16) V16 {
+    var found: V16 = undefined;
+    return asm ("vpermps %[entries], %[indices], %[found]\n" ++ joining(join)
+        : [result] "=v" (-> V16),
+          [found] "=&v" (found),
+        : [sum] "0" (sum),
+          [entries] "v" (entries),
+          [indices] "v" (indices),
+          [one] "v" (one),
+    );
+}
+
+/// The same with the low five bits and a table of 32.
+pub inline fn addLookup32(sum: V16, low: V16, high: V16, indices: Indices16, comptime join: Join, one: V16) V16 {
+    var found: V16 = undefined;
+    return asm ("vmovdqa64 %[indices], %[found]\nvpermi2ps %[high], %[low], %[found]\n" ++ joining(join)
+        : [result] "=v" (-> V16),
+          [found] "=&v" (found),
+        : [sum] "0" (sum),
+          [low] "v" (low),
+          [high] "v" (high),
+          [indices] "v" (indices),
+          [one] "v" (one),
+    );
+}
+
+fn joining(comptime join: Join) []const u8 {
+    return switch (join) {
+        .add => "vaddps %[found], %[result], %[result]",
+        .fused => "vfmadd231ps %[found], %[one], %[result]",
+    };
 }
 
 // Instructions are written as assembly and not as LLVM intrinsics: an intrinsic declared as an

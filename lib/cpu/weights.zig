@@ -7,15 +7,19 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const firstNotFinite = @import("finite.zig").firstNotFinite;
+const layouts = @import("layouts.zig");
 const memory = @import("../memory.zig");
 const table = @import("table.zig");
 
 /// Above this many columns a sum of codes times activations might leave 32 bits.
 pub const columns_max = 1 << 22;
 
+pub const Layout = table.Layout;
+
 pub const Shape = struct {
     columns: u32,
     group_columns: u32,
+    layout: Layout = .planes,
 
     pub fn groups(self: Shape) u32 {
         return self.columns / self.group_columns;
@@ -23,11 +27,16 @@ pub const Shape = struct {
 
     /// Steps of one group, the last one padded.
     pub fn groupSteps(self: Shape) u32 {
-        return (self.group_columns + table.step_columns - 1) / table.step_columns;
+        const each = self.layout.stepColumns();
+        return (self.group_columns + each - 1) / each;
     }
 
     pub fn steps(self: Shape) u32 {
         return self.groups() * self.groupSteps();
+    }
+
+    pub fn paddedColumns(self: Shape) usize {
+        return @as(usize, self.steps()) * self.layout.stepColumns();
     }
 };
 
@@ -35,6 +44,7 @@ pub const Weights = struct {
     rows: u32,
     columns: u32,
     group_columns: u32,
+    layout: Layout,
     /// See table.zig.
     data: []u8,
     /// [panel][group][16].
@@ -43,7 +53,7 @@ pub const Weights = struct {
     memory_bytes: u64,
 
     pub fn shape(self: *const Weights) Shape {
-        return .{ .columns = self.columns, .group_columns = self.group_columns };
+        return .{ .columns = self.columns, .group_columns = self.group_columns, .layout = self.layout };
     }
 
     pub fn blocks(self: *const Weights) usize {
@@ -61,7 +71,7 @@ pub const Weights = struct {
         return self.data.ptr + block * whole_block + step * self.panelsOf(block) * table.panel_step_bytes;
     }
 
-    /// The word that holds columns 16 * step .. of a row.
+    /// The word that holds the columns of a step of a row.
     pub fn word(self: *const Weights, row: usize, step: usize) *align(1) u32 {
         const block = row / table.block_rows;
         const panel = row % table.block_rows / table.panel_rows;
@@ -76,13 +86,49 @@ pub const Weights = struct {
     /// The trits of a row.
     pub fn readRow(self: *const Weights, row: usize, trits: []i8) void {
         const own = self.shape();
+        const each = own.layout.stepColumns();
         for (0..own.groups()) |group| {
             for (0..own.groupSteps()) |step| {
-                const within = step * table.step_columns;
-                const codes = unpack(self.word(row, group * own.groupSteps() + step).*);
-                const values: [16]i8 = @as(@Vector(16, i8), @bitCast(codes -% ones));
-                const count = @min(table.step_columns, own.group_columns - within);
-                @memcpy(trits[group * own.group_columns + within ..][0..count], values[0..count]);
+                const within = step * each;
+                const codes = layouts.decode(own.layout, self.word(row, group * own.groupSteps() + step).*);
+                const target = trits[group * own.group_columns + within ..];
+                const count = @min(each, own.group_columns - within);
+                for (target[0..count], codes[0..count]) |*trit, code| trit.* = @as(i8, @intCast(code)) - 1;
+            }
+        }
+    }
+
+    /// Rewrites the weights in another layout.
+    pub fn changeLayout(self: *Weights, layout: Layout) error{OutOfMemory}!void {
+        if (layout == self.layout) return;
+        const shape_after: Shape = .{ .columns = self.columns, .group_columns = self.group_columns, .layout = layout };
+        var after = self.*;
+        after.layout = layout;
+        after.data = try memory.alloc(u8, dataBytes(self.rows, shape_after));
+        errdefer memory.free(u8, @alignCast(after.data));
+        const trits = try memory.alloc(i8, self.columns);
+        defer memory.free(i8, trits);
+        const panels = (self.rows + table.panel_rows - 1) / table.panel_rows;
+        for (0..panels * table.panel_rows) |row| {
+            if (row < self.rows) self.readRow(row, trits) else @memset(trits, 0);
+            after.writeRow(row, trits);
+        }
+        after.memory_bytes = after.data.len + self.row_scales.len * @sizeOf(f32) + @sizeOf(Weights);
+        memory.free(u8, @alignCast(self.data));
+        self.* = after;
+    }
+
+    fn writeRow(self: *const Weights, row: usize, trits: []const i8) void {
+        const own = self.shape();
+        const each = own.layout.stepColumns();
+        for (0..own.groups()) |group| {
+            for (0..own.groupSteps()) |step| {
+                const within = step * each;
+                var codes: layouts.Codes = @splat(1);
+                const source = trits[group * own.group_columns + within ..];
+                const count = @min(each, own.group_columns - within);
+                for (codes[0..count], source[0..count]) |*code, trit| code.* = @intCast(trit + 1);
+                self.word(row, group * own.groupSteps() + step).* = layouts.encode(own.layout, &codes);
             }
         }
     }
@@ -131,6 +177,7 @@ pub fn create(rows: u32, shape: Shape) error{OutOfMemory}!*Weights {
         .rows = rows,
         .columns = shape.columns,
         .group_columns = shape.group_columns,
+        .layout = shape.layout,
         .data = data,
         .row_scales = scales,
         .nonzeros = 0,
@@ -138,6 +185,9 @@ pub fn create(rows: u32, shape: Shape) error{OutOfMemory}!*Weights {
     };
     return self;
 }
+
+/// Sources fill planes; other layouts are made from those.
+const step_columns = Layout.planes.stepColumns();
 
 /// Sixteen codes of a row; those that stand for no column are 1.
 pub const Codes = @Vector(16, u8);
@@ -294,17 +344,17 @@ fn fillSteps(self: *const Weights, source: anytype, block: usize, group: usize, 
         const lane = base + row_in_block * 4;
         var step = step_first;
         if (@hasDecl(@TypeOf(source), "words") and row < self.rows and shape.group_columns % 4 == 0) {
-            const whole = shape.group_columns / table.step_columns;
+            const whole = shape.group_columns / step_columns;
             while (step + 16 <= @min(step_last, whole)) : (step += 16) {
-                const column = group * shape.group_columns + step * table.step_columns;
+                const column = group * shape.group_columns + step * step_columns;
                 const words: [16]u32 = source.words(row, column, 16) orelse break;
                 inline for (0..16) |i| @as(*align(1) u32, @ptrCast(lane + (step + i) * stride)).* = words[i];
             }
         }
         while (step < step_last) : (step += 1) {
             const target: *align(1) u32 = @ptrCast(lane + step * stride);
-            const within = step * table.step_columns;
-            const count = @min(table.step_columns, shape.group_columns - within);
+            const within = step * step_columns;
+            const count = @min(step_columns, shape.group_columns - within);
             const column = group * shape.group_columns + within;
             target.* = if (row >= self.rows) padding_word else source.word(row, column, count) orelse
                 return badPlace(self, source, row, column, count);
@@ -324,11 +374,6 @@ fn badPlace(self: *const Weights, source: anytype, row: usize, column: usize, co
 inline fn pack(codes: Codes) u32 {
     const words: @Vector(4, u32) = @bitCast(codes);
     return words[0] | words[1] << 2 | words[2] << 4 | words[3] << 6;
-}
-
-inline fn unpack(word: u32) Codes {
-    const words: @Vector(4, u32) = .{ word, word >> 2, word >> 4, word >> 6 };
-    return @as(Codes, @bitCast(words)) & @as(Codes, @splat(3));
 }
 
 pub fn fillScales(self: *const Weights, scales: []const f32) void {
