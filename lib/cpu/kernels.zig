@@ -10,6 +10,7 @@ const nn = @import("nn.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
+    .tile_tokens_i8 = matmul_i8.tile_tokens,
     .matmul_i8 = matmul_i8.planes,
     .matmul_i8_base3 = matmul_i8.base3,
     .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },

@@ -31,13 +31,15 @@ fn threadsFor(work: usize, wanted: u32) u32 {
 /// Quantised tokens in tiles: tile i holds tokens [first(i), first(i + 1)), interleaved word by word.
 pub const TokensI8 = struct {
     tokens: u32,
+    /// Tokens of a tile, at most.
+    tile_tokens: u32,
     shape: Shape,
     words: []i32,
     sums: []i32,
     scales: []f32,
 
     fn tiles(self: *const TokensI8) usize {
-        return (@as(usize, self.tokens) + table.tile_tokens_i8 - 1) / table.tile_tokens_i8;
+        return (@as(usize, self.tokens) + self.tile_tokens - 1) / self.tile_tokens;
     }
 
     fn first(self: *const TokensI8, tile: usize) usize {
@@ -81,6 +83,7 @@ pub fn quantizeTokens(
         .floor = absmax_floor,
         .result = .{
             .tokens = tokens,
+            .tile_tokens = kernels.tile_tokens_i8,
             .shape = shape,
             .words = rest.take(i32, padded * tokens / 4),
             .sums = rest.take(i32, @as(usize, tokens) * shape.groups()),
@@ -181,7 +184,7 @@ const MultiplyI8 = struct {
     fn run(self: *const MultiplyI8, index: u32, count: u32) void {
         const from, const to = threads.share(self.weights.blocks(), index, count);
         const tiles = self.tokens.tiles();
-        const tile_bytes = self.tokens.wordsPerToken() * 4 * table.tile_tokens_i8;
+        const tile_bytes = self.tokens.wordsPerToken() * 4 * self.tokens.tile_tokens;
         const at_once = @max(1, tile_group_bytes / tile_bytes);
         var first: usize = 0;
         while (first < tiles) : (first += at_once) {

@@ -15,13 +15,16 @@ const table = @import("table.zig");
 
 const Layout = table.Layout;
 
-/// Row-vectors per register tile, and tokens: accumulators plus codes must fit the registers.
-const tile_rows = if (simd.has_avx512) 4 else if (simd.has_dot_product) 4 else 2;
-const tile_tokens = if (simd.has_avx512) 5 else if (simd.has_dot_product) 5 else if (simd.has_avx2) 5 else 2;
+/// Tokens of a register tile, and its row-vectors: accumulators plus codes must fit the registers.
+pub const tile_tokens = if (simd.has_avx512 or simd.has_dot_product) 5 else if (simd.has_avx2) 4 else 2;
+
+fn tileRows(comptime tokens: usize) usize {
+    if (simd.has_avx512 or simd.has_dot_product) return 4;
+    // One token leaves the registers of AVX2 to a whole block.
+    return if (simd.has_avx2 and tokens == 1) 8 else 2;
+}
 
 const vectors_per_panel = table.panel_rows / simd.lanes;
-/// Only AVX-512, whose vector is a whole panel, meets blocks that do not fill its register tile.
-const tile_rows_min = if (vectors_per_panel == 1) 1 else tile_rows;
 
 pub fn planes(task: *const table.BlockI8) callconv(.c) void {
     block(.planes, task);
@@ -32,65 +35,62 @@ pub fn base3(task: *const table.BlockI8) callconv(.c) void {
 }
 
 inline fn block(comptime layout: Layout, task: *const table.BlockI8) void {
+    switch (task.tokens) {
+        inline 1...tile_tokens => |tokens| rowsOf(layout, task, tokens),
+        else => unreachable,
+    }
+}
+
+inline fn rowsOf(comptime layout: Layout, task: *const table.BlockI8, comptime tokens: usize) void {
+    const rows = comptime tileRows(tokens);
     const vectors = task.panels * vectors_per_panel;
     var start: usize = 0;
-    while (start < vectors) : (start += tile_rows) {
-        switch (@as(usize, @min(tile_rows, vectors - start))) {
-            inline tile_rows_min...tile_rows => |count| tokensOf(layout, task, start, count),
+    while (start < vectors) : (start += rows) {
+        switch (@as(usize, @min(rows, vectors - start))) {
+            inline 1...rows => |count| {
+                // Panels are whole, and so are register tiles that hold less than one.
+                if (comptime count % @min(rows, vectors_per_panel) != 0) unreachable;
+                registerTile(layout, task, start, count, tokens);
+            },
             else => unreachable,
         }
     }
 }
 
-/// Splits the tile's tokens into register tiles. The tile in memory interleaves all its tokens.
-inline fn tokensOf(comptime layout: Layout, task: *const table.BlockI8, start: usize, comptime count: usize) void {
-    switch (task.tokens) {
-        inline 1...table.tile_tokens_i8 => |tokens| {
-            comptime var first: usize = 0;
-            inline while (first < tokens) {
-                const width = comptime @min(tile_tokens, tokens - first);
-                registerTile(layout, task, start, count, tokens, first, width);
-                first += width;
-            }
-        },
-        else => unreachable,
-    }
-}
-
-/// `count` row-vectors from vector `start` on, times `width` of the tile's `tokens` from `first` on.
+/// `count` row-vectors from vector `start` on, times the tile's tokens.
 noinline fn registerTile(
     comptime layout: Layout,
     task: *const table.BlockI8,
     start: usize,
     comptime count: usize,
     comptime tokens: usize,
-    comptime first: usize,
-    comptime width: usize,
 ) void {
     const stride = task.panels * table.panel_step_bytes;
-    var totals: [count][width]simd.F32 = @splat(@splat(@splat(0)));
+    var totals: [count][tokens]simd.F32 = @splat(@splat(@splat(0)));
     var weights = task.weights + start * simd.lanes * 4;
-    var tile = task.tile + first;
+    var tile = task.tile;
     for (0..task.groups) |group| {
-        const sums = if (simd.has_avx512 and width == 1 and task.group_steps <= shifted_steps_max)
+        const sums = if (simd.has_avx512 and tokens == 1 and task.group_steps <= shifted_steps_max)
             groupOfOne(layout, weights, stride, tile, task.group_steps, count, tokens)
+        else if (simd.has_avx2 and !simd.has_avx512)
+            groupOfPairs(layout, weights, stride, tile, task.group_steps, count, tokens)
         else
-            groupOfMany(layout, weights, stride, tile, task.group_steps, count, tokens, width);
+            groupOfMany(layout, weights, stride, tile, task.group_steps, count, tokens);
         weights += task.group_steps * stride;
         tile += task.group_steps * planesOf(layout) * tokens;
         inline for (0..count) |v| {
             const scales = rowScales(task, start + v, group);
-            inline for (0..width) |t| {
-                const offset: simd.I32 = @splat(task.sums[group * tokens + first + t]);
+            inline for (0..tokens) |t| {
+                const offset: simd.I32 = @splat(task.sums[group * tokens + t]);
                 const exact: simd.F32 = @floatFromInt(sums[v][t] - offset);
                 totals[v][t] = totals[v][t] + exact * scales;
             }
         }
     }
     inline for (0..count) |v| {
-        inline for (0..width) |t| {
-            const scaled = totals[v][t] * @as(simd.F32, @splat(task.token_scales[first + t]));
-            storeRows(task, (start + v) * simd.lanes, first + t, scaled);
+        inline for (0..tokens) |t| {
+            const scaled = totals[v][t] * @as(simd.F32, @splat(task.token_scales[t]));
+            storeRows(task, (start + v) * simd.lanes, t, scaled);
         }
     }
 }
@@ -141,9 +141,8 @@ inline fn groupOfMany(
     steps: usize,
     comptime count: usize,
     comptime tokens: usize,
-    comptime width: usize,
-) [count][width]simd.I32 {
-    var sums: [count][width]simd.I32 = @splat(@splat(@splat(0)));
+) [count][tokens]simd.I32 {
+    var sums: [count][tokens]simd.I32 = @splat(@splat(@splat(0)));
     const words = comptime planesOf(layout);
     const mask: simd.U32 = @splat(0x03030303);
     for (0..steps) |step| {
@@ -152,10 +151,46 @@ inline fn groupOfMany(
         inline for (0..words) |plane| {
             var masked: [count]simd.U32 = undefined;
             inline for (0..count) |v| masked[v] = (codes[v][plane / 4] >> @splat(shiftOf(plane))) & mask;
-            inline for (0..width) |t| {
+            inline for (0..tokens) |t| {
                 const activations: simd.I32 = @splat(tile[(step * words + plane) * tokens + t]);
                 inline for (0..count) |v| sums[v][t] = simd.dot4(sums[v][t], masked[v], activations);
             }
+        }
+    }
+    return sums;
+}
+
+/// AVX2: products of two columns are summed in 16 bits, as many as fit, before they are widened.
+inline fn groupOfPairs(
+    comptime layout: Layout,
+    weights: [*]const u8,
+    stride: usize,
+    tile: [*]const i32,
+    steps: usize,
+    comptime count: usize,
+    comptime tokens: usize,
+) [count][tokens]simd.I32 {
+    const words = comptime planesOf(layout);
+    // A pair of codes of at most 2 times 127 is at most 508.
+    const run_steps = 32767 / (508 * words);
+    const mask: simd.U32 = @splat(0x03030303);
+    var sums: [count][tokens]simd.I32 = @splat(@splat(@splat(0)));
+    var from: usize = 0;
+    while (from < steps) : (from += run_steps) {
+        var pairs: [count][tokens]simd.I16 = @splat(@splat(@splat(0)));
+        for (from..@min(from + run_steps, steps)) |step| {
+            inline for (0..words) |plane| {
+                var activations: [tokens]simd.I32 = undefined;
+                inline for (0..tokens) |t| activations[t] = @splat(tile[(step * words + plane) * tokens + t]);
+                inline for (0..count) |v| {
+                    const codes = loadCodes(layout, weights + step * stride, v);
+                    const masked = (codes[plane / 4] >> @splat(shiftOf(plane))) & mask;
+                    inline for (0..tokens) |t| pairs[v][t] +%= simd.dotPairs(masked, activations[t]);
+                }
+            }
+        }
+        inline for (0..count) |v| {
+            inline for (0..tokens) |t| sums[v][t] +%= simd.addPairs(pairs[v][t]);
         }
     }
     return sums;

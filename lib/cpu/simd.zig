@@ -20,7 +20,7 @@ pub const lanes = if (has_avx512) 16 else if (has_avx2) 8 else 4;
 pub const I32 = @Vector(lanes, i32);
 pub const U32 = @Vector(lanes, u32);
 pub const F32 = @Vector(lanes, f32);
-const I16 = @Vector(lanes * 2, i16);
+pub const I16 = @Vector(lanes * 2, i16);
 const U16 = @Vector(lanes * 2, u16);
 
 /// Adds to each 32-bit lane the dot product of its four unsigned codes (at most 2) with its four
@@ -28,7 +28,7 @@ const U16 = @Vector(lanes * 2, u16);
 pub inline fn dot4(sum: I32, codes: U32, activations: I32) I32 {
     if (has_avx512) return vpdpbusd(sum, codes, activations);
     // Two products of at most 2 * 127 fit a 16-bit lane without saturating.
-    if (has_avx2) return sum + vpmaddwd(vpmaddubsw(codes, activations), @splat(1));
+    if (has_avx2) return sum + addPairs(dotPairs(codes, activations));
     if (has_dot_product) return sdot(sum, codes, activations);
     // Even and odd bytes as 16-bit lanes.
     const code_pairs: U16 = @bitCast(codes);
@@ -42,6 +42,16 @@ pub inline fn dot4(sum: I32, codes: U32, activations: I32) I32 {
     const low: I32 = (@as(I32, @bitCast(products)) << @splat(16)) >> @splat(16);
     const high: I32 = @as(I32, @bitCast(products)) >> @splat(16);
     return sum + low + high;
+}
+
+/// The two halves of `dot4` on AVX2: sums of two products of codes and activations, and of two such
+/// sums in each 32-bit lane.
+pub inline fn dotPairs(codes: U32, activations: I32) I16 {
+    return vpmaddubsw(codes, activations);
+}
+
+pub inline fn addPairs(pairs: I16) I32 {
+    return vpmaddwd(pairs, @splat(1));
 }
 
 const Bytes = @Vector(lanes * 4, u8);

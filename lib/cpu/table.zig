@@ -58,8 +58,9 @@ pub const Layout = enum(u8) {
 
 pub const step_columns_max = 20;
 
-/// Tokens that one pass over the weights serves; a tile in memory interleaves 1 to this many.
-pub const tile_tokens_i8 = 5;
+/// Tokens that one pass over the weights serves; a tile in memory interleaves 1 to this many. With
+/// int8 activations each tier has its own number, up to this.
+pub const tile_tokens_i8_max = 5;
 pub const tile_tokens_f32 = 4;
 
 /// int8: one block of weights times one tile of tokens, over all columns.
@@ -113,6 +114,7 @@ pub const BlockF32 = extern struct {
 };
 
 pub const Kernels = extern struct {
+    tile_tokens_i8: u32,
     /// Quantises one token: q = round(x * 127/absmax) ties to even, group by group, each padded with
     /// zeros to whole steps; writes the scale and the sum of each group. Returns 0, or 1 where a
     /// value is not finite. `absmax_floor` is the least divisor (0, or 1e-5 in models).
