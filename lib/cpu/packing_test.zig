@@ -20,12 +20,12 @@ test "packing and unpacking are inverse on odd sizes" {
             trit.* = random.random().intRangeAtMost(i8, -1, 1);
             float.* = @floatFromInt(trit.*);
         }
-        try testing.expectEqual(null, packing.pack(i8, trits, shape, bytes));
-        try testing.expectEqual(null, packing.unpack(bytes, shape, back));
+        try testing.expectEqual(null, packing.pack(i8, kernels, trits, shape, bytes));
+        try testing.expectEqual(null, packing.unpack(kernels, bytes, shape, back));
         try testing.expectEqualSlices(i8, trits, back);
         const same = try testing.allocator.alloc(u8, bytes.len);
         defer testing.allocator.free(same);
-        try testing.expectEqual(null, packing.pack(f32, floats, shape, same));
+        try testing.expectEqual(null, packing.pack(f32, kernels, floats, shape, same));
         try testing.expectEqualSlices(u8, bytes, same);
     }
 }
@@ -40,7 +40,7 @@ test "the first value that is no trit is named" {
         for ([_]f32{ 0.5, 2, std.math.nan(f32), std.math.inf(f32) }) |bad| {
             @memset(trits, 1);
             trits[columns - 1] = bad;
-            try testing.expectEqual(columns - 1, packing.pack(f32, trits, shape, bytes));
+            try testing.expectEqual(columns - 1, packing.pack(f32, kernels, trits, shape, bytes));
         }
     }
 }
@@ -48,7 +48,7 @@ test "the first value that is no trit is named" {
 test "code 11 is refused, but not in a row's padding" {
     var trits: [5]i8 = undefined;
     const shape: packing.Shape = try .init(1, 5);
-    try testing.expectEqual(4, packing.unpack(&.{ 0x49, 0x03 }, shape, &trits));
-    try testing.expectEqual(null, packing.unpack(&.{ 0x49, 0xfc }, shape, &trits));
+    try testing.expectEqual(4, packing.unpack(kernels, &.{ 0x49, 0x03 }, shape, &trits));
+    try testing.expectEqual(null, packing.unpack(kernels, &.{ 0x49, 0xfc }, shape, &trits));
     try testing.expectEqualSlices(i8, &.{ 1, -1, 0, 1, 0 }, &trits);
 }
