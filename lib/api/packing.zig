@@ -1,8 +1,8 @@
 //! Exports of packing; the format is described in cpu/packing.zig.
 
-const std = @import("std");
 const abi = @import("../abi.zig");
 const expectLength = @import("options.zig").expectLength;
+const dispatch = @import("../cpu/dispatch.zig");
 const packing = @import("../cpu/packing.zig");
 
 /// Packs int8 trits into the wire format.
@@ -69,7 +69,8 @@ fn pack(
     const shape: packing.Shape = try .init(rows, cols);
     try expectLength("ternary", trits.len, shape.size());
     try expectLength("packed", bytes.len, shape.packedBytes());
-    if (packing.pack(T, trits, shape, bytes)) |index| return abi.fail(
+    try expectApart(trits, bytes, "packed");
+    if (packing.pack(T, try dispatch.kernels(), trits, shape, bytes)) |index| return abi.fail(
         error.InvalidValue,
         "Expected ternary values -1, 0 or 1, got {d} at index {d}",
         .{ trits[index], index },
@@ -89,7 +90,8 @@ fn unpackTrits(
     const shape: packing.Shape = try .init(rows, cols);
     try expectLength("packed", bytes.len, shape.packedBytes());
     try expectLength("ternary", trits.len, shape.size());
-    try rejectBadCode(packing.unpack(bytes, shape, trits));
+    try expectApart(bytes, trits, "ternary");
+    try rejectBadCode(packing.unpack(try dispatch.kernels(), bytes, shape, trits));
 }
 
 fn unpackWeights(
@@ -113,15 +115,14 @@ fn unpackWeights(
         "Expected one scale a row ({d}) or one a group of equal size, got {d}",
         .{ rows, scales.len },
     );
-    const group = shape.size() / scales.len;
-    // The trits go to the end of the output, from where they are widened in place.
-    const trits = @as([*]i8, @ptrCast(weights.ptr))[weights.len * 3 ..][0..weights.len];
-    try rejectBadCode(packing.unpack(bytes, shape, trits));
-    for (scales, 0..) |scale, index| {
-        for (weights[index * group ..][0..group], trits[index * group ..][0..group]) |*weight, trit| {
-            weight.* = @as(f32, @floatFromInt(trit)) * scale;
-        }
-    }
+    try expectApart(bytes, weights, "weights");
+    try expectApart(scales, weights, "weights");
+    try rejectBadCode(packing.unpackScaled(try dispatch.kernels(), bytes, shape, scales, weights));
+}
+
+fn expectApart(source: anytype, target: anytype, name: []const u8) abi.Failure!void {
+    if (abi.overlap(source, target))
+        return abi.fail(error.InvalidValue, "Expected {s} in memory of its own, got some that overlaps the input", .{name});
 }
 
 fn rejectBadCode(place: ?usize) abi.Failure!void {

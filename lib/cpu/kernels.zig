@@ -7,6 +7,7 @@ const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
 const nn = @import("nn.zig");
+const ternary = @import("ternary.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
@@ -16,6 +17,7 @@ const kernels: table.Kernels = .{
     .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },
     .f32_triples = .{ .prepare = matmul_f32.Of(.triples).prepare, .matmul = matmul_f32.Of(.triples).block },
     .nn = nn.kernels,
+    .ternary = ternary.kernels,
 };
 
 comptime {

@@ -222,7 +222,7 @@ test "every source prepares the same weights" {
     const scales: [rows]f32 = @splat(0.25);
     var wire: [rows * 10]u8 = undefined;
     const packing = @import("packing.zig");
-    try testing.expectEqual(null, packing.pack(i8, &trits, try .init(rows, columns), &wire));
+    try testing.expectEqual(null, packing.pack(i8, try dispatch.kernels(), &trits, try .init(rows, columns), &wire));
     var bitnet: [rows / 4 * columns]u8 = @splat(0);
     for (trits, 0..) |trit, i| {
         const row = i / columns;

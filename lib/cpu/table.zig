@@ -23,8 +23,11 @@
 //! three activations in a table of 27 that two registers of AVX-512 hold. f32 activations.
 
 const nn_table = @import("nn_table.zig");
+const ternary_table = @import("ternary_table.zig");
 
 pub const panel_rows = 16;
+/// Columns of a step of planes, the layout that weights are first prepared in.
+pub const step_columns = 16;
 pub const panel_step_bytes = 64;
 pub const panels_per_block = 4;
 pub const block_rows = panel_rows * panels_per_block;
@@ -36,7 +39,7 @@ pub const Layout = enum(u8) {
 
     pub fn stepColumns(self: Layout) u32 {
         return switch (self) {
-            .planes => 16,
+            .planes => step_columns,
             .base3 => 20,
             .triples => 18,
         };
@@ -126,6 +129,7 @@ pub const Kernels = extern struct {
     f32_planes: KernelsF32,
     f32_triples: KernelsF32,
     nn: nn_table.Kernels,
+    ternary: ternary_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb5534d04e3b37902n;
+export const abiFingerprint = 0xa052ad63f9805d63n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -139,6 +139,24 @@ export const symbols = {
     scales_length: "u32",
     rows: "u32",
     cols: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  weights_from_ternary_f32: {
+    ternary: "r:f32",
+    ternary_length: "u32",
+    scales: "r:f32",
+    scales_length: "u32",
+    rows: "u32",
+    cols: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  weights_from_f32: {
+    weights: "r:f32",
+    weights_length: "u32",
+    options: "r:f64",
+    options_length: "u32",
     handle: "w:u64",
     handle_length: "u32",
   },
@@ -459,7 +477,32 @@ export interface NativeLibrary {
     handle_length: number,
   ): number;
   /**
-   * The same from the wire format.
+   * The same from trits as f32.
+   */
+  weights_from_ternary_f32(
+    ternary: Float32Array | null,
+    ternary_length: number,
+    scales: Float32Array | null,
+    scales_length: number,
+    rows: number,
+    cols: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Quantises f32 weights and prepares them.
+   * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
+   */
+  weights_from_f32(
+    weights: Float32Array | null,
+    weights_length: number,
+    options: Float64Array | null,
+    options_length: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Prepares weights from the wire format.
    */
   weights_from_packed(
     packed_bytes: Uint8Array | null,

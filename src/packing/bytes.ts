@@ -3,7 +3,7 @@
 //   byte   bits 7-6   5-4   3-2   1-0        00 = 0, 01 = +1, 10 = -1, 11 is no trit
 //   trit      c+3     c+2   c+1    c         each row starts on a byte
 
-import { checkArray, checkFinite, checkShape } from "../checks.ts";
+import { checkArray, checkFinite, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 
@@ -27,31 +27,14 @@ export function checkScales(scales: Float32Array, rows: number, cols: number): n
   return cols / groups;
 }
 
-/** Checks that an array holds -1, 0 and 1 only, and returns it as signed bytes. */
-export function tritsOf(
-  ternary: Int8Array | Float32Array,
-  name: string,
-  length: number,
-): Int8Array {
-  if (!(ternary instanceof Float32Array)) return checkArray(ternary, Int8Array, name, length);
-  checkArray(ternary, Float32Array, name, length);
-  const trits = new Int8Array(length);
-  for (let index = 0; index < length; index++) {
-    const value = ternary[index]!;
-    if (value !== 0 && value !== 1 && value !== -1) {
-      throw tritterError("invalid_value", `${name}[${index}] must be -1, 0 or 1, got ${value}`);
-    }
-    trits[index] = value;
-  }
-  return trits;
-}
-
 /**
  * Packs trits into the wire format, four a byte.
  *
  * Column c of a row is at bits 2(c mod 4) of the row's byte floor(c / 4); 00 = 0, 01 = +1, 10 = -1;
  * each row starts on a byte. `scales` has one scale a row or one a group and is returned as a
- * copy. Throws `invalid_value` naming the index for values other than -1, 0 and 1.
+ * copy. `out`, of rows x ceil(columns / 4) bytes, takes the result instead of a new array; new
+ * memory costs as much as the packing. It must not overlap the trits. Throws `invalid_value`
+ * naming the index for values other than -1, 0 and 1; `out` holds nothing of use then.
  *
  * @example
  * ```ts
@@ -65,10 +48,16 @@ export function packTernaryWeights(
   ternary: Int8Array | Float32Array,
   scales: Float32Array,
   shape: readonly [number, number],
+  options?: { out?: Uint8Array | undefined },
 ): { packed: Uint8Array<ArrayBuffer>; scales: Float32Array<ArrayBuffer> } {
+  const { out } = checkOptions(options, "options");
   const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
   checkScales(scales, rows, cols);
-  const packed = new Uint8Array(packedBytes(rows, cols));
+  const length = packedBytes(rows, cols);
+  const packed =
+    (out === undefined
+      ? new Uint8Array(length)
+      : checkArray(out, Uint8Array, "out", length)) as Uint8Array<ArrayBuffer>;
   if (ternary instanceof Float32Array) {
     checkArray(ternary, Float32Array, "ternary", rows * cols);
     check(native.pack_f32(ternary, ternary.length, rows, cols, packed, packed.length));
@@ -82,8 +71,9 @@ export function packTernaryWeights(
 /**
  * Unpacks wire bytes to weights: trit times the scale of its row or group.
  *
- * Bits after the last column of a row are ignored. Throws `invalid_length` for wrong sizes and
- * `invalid_value` naming the index for the code 11.
+ * Bits after the last column of a row are ignored. `out`, of rows x columns elements, takes the
+ * result instead of a new array; it must not overlap the inputs. Throws `invalid_length` for wrong
+ * sizes and `invalid_value` naming the index for the code 11; `out` holds nothing of use then.
  *
  * @example
  * ```ts
@@ -97,11 +87,16 @@ export function unpackTernaryWeights(
   packed: Uint8Array,
   scales: Float32Array,
   shape: readonly [number, number],
+  options?: { out?: Float32Array | undefined },
 ): Float32Array<ArrayBuffer> {
+  const { out } = checkOptions(options, "options");
   const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
   checkScales(scales, rows, cols);
   checkArray(packed, Uint8Array, "packed", packedBytes(rows, cols));
-  const weights = new Float32Array(rows * cols);
+  const weights =
+    (out === undefined
+      ? new Float32Array(rows * cols)
+      : checkArray(out, Float32Array, "out", rows * cols)) as Float32Array<ArrayBuffer>;
   check(native.unpack_f32(
     packed,
     packed.length,

@@ -4,9 +4,9 @@ import { checkArray, checkChoice, checkOptions, checkShape } from "../checks.ts"
 import { type Device, resolveDevice } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
-import { type QuantizeConfig, ternarize } from "../quantization/weights.ts";
+import { type QuantizeConfig, quantizeRequest } from "../quantization/weights.ts";
 import { floatsOf, Tensor } from "../tensor.ts";
-import { checkScales, packedBytes, tritsOf } from "./bytes.ts";
+import { checkScales, packedBytes } from "./bytes.ts";
 
 /**
  * How a layer sees its activations.
@@ -148,26 +148,26 @@ export class PackedTernary implements Disposable {
     resolveDevice(checkOptions(options, "options").device);
     const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
     checkScales(scales, rows, cols);
-    const trits = tritsOf(ternary, "ternary", rows * cols);
     const handle = new BigUint64Array(1);
-    check(native.weights_from_ternary(
-      trits,
-      trits.length,
-      scales,
-      scales.length,
-      rows,
-      cols,
-      handle,
-      1,
-    ));
+    const length = rows * cols;
+    const count = scales.length;
+    if (ternary instanceof Float32Array) {
+      checkArray(ternary, Float32Array, "ternary", length);
+      const prepare = native.weights_from_ternary_f32;
+      check(prepare(ternary, length, scales, count, rows, cols, handle, 1));
+    } else {
+      checkArray(ternary, Int8Array, "ternary", length);
+      const prepare = native.weights_from_ternary;
+      check(prepare(ternary, length, scales, count, rows, cols, handle, 1));
+    }
     return new PackedTernary(KEY, handle[0]!);
   }
 
   /**
    * Quantises float weights and packs them; the default is absmean per row.
    *
-   * A tensor with two axes has its shape already: leave `shape` out, or give an equal one.
-   * Errors as in `QuantizationResult.fromWeights` and `fromTernary`.
+   * The trits and scales are those of `QuantizationResult.fromWeights`, but exist in packed form only.
+   * A tensor with two axes has its shape already: leave `shape` out, or give an equal one. Errors as in `QuantizationResult.fromWeights` and `fromTernary`.
    *
    * @example
    * ```ts
@@ -196,8 +196,10 @@ export class PackedTernary implements Disposable {
   ): PackedTernary {
     const checked = checkOptions(config, "config");
     resolveDevice(checked.device);
-    const quantized = ternarize(weights, shape, checked);
-    return PackedTernary.fromTernary(quantized.ternary, quantized.scales, quantized.shape);
+    const { floats, options } = quantizeRequest(weights, shape, checked);
+    const handle = new BigUint64Array(1);
+    check(native.weights_from_f32(floats, floats.length, options, options.length, handle, 1));
+    return new PackedTernary(KEY, handle[0]!);
   }
 
   /**
