@@ -7,6 +7,7 @@ const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
 const nn = @import("nn.zig");
+const probes = @import("probes.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
@@ -14,6 +15,7 @@ const kernels: table.Kernels = .{
     .prepare_f32 = matmul_f32.prepare,
     .matmul_f32 = matmul_f32.block,
     .nn = nn.kernels,
+    .probes = probes.kernels,
 };
 
 comptime {

@@ -16,6 +16,7 @@
 //! Padding rows and columns hold code 1 (zero).
 
 const nn_table = @import("nn_table.zig");
+const probe_table = @import("probe_table.zig");
 
 pub const panel_rows = 16;
 pub const step_columns = 16;
@@ -93,4 +94,5 @@ pub const Kernels = extern struct {
     prepare_f32: *const fn (input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void,
     matmul_f32: *const fn (*const BlockF32) callconv(.c) void,
     nn: nn_table.Kernels,
+    probes: probe_table.Kernels,
 };

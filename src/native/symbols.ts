@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb5534d04e3b37902n;
+export const abiFingerprint = 0xfb97d95e4dc55df3n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -268,6 +268,13 @@ export const symbols = {
     cols: "u32",
     weights: "w:f32",
     weights_length: "u32",
+  },
+  probe: {
+    kind: "u32",
+    size_bytes: "u64",
+    duration_ms: "u32",
+    result: "w:f64",
+    result_length: "u32",
   },
   quantize_weights: {
     weights: "r:f32",
@@ -614,6 +621,18 @@ export interface NativeLibrary {
     cols: number,
     weights: Float32Array | null,
     weights_length: number,
+  ): number;
+  /**
+   * Runs a probe on all threads for a while.
+   * kind: 0 reading memory, 1 byte dot products, 2 f32 multiply-adds, 3 f32 additions
+   * result = [median, best] in bytes (kind 0) or operations (a multiply-add is two) per nanosecond
+   */
+  probe(
+    kind: number,
+    size_bytes: bigint,
+    duration_ms: number,
+    result: Float64Array | null,
+    result_length: number,
   ): number;
   /**
    * Trits and scales of a matrix of f32 weights.
