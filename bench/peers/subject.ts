@@ -27,6 +27,20 @@ export interface Product {
 export class Unavailable extends Error {}
 
 /**
+ * What fp32 sums of up to 16384 terms in any order may be off by, in `checkProduct`: each of the
+ * sqrt(16384) = 128 roundings that add up at random is half of 2^-23 of a partial sum, which is below
+ * three times the norm.
+ */
+export const FP32_TOLERANCE: number = 3 * 128 * 2 ** -24;
+
+/**
+ * What int8 activations may be off by: values uniform in [-m, m] have a root mean square of m / sqrt 3,
+ * steps of m / 127 an error of m / 127 / sqrt 12, so a product is off by 1/254 of its norm (one
+ * standard deviation), and six of them are allowed.
+ */
+export const INT8_TOLERANCE: number = 6 / 254;
+
+/**
  * Checks some elements of a subject's product against a loop in float64.
  *
  * The error of an element is allowed to be `tolerance` times the length of (|x| |w|), the two-norm of
