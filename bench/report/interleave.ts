@@ -21,9 +21,9 @@ export interface Effort {
  */
 export const FULL: Effort = {
   quick: false,
-  rounds: 5,
-  sample_ms: 40,
-  warmup_ms: 3,
+  rounds: 7,
+  sample_ms: 30,
+  warmup_ms: 12,
   pause_ms: 60,
 };
 

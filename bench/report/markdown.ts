@@ -111,7 +111,7 @@ function section(process: Measured): string {
 
 const METHOD =
   `Medians of single calls through the public TypeScript interface, prepared weights, \`out\` given. Of
-each case all subjects take turns (A B C A B C, five rounds), each with a pause and calls that are not
+each case all subjects take turns (A B C A B C, seven rounds), each with a pause and calls that are not
 timed before; the limits are measured by the library's own probes within the same rounds. Limits are
 medians as well. A ratio is the peer's time over ours; int8 quantises the activations within the call,
 as onnxruntime's 2-bit product does, while OpenBLAS and the f32 columns compute in fp32. TypeScript is
