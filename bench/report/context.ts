@@ -4,6 +4,8 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { info } from "../../mod.ts";
 import type { Effort, Timed } from "./interleave.ts";
+import { isBusy, type Load } from "./load.ts";
+import { BUSY_NOTE } from "./report.ts";
 import type { Row } from "./row.ts";
 import { spread } from "./statistics.ts";
 import { withTarget } from "./targets.ts";
@@ -48,6 +50,12 @@ export function createContext(
   };
 }
 
+/** For the notes of rows: whether the machine was busy while they were measured. */
+export const busyNote = (load: Load): string | undefined =>
+  isBusy(load)
+    ? `${BUSY_NOTE}: ${Math.round((load.others + load.stolen) * 100)} % used by others`
+    : undefined;
+
 type Details = Omit<
   Row,
   "runtime" | "isa" | "threads" | "median_us" | "p10_us" | "p90_us" | "must" | "aim"
@@ -58,10 +66,13 @@ export function addRow(
   context: Context,
   timed: Timed | readonly number[],
   details: Details & { threads?: number },
+  load?: Load,
 ): Row {
   const samples = "samples_us" in timed ? timed.samples_us : timed;
   const { runtime, isa, threads, rows } = context;
   const row = withTarget({ runtime, isa, threads, ...details, ...spread(samples) });
+  const note = [row.note, load && busyNote(load)].filter(Boolean).join("; ");
+  if (note !== "") row.note = note;
   rows.push(row);
   return row;
 }

@@ -2,6 +2,7 @@
 // meantime (clock, neighbours, temperature) meets all of them alike.
 
 import { type Limit, type LimitKind, measureLimits } from "../../mod.ts";
+import { isBusy, type Load, watchLoad } from "./load.ts";
 import { median } from "./statistics.ts";
 
 /** How thorough to be. */
@@ -38,6 +39,8 @@ const pause = (time_ms: number) => new Promise((resolve) => setTimeout(resolve, 
 /** Something that takes its turn in each round. */
 export interface Turn {
   take(effort: Effort): void | Promise<void>;
+  /** Forgets what was measured. */
+  reset(): void;
 }
 
 /** Times single calls. */
@@ -76,6 +79,10 @@ export class Timed implements Turn {
       taken++;
     }
   }
+
+  reset(): void {
+    this.samples_us.length = 0;
+  }
 }
 
 /** Measures a limit of the machine, in the same rounds as what is compared with it. */
@@ -97,6 +104,10 @@ export class Probe implements Turn {
     );
   }
 
+  reset(): void {
+    this.#limits.length = 0;
+  }
+
   /** Per second: the median of the rounds' medians, and the best part of any round. */
   get result(): Limit {
     return {
@@ -106,12 +117,26 @@ export class Probe implements Turn {
   }
 }
 
-/** Gives every turn its turn, round after round. */
-export async function interleave(turns: readonly Turn[], effort: Effort): Promise<void> {
-  for (let round = 0; round < effort.rounds; round++) {
-    for (const turn of turns) {
-      await pause(effort.pause_ms);
-      await turn.take(effort);
+/** How often a case is measured before it is taken as it is. */
+const ATTEMPTS = 3;
+
+/**
+ * Gives every turn its turn, round after round.
+ *
+ * What was disturbed by others is thrown away and measured again: the load decides, never a result.
+ * Returns the load of what was kept.
+ */
+export async function interleave(turns: readonly Turn[], effort: Effort): Promise<Load> {
+  for (let attempt = 1;; attempt++) {
+    const load = watchLoad();
+    for (let round = 0; round < effort.rounds; round++) {
+      for (const turn of turns) {
+        await pause(effort.pause_ms);
+        await turn.take(effort);
+      }
     }
+    const found = load();
+    if (effort.quick || attempt === ATTEMPTS || !isBusy(found)) return found;
+    for (const turn of turns) turn.reset();
   }
 }

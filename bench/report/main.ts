@@ -107,7 +107,7 @@ const options: Options = {
   quick: values.quick,
   ...(values.only === undefined ? {} : { only: values.only }),
 };
-const report: Report = {
+const measured: Report = {
   version: version(),
   date: new Date().toISOString().slice(0, 10),
   quick: values.quick,
@@ -117,7 +117,14 @@ const report: Report = {
     RUNTIMES.map((command) => measure(command, configuration, options))
   ),
 };
-const problems = [...findProblems(report), ...(values.quick ? missingPeers(report) : [])];
+// Six digits are more than was measured; everything below is made from what report.json will hold.
+const report = JSON.parse(
+  JSON.stringify(
+    measured,
+    (_, value) => typeof value === "number" ? Number(value.toPrecision(6)) : value,
+  ),
+) as Report;
+const problems = [...findProblems(measured), ...(values.quick ? missingPeers(report) : [])];
 const text = markdown(report);
 const plot = roofline(report);
 console.log(`\n${text}`);

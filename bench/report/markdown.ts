@@ -3,8 +3,10 @@
 import { isBusy } from "./load.ts";
 import type { Measured } from "./measure.ts";
 import {
+  BUSY_NOTE,
   digits,
   family,
+  isDisturbed,
   judged,
   percent,
   type Report,
@@ -40,7 +42,9 @@ function targets({ processes }: Report): string {
     const first = rows[0]!;
     const cells = runtimes.map((runtime) => {
       const row = rows.find((row) => family(row.runtime) === runtime);
-      return row === undefined ? "" : `${judged(row, reached(row))} (${verdict(row)})`;
+      if (row === undefined) return "";
+      const doubt = isDisturbed(row) ? `, ${BUSY_NOTE}` : "";
+      return `${judged(row, reached(row))} (${verdict(row)}${doubt})`;
     });
     return [text, judged(first, first.must!), judged(first, first.aim!), ...cells];
   });
@@ -50,7 +54,7 @@ function targets({ processes }: Report): string {
     table(["what", "must", "aim", ...runtimes], body);
 }
 
-/** What an amount is, with a note for a machine that was not ours alone. */
+/** How much of the machine others used, with a warning where the numbers may suffer. */
 function loads({ before, during }: Measured): string {
   const text = (load: Measured["before"]) =>
     `${percent(load.others)} by other processes, ${percent(load.stolen)} by other machines`;
@@ -116,7 +120,8 @@ timed before; the limits are measured by the library's own probes within the sam
 medians as well. A ratio is the peer's time over ours; int8 quantises the activations within the call,
 as onnxruntime's 2-bit product does, while OpenBLAS and the f32 columns compute in fp32. TypeScript is
 the fastest of four loops, on one thread. Every subject's product is checked against a float64 loop
-before it is timed. onnxruntime-node has no synchronous call; its promise is part of its time.`;
+before it is timed. What others on the machine disturbed (more than 3 % of its time) is measured
+again, twice at most; what is still disturbed says "busy machine". onnxruntime-node has no synchronous call; its promise is part of its time.`;
 
 /** The whole report as Markdown. */
 export function markdown(report: Report): string {

@@ -34,7 +34,7 @@ async function measureJobs(context: Context, jobs: readonly Job[], size_bytes: n
   if (wanted.length === 0) return;
   const probe = new Probe("read", size_bytes);
   const timed = wanted.map(({ run }) => new Timed(run));
-  await interleave([...timed, probe], context.effort);
+  const load = await interleave([...timed, probe], context.effort);
   const limit = probe.result.median / 1e9;
   for (const [index, { name, note }] of wanted.entries()) {
     const rate = size_bytes / median(timed[index]!.samples_us) / 1000;
@@ -48,7 +48,7 @@ async function measureJobs(context: Context, jobs: readonly Job[], size_bytes: n
       limit_unit: "GB/s",
       share: rate / limit,
       ...(note === undefined ? {} : { note }),
-    });
+    }, load);
   }
 }
 

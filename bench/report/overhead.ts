@@ -33,7 +33,7 @@ export async function measureOverhead(context: Context): Promise<void> {
   }
   product.samples_us.length = 0;
   empty.samples_us.length = 0;
-  await interleave([product, empty], context.effort);
+  const load = await interleave([product, empty], context.effort);
   const perCall = (timed: Timed) => timed.samples_us.map((sample_us) => sample_us / calls);
   const limit_us = allowed_us(context.runtime);
   const samples_us = perCall(product);
@@ -47,10 +47,10 @@ export async function measureOverhead(context: Context): Promise<void> {
     peer: "the time allowed",
     ratio: limit_us / median(samples_us),
     note: `kernel included; ${limit_us} µs are allowed`,
-  });
+  }, load);
   addRow(context, perCall(empty), {
     suite: SUITE,
     name: "call without work (getThreads)",
     subject: "tritter-accel",
-  });
+  }, load);
 }

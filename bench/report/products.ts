@@ -129,7 +129,10 @@ async function measureCase(context: Context, product: Product, packed: PackedTer
   // One token: reading the weights is the limit; more: the multiply-adds.
   const weight_bytes = rows * cols / 4;
   const probe = batch === 1 ? new Probe("read", weight_bytes) : new Probe("dot");
-  await interleave([...timed.slice(0, 2), probe, ...timed.slice(2)], context.effort);
+  const load = await interleave(
+    [...timed.slice(0, 2), probe, ...timed.slice(2)],
+    context.effort,
+  );
 
   const work = batch === 1 ? weight_bytes : 2 * rows * cols * batch;
   const unit = batch === 1 ? "GB/s" : "GOP/s";
@@ -144,10 +147,10 @@ async function measureCase(context: Context, product: Product, packed: PackedTer
       rate,
       rate_unit: unit,
       ...(isLimited ? { limit, limit_unit: unit, share: rate / limit } : {}),
-    });
+    }, load);
     for (const [at, peer] of peers.entries()) {
       const ratio = median(timed[at + 2]!.samples_us) / median_us;
-      addRow(context, timed[index]!, { ...base, peer: peerName(peer), ratio });
+      addRow(context, timed[index]!, { ...base, peer: peerName(peer), ratio }, load);
     }
   }
   for (const [at, peer] of peers.entries()) {
@@ -162,7 +165,7 @@ async function measureCase(context: Context, product: Product, packed: PackedTer
       rate: 2 * rows * cols * batch / median(samples.samples_us) / 1000,
       rate_unit: "GOP/s",
       ...(peer.name === peerName(peer) ? {} : { note: peer.name }),
-    });
+    }, load);
     peer.dispose?.();
   }
 }

@@ -5,9 +5,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { isBusy } from "./load.ts";
 import { table } from "./markdown.ts";
-import { digits, family, type Report, times } from "./report.ts";
+import { digits, family, isDisturbed, type Report, times } from "./report.ts";
+import type { Row } from "./row.ts";
 
 const BEGIN = "<!-- speed: made by npm run bench:report -->";
 const END = "<!-- /speed -->";
@@ -18,14 +18,17 @@ const reportFile = fileURLToPath(new URL("bench/report.json", root));
 
 const PEERS = ["OpenBLAS fp32", "ORT 2-bit", "TypeScript"] as const;
 
+const BATCHES = [1, 32, 512];
+
+const isShown = (row: Row) =>
+  row.suite === "products" && BATCHES.includes(row.batch!) && row.shape?.join() === "4096,4096";
+
 /** The lines between the markers. */
 export function speedTable({ processes, processor, cores, date }: Report): string {
   const best = processes.filter(({ forced }) => !forced);
   const body = best.flatMap(({ runtime, rows }) =>
-    [1, 32, 512].flatMap((batch) => {
-      const of = rows.filter((row) =>
-        row.suite === "products" && row.batch === batch && row.shape?.join() === "4096,4096"
-      );
+    BATCHES.flatMap((batch) => {
+      const of = rows.filter((row) => isShown(row) && row.batch === batch);
       const cell = (activations: "int8" | "f32") => {
         const row = of.find((row) => row.activations === activations && row.peer === undefined);
         return row === undefined ? "" : `${digits(row.median_us)} µs`;
@@ -41,11 +44,17 @@ export function speedTable({ processes, processor, cores, date }: Report): strin
   );
   const header = ["4096 x 4096", "int8", "f32", ...PEERS.map((peer) => `int8 vs ${peer}`)];
   const runtimes = [...new Set(best.map(({ runtime }) => runtime))].join(" and ");
-  const busy = processes.some(({ before, during }) => isBusy(before) || isBusy(during));
-  const where =
-    `Measured on ${date} on ${cores} cores of an ${processor}, ${best[0]?.isa ?? ""}, ` +
-    `${best[0]?.threads ?? 0} threads, ${runtimes}${busy ? ", while the machine was busy" : ""}.`;
-  return [table(header, body), wrap(where)].join("\n\n");
+  const busy = best.some(({ rows }) => rows.some((row) => isShown(row) && isDisturbed(row)));
+  const { isa = "", threads = 0 } = best[0] ?? {};
+  const text = [
+    "Time of one product with prepared weights through the public API, with int8 and with f32",
+    "activations, and how many times faster int8 is than the peers: OpenBLAS with fp32 weights,",
+    "onnxruntime-node's 2-bit `MatMulNBits`, and the fastest of four TypeScript loops on one thread.",
+    `Measured on ${date} on ${processor}, ${cores} cores, ${isa}, ${threads} threads,`,
+    `${runtimes}${busy ? ", while the machine was busy" : ""}. Everything else, and how it was`,
+    "measured, is in [bench/report.md](bench/report.md).",
+  ];
+  return [table(header, body), wrap(text.join(" "))].join("\n\n");
 }
 
 /** Lines of at most 100 characters, as the formatter wants them. */

@@ -44,6 +44,12 @@ export function requirement(row: Row): string {
   return `${row.isa}: ${what}, ${against}`;
 }
 
+/** Whether others used the machine while this was measured; `addRow` notes it. */
+export const isDisturbed = (row: Row): boolean => row.note?.includes(BUSY_NOTE) ?? false;
+
+/** How such a note begins. */
+export const BUSY_NOTE = "busy machine";
+
 export type Verdict = "aim" | "must" | "missed";
 
 export function verdict(row: Row): Verdict {

@@ -12,16 +12,20 @@ const RIGHT = 700;
 const TOP = 60;
 const BOTTOM = 560;
 
-/** Decimal ends of the axes: operations a byte, and GOP/s. */
+/** Ends of the horizontal axis, operations a byte, and the lower end of the other, GOP/s. */
 const X_LOW = 0.25;
 const X_HIGH = 8192;
 const Y_LOW = 1;
-const Y_HIGH = 10000;
 
 const x = (value: number) =>
   LEFT + (RIGHT - LEFT) * Math.log(value / X_LOW) / Math.log(X_HIGH / X_LOW);
-const y = (value: number) =>
-  BOTTOM - (BOTTOM - TOP) * Math.log(value / Y_LOW) / Math.log(Y_HIGH / Y_LOW);
+
+/** Where a number of GOP/s stands. */
+type Height = (value: number) => number;
+
+const heightUpTo = (most: number): Height => (value) =>
+  BOTTOM - (BOTTOM - TOP) * Math.log(value / Y_LOW) / Math.log(most / Y_LOW);
+
 const at = (value: number) => value.toFixed(1);
 
 interface Series {
@@ -29,6 +33,8 @@ interface Series {
   color: string;
   /** Bytes of a weight. */
   weight_bytes: number;
+  /** Of the batch sizes below the points; without it they have none, for lack of room. */
+  label_offset?: number;
   has(row: Row): boolean;
 }
 
@@ -39,6 +45,7 @@ const SERIES: readonly Series[] = [
     name: "tritter-accel, int8",
     color: "#c0392b",
     weight_bytes: 1 / 4,
+    label_offset: -9,
     has: (row) => isOurs(row) && row.activations === "int8",
   },
   {
@@ -57,6 +64,7 @@ const SERIES: readonly Series[] = [
     name: "OpenBLAS, fp32",
     color: "#1f5fa8",
     weight_bytes: 4,
+    label_offset: 17,
     has: (row) => row.subject === "OpenBLAS fp32",
   },
   {
@@ -78,7 +86,7 @@ function text(left: number, top: number, value: string, style = ""): string {
   return `<text x="${at(left)}" y="${at(top)}" ${style}>${safe}</text>`;
 }
 
-function axes(): string[] {
+function axes(y: Height, most: number): string[] {
   const parts: string[] = [];
   for (let value = X_LOW; value <= X_HIGH; value *= 2) {
     parts.push(
@@ -89,7 +97,7 @@ function axes(): string[] {
       parts.push(text(x(value), BOTTOM + 20, `${value}`, 'text-anchor="middle"'));
     }
   }
-  for (let value = Y_LOW; value <= Y_HIGH; value *= 10) {
+  for (let value = Y_LOW; value <= most; value *= 10) {
     parts.push(
       `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${at(y(value))}" y2="${at(y(value))}"/>`,
       text(LEFT - 8, y(value) + 4, value.toLocaleString("en-US"), 'text-anchor="end"'),
@@ -114,12 +122,11 @@ function axes(): string[] {
 }
 
 /** Slanted roofs are memory, level ones arithmetic. */
-function ceilings({ limits }: Measured): string[] {
+function ceilings({ limits }: Measured, y: Height, highest: number): string[] {
   const parts: string[] = [];
-  const highest = Math.max(...limits.filter(({ unit }) => unit === "GOP/s").map((l) => l.median));
   for (const { name, median, unit } of limits) {
     const isLevel = unit === "GOP/s";
-    if (!isLevel && !/4 MiB|1 GiB/.test(name)) continue;
+    if (!isLevel && !/ (4 MiB|1 GiB)$/.test(name)) continue;
     const label = `${name}: ${digits(median)} ${unit}`;
     if (isLevel) {
       const height = at(y(median));
@@ -133,14 +140,15 @@ function ceilings({ limits }: Measured): string[] {
         `<line class="roof" x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}"/>`,
       );
       const angle = Math.atan2(y2 - y1, x2 - x1) * 180 / Math.PI;
-      const turn = `transform="rotate(${at(angle)} ${at(x1 + 6)} ${at(y1 - 6)})"`;
-      parts.push(text(x1 + 6, y1 - 6, label, turn));
+      const turn = `transform="translate(${at(x1)} ${at(y1)}) rotate(${at(angle)})"`;
+      parts.push(text(10, -6, label, turn));
     }
   }
   return parts;
 }
 
-function points(rows: readonly Row[], { color, weight_bytes, has }: Series): string[] {
+function points(rows: readonly Row[], series: Series, y: Height): string[] {
+  const { color, weight_bytes, label_offset, has } = series;
   const spots = rows.filter(has).map((row) => {
     const [outputs, inputs] = row.shape!;
     const operations = 2 * outputs * inputs * row.batch!;
@@ -152,13 +160,15 @@ function points(rows: readonly Row[], { color, weight_bytes, has }: Series): str
     `<polyline points="${path}" fill="none" stroke="${color}" stroke-opacity="0.5"/>`,
     ...spots.flatMap(({ left, top, batch }) => [
       `<circle cx="${at(left)}" cy="${at(top)}" r="4.5" fill="${color}"/>`,
-      text(left, top + 17, `${batch}`, `text-anchor="middle" class="small" fill="${color}"`),
+      ...(label_offset === undefined
+        ? []
+        : [text(left, top + label_offset, `${batch}`, 'text-anchor="middle" class="small"')]),
     ]),
   ];
 }
 
 const STYLE = `text { font: 13px sans-serif; fill: #222 } .title { font-size: 15px }
-.head { font-size: 17px; font-weight: bold } .small { font-size: 10px }
+.head { font-size: 17px; font-weight: bold } .small { font-size: 10px; paint-order: stroke; stroke: white; stroke-width: 3px }
 .grid { stroke: #e4e4e4 } .roof { stroke: #222; stroke-width: 1.5; stroke-dasharray: 6 3 }`;
 
 /** The plot of one process; undefined when it measured no products. */
@@ -172,6 +182,10 @@ export function roofline(report: Report): string | undefined {
   const square = products.filter((row) => row.shape?.join() === "4096,4096");
   const shape = (square[0] ?? products[0]!).shape!;
   const rows = products.filter((row) => row.shape?.join() === shape.join());
+  const peaks = process.limits.filter(({ unit }) => unit === "GOP/s").map(({ median }) => median);
+  const highest = Math.max(1, ...peaks);
+  const most = 3 * highest;
+  const y = heightUpTo(most);
   const legend = SERIES.flatMap(({ name, color }, index) => {
     const top = BOTTOM - 150 + index * 22;
     return [
@@ -188,9 +202,9 @@ export function roofline(report: Report): string | undefined {
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>`,
     text(LEFT, 30, head, 'class="head"'),
     text(LEFT, 49, `${report.processor}, ${report.date}; labels: batch sizes`),
-    ...axes(),
-    ...ceilings(process),
-    ...SERIES.flatMap((series) => points(rows, series)),
+    ...axes(y, most),
+    ...ceilings(process, y, highest),
+    ...SERIES.flatMap((series) => points(rows, series, y)),
     ...legend,
     "</svg>",
   ];
