@@ -78,6 +78,11 @@ function limits({ processes }: Report): string {
 
 const isSame = (a: Row, b: Row) => a.suite === b.suite && a.name === b.name;
 
+function shareText({ share, limit, limit_unit }: Row): string {
+  if (share === undefined) return "";
+  return percent(share) + (limit === undefined ? "" : ` of ${digits(limit)} ${limit_unit ?? ""}`);
+}
+
 /** Rows of one process, each subject of a case once. */
 function details({ rows }: Measured): string {
   const own = rows.filter((row) => row.peer === undefined || row.suite !== "products");
@@ -92,8 +97,8 @@ function details({ rows }: Measured): string {
       `${row.threads}`,
       digits(row.median_us),
       `${digits(row.p10_us)} to ${digits(row.p90_us)}`,
-      row.rate === undefined ? "" : `${digits(row.rate)} ${row.rate_unit}`,
-      row.share === undefined ? "" : `${percent(row.share)} of ${digits(row.limit!)}`,
+      row.rate === undefined ? "" : `${digits(row.rate)} ${row.rate_unit ?? ""}`,
+      shareText(row),
       ratio,
       row.note ?? "",
     ];

@@ -3,6 +3,7 @@
 //
 //   bun bench/report/measure.ts '{"quick":true}'
 
+import { existsSync } from "node:fs";
 import process from "node:process";
 import type { LimitKind } from "../../mod.ts";
 import { describeOpenBlas } from "../peers/openblas.ts";
@@ -69,18 +70,13 @@ async function measureLimitsOf({ effort, wants }: Context): Promise<MeasuredLimi
   });
 }
 
-/** Rows of the whole model, from a suite of its own. */
+/** Rows of the whole model: a suite that need not be there. */
 async function modelRows({ effort, wants }: Context): Promise<Row[]> {
-  if (!wants("model", "BitNet 2B-4T shape")) return [];
-  const module = "./model.ts";
-  let suite: { measureModel(options: { quick: boolean }): Promise<Row[]> };
-  try {
-    suite = await import(module);
-  } catch (error) {
-    // Only the absence of the suite is no mistake.
-    if (/Cannot find module|Module not found/i.test(String(error))) return [];
-    throw error;
-  }
+  const module = new URL("model.ts", import.meta.url);
+  if (!existsSync(module) || !wants("model", "BitNet 2B-4T shape")) return [];
+  const suite = await import(module.href) as {
+    measureModel(options: { quick: boolean }): Promise<Row[]>;
+  };
   return await suite.measureModel({ quick: effort.quick });
 }
 
