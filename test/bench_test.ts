@@ -99,10 +99,10 @@ test("numbers that are none make a report unusable", () => {
 });
 
 test("missed numbers and busy machines are shown", () => {
-  const missed = { ...base, peer: "OpenBLAS fp32", ratio: 39, must: 40, aim: 50 };
+  const missed = { ...base, peer: "OpenBLAS fp32", ratio: 39, must: 40, aim: 50, note: "because" };
   const report = reportOf([base, missed]);
   assert.match(markdown(report), /0 of 1 reach what they must/);
-  assert.match(markdown(report), /39\.0x \(missed\)/);
+  assert.match(markdown(report), /39\.0x \(missed\) \| because/);
   assert.doesNotMatch(markdown(report), /was busy/);
   report.processes[0]!.during = { others: 0.2, stolen: 0 };
   assert.match(markdown(report), /was busy:\*\* its processors were used .* 20 % by other/);

@@ -46,12 +46,14 @@ function targets({ processes }: Report): string {
       const doubt = isDisturbed(row) ? `, ${BUSY_NOTE}` : "";
       return `${judged(row, reached(row))} (${verdict(row)}${doubt})`;
     });
-    return [text, judged(first, first.must!), judged(first, first.aim!), ...cells];
+    const reasons = rows.filter((row) => verdict(row) === "missed").map((row) => row.note ?? "");
+    const reason = [...new Set(reasons)].filter(Boolean).join("; ");
+    return [text, judged(first, first.must!), judged(first, first.aim!), ...cells, reason];
   });
   return `${
     rows.length - missed
   } of ${rows.length} reach what they must, ${aims} what they aim at.\n\n` +
-    table(["what", "must", "aim", ...runtimes], body);
+    table(["what", "must", "aim", ...runtimes, "where missed"], body);
 }
 
 /** How much of the machine others used, with a warning where the numbers may suffer. */

@@ -21,12 +21,8 @@ interface Job {
 /** Columns of all matrices here; rows make up the size. */
 const COLS = 2560;
 
-type Pack = (
-  ternary: Float32Array,
-  scales: Float32Array,
-  shape: readonly [number, number],
-  options?: { out: Uint8Array },
-) => unknown;
+/** Some versions take an array to write into, as the last argument; others do not look at it. */
+type Into = (...args: unknown[]) => unknown;
 
 /** Runs jobs over the same number of f32 bytes, next to a plain read of as many. */
 async function measureJobs(context: Context, jobs: readonly Job[], size_bytes: number) {
@@ -61,11 +57,16 @@ async function measureSize(context: Context, size: string, rows: number): Promis
   const trits = new Float32Array(rows * COLS);
   for (let index = 0; index < trits.length; index++) trits[index] = random() % 3 - 1;
   const scales = new Float32Array(rows).fill(1);
-  const pack: Pack = packTernaryWeights;
+  const [pack, quantize, unpack] = [
+    packTernaryWeights as Into,
+    quantizeActivationsAbsmax as Into,
+    unpackTernaryWeights as Into,
+  ];
   const { packed } = packTernaryWeights(trits, scales, shape);
-  const options = { out: packed };
+  const floats = new Float32Array(trits.length);
+  const bytes = new Int8Array(trits.length);
   const jobs: Job[] = [
-    { name: names[0]!, run: () => void pack(trits, scales, shape, options) },
+    { name: names[0]!, run: () => void pack(trits, scales, shape, { out: packed }) },
     {
       name: names[1]!,
       run: () => PackedTernary.fromWeights(trits, shape)[Symbol.dispose](),
@@ -73,13 +74,13 @@ async function measureSize(context: Context, size: string, rows: number): Promis
     },
     {
       name: names[2]!,
-      run: () => void quantizeActivationsAbsmax(trits, shape),
-      note: "rate of the f32 side; allocates its result",
+      run: () => void quantize(trits, shape, { out: bytes }),
+      note: "rate of the f32 side",
     },
     {
       name: names[3]!,
-      run: () => void unpackTernaryWeights(packed, scales, shape),
-      note: "rate of the f32 side, which is written; allocates its result",
+      run: () => void unpack(packed, scales, shape, { out: floats }),
+      note: "rate of the f32 side, which is written",
     },
   ];
   await measureJobs(context, jobs, trits.byteLength);

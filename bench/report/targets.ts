@@ -7,6 +7,8 @@ import type { Row } from "./row.ts";
 interface Target {
   must: number;
   aim: number;
+  /** Why it is missed where it is; the report prints it with such numbers only. */
+  reason?: string;
   covers(row: Row): boolean;
 }
 
@@ -76,11 +78,15 @@ const TARGETS: readonly Target[] = [
   },
 ];
 
-/** The same row with what it must reach, if anything was asked for. */
-export function withTarget(row: Row): Row {
-  const target = TARGETS.find((target) => target.covers(row));
-  return target === undefined ? row : { ...row, must: target.must, aim: target.aim };
-}
-
 /** What is judged: the ratio of a row that has one, else its share. */
 export const reached = (row: Row): number => row.ratio ?? row.share ?? NaN;
+
+/** The same row with what it must reach, if anything was asked for, and why it does not. */
+export function withTarget(row: Row): Row {
+  const target = TARGETS.find((target) => target.covers(row));
+  if (target === undefined) return row;
+  const { must, aim, reason } = target;
+  const isMissed = !(reached(row) >= must);
+  const note = [row.note, isMissed ? reason : undefined].filter(Boolean).join("; ");
+  return { ...row, must, aim, ...(note === "" ? {} : { note }) };
+}
