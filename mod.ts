@@ -39,6 +39,14 @@ export {
   version,
 } from "./src/device.ts";
 
+// Limits of the machine
+export {
+  type Limit,
+  type LimitKind,
+  measureLimits,
+  type MeasureLimitsOptions,
+} from "./src/limits.ts";
+
 // Tensors
 export { type Dtype, type DtypeOf, Tensor, type TensorArrays } from "./src/tensor.ts";
 

@@ -8,6 +8,7 @@ test {
     _ = @import("cpu/quantization_test.zig");
     _ = @import("cpu/threads_test.zig");
     _ = @import("cpu/nn_test.zig");
+    _ = @import("cpu/limits_test.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");
     _ = @import("model/model_test.zig");

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xa052ad63f9805d63n;
+export const abiFingerprint = 0x4282f92de5a11a95n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -170,6 +170,10 @@ export const symbols = {
     handle: "w:u64",
     handle_length: "u32",
   },
+  weights_change_layout: {
+    handle: "u64",
+    layout: "u32",
+  },
   weights_info: {
     handle: "u64",
     info: "w:u64",
@@ -286,6 +290,13 @@ export const symbols = {
     cols: "u32",
     weights: "w:f32",
     weights_length: "u32",
+  },
+  probe: {
+    kind: "u32",
+    size_bytes: "u64",
+    duration_ms: "u32",
+    result: "w:f64",
+    result_length: "u32",
   },
   quantize_weights: {
     weights: "r:f32",
@@ -515,6 +526,11 @@ export interface NativeLibrary {
     handle_length: number,
   ): number;
   /**
+   * Rewrites prepared weights in another layout: 0 planes, 1 base3, 2 triples (cpu/table.zig). Nothing
+   * else may use the weights meanwhile.
+   */
+  weights_change_layout(handle: bigint, layout: number): number;
+  /**
    * info = [rows, cols, group size, number of scales, bytes of memory, nonzero weights]
    */
   weights_info(handle: bigint, info: BigUint64Array | null, info_length: number): number;
@@ -657,6 +673,18 @@ export interface NativeLibrary {
     cols: number,
     weights: Float32Array | null,
     weights_length: number,
+  ): number;
+  /**
+   * Runs a probe on all threads for a while.
+   * kind: 0 reading memory, 1 byte dot products, 2 f32 multiply-adds, 3 f32 additions
+   * result = [median, best] in bytes (kind 0) or operations (a multiply-add is two) per nanosecond
+   */
+  probe(
+    kind: number,
+    size_bytes: bigint,
+    duration_ms: number,
+    result: Float64Array | null,
+    result_length: number,
   ): number;
   /**
    * Trits and scales of a matrix of f32 weights.
