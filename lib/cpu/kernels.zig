@@ -7,11 +7,8 @@ const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
 const nn = @import("nn.zig");
-<<<<<<< HEAD
 const ternary = @import("ternary.zig");
-=======
 const probes = @import("probes.zig");
->>>>>>> wt-bench
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
@@ -21,11 +18,8 @@ const kernels: table.Kernels = .{
     .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },
     .f32_triples = .{ .prepare = matmul_f32.Of(.triples).prepare, .matmul = matmul_f32.Of(.triples).block },
     .nn = nn.kernels,
-<<<<<<< HEAD
     .ternary = ternary.kernels,
-=======
     .probes = probes.kernels,
->>>>>>> wt-bench
 };
 
 comptime {

@@ -23,11 +23,8 @@
 //! three activations in a table of 27 that two registers of AVX-512 hold. f32 activations.
 
 const nn_table = @import("nn_table.zig");
-<<<<<<< HEAD
 const ternary_table = @import("ternary_table.zig");
-=======
 const probe_table = @import("probe_table.zig");
->>>>>>> wt-bench
 
 pub const panel_rows = 16;
 /// Columns of a step of planes, the layout that weights are first prepared in.
@@ -139,13 +136,10 @@ pub const Kernels = extern struct {
 pub const KernelsF32 = extern struct {
     /// Writes the tile of `tokens` inputs (each `stride` apart) for columns [0, columns), padded with
     /// zeros to whole steps.
-<<<<<<< HEAD
     prepare: *const fn (input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void,
     matmul: *const fn (*const BlockF32) callconv(.c) void,
-=======
     prepare_f32: *const fn (input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void,
     matmul_f32: *const fn (*const BlockF32) callconv(.c) void,
     nn: nn_table.Kernels,
     probes: probe_table.Kernels,
->>>>>>> wt-bench
 };
