@@ -131,6 +131,7 @@ pub const Kernels = extern struct {
     f32_triples: KernelsF32,
     nn: nn_table.Kernels,
     ternary: ternary_table.Kernels,
+    probes: probe_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {
@@ -138,8 +139,4 @@ pub const KernelsF32 = extern struct {
     /// zeros to whole steps.
     prepare: *const fn (input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void,
     matmul: *const fn (*const BlockF32) callconv(.c) void,
-    prepare_f32: *const fn (input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void,
-    matmul_f32: *const fn (*const BlockF32) callconv(.c) void,
-    nn: nn_table.Kernels,
-    probes: probe_table.Kernels,
 };
