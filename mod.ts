@@ -65,7 +65,9 @@ export { packTernaryWeights, unpackTernaryWeights } from "./src/packing/bytes.ts
 export {
   type Activations,
   PackedTernary,
+  type PackOptions,
   type TernaryMatmulConfig,
+  type WeightLayout,
 } from "./src/packing/packed_ternary.ts";
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
