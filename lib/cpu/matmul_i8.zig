@@ -111,17 +111,22 @@ inline fn groupOfOne(
     comptime tokens: usize,
 ) [count][1]simd.I32 {
     const words = comptime planesOf(layout);
+    const masks = comptime [4]simd.U32{ maskOf(0), maskOf(1), maskOf(2), maskOf(3) };
     var planes_sums: [count][4]simd.I32 = @splat(@splat(@splat(0)));
     for (0..steps) |step| {
         var activations: [words]simd.I32 = undefined;
-        inline for (0..words) |plane| activations[plane] = @splat(tile[(step * words + plane) * tokens]);
+        inline for (0..words) |plane| activations[plane] = simd.broadcast(tile + (step * words + plane) * tokens);
         inline for (0..count) |v| {
-            const codes = loadCodes(layout, weights + step * stride, v);
-            inline for (0..words) |plane| {
-                const place = comptime shiftOf(plane) / 2;
-                const mask: simd.U32 = @splat(0x03030303 << comptime shiftOf(plane));
-                const masked = codes[plane / 4] & mask;
-                planes_sums[v][place] = simd.dot4(planes_sums[v][place], masked, activations[plane]);
+            const place = weights + step * stride + v * simd.lanes * 4;
+            if (layout == .planes) {
+                simd.dotPlanes(&planes_sums[v], place, masks, activations[0..4].*);
+            } else {
+                const codes = loadCodes(layout, place, 0);
+                inline for (0..words) |plane| {
+                    // The fifth plane stands where the fourth does, and shares its sum.
+                    const sum = &planes_sums[v][@min(plane, 3)];
+                    sum.* = simd.dot4(sum.*, codes[plane / 4] & masks[@min(plane, 3)], activations[plane]);
+                }
             }
         }
     }
@@ -203,6 +208,10 @@ fn planesOf(comptime layout: Layout) usize {
 /// The first bit of a plane's codes; the fifth plane stands where the fourth does, in its own vector.
 fn shiftOf(comptime plane: usize) u5 {
     return if (plane < 3) 2 * plane else 6;
+}
+
+fn maskOf(comptime plane: usize) simd.U32 {
+    return @splat(0x03030303 << shiftOf(plane));
 }
 
 fn codeVectors(comptime layout: Layout) usize {
