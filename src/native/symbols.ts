@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xa052ad63f9805d63n;
+export const abiFingerprint = 0x349161f10917d987n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -286,6 +286,10 @@ export const symbols = {
     cols: "u32",
     weights: "w:f32",
     weights_length: "u32",
+  },
+  check_scales: {
+    scales: "r:f32",
+    scales_length: "u32",
   },
   quantize_weights: {
     weights: "r:f32",
@@ -658,6 +662,10 @@ export interface NativeLibrary {
     weights: Float32Array | null,
     weights_length: number,
   ): number;
+  /**
+   * Refuses scales that are not finite.
+   */
+  check_scales(scales: Float32Array | null, scales_length: number): number;
   /**
    * Trits and scales of a matrix of f32 weights.
    * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
