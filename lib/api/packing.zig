@@ -56,13 +56,14 @@ pub fn unpack_f32(
     return abi.finish(unpackWeights(packed_bytes, packed_length, scales, scales_length, rows, cols, weights, weights_length));
 }
 
-/// Refuses scales that are not finite.
+/// Refuses scales that are not finite, and none at all.
 pub fn check_scales(scales: ?[*]const f32, scales_length: u32) callconv(.c) i32 {
     return abi.finish(checkScales(abi.readable(f32, scales, scales_length, "scales")));
 }
 
 fn checkScales(result: abi.Failure![]const f32) abi.Failure!void {
     const scales = try result;
+    if (scales.len == 0) return abi.fail(error.InvalidLength, "Expected at least one scale, got none", .{});
     if (firstNotFinite(scales)) |index|
         return abi.fail(error.InvalidValue, "Expected finite scales, got {d} at index {d}", .{ scales[index], index });
 }

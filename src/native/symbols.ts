@@ -663,7 +663,7 @@ export interface NativeLibrary {
     weights_length: number,
   ): number;
   /**
-   * Refuses scales that are not finite.
+   * Refuses scales that are not finite, and none at all.
    */
   check_scales(scales: Float32Array | null, scales_length: number): number;
   /**
