@@ -84,7 +84,9 @@ test("packing and unpacking write where they are asked to, and only there", () =
     for (const ternary of [trits, unaligned(Float32Array.from(trits))]) {
       const room = new Uint8Array(bytes.length + 2).fill(0xee);
       const out = room.subarray(1, -1);
-      assert.equal(packTernaryWeights(ternary, scales, shape, { out }).packed, out, label);
+      const result = packTernaryWeights(ternary, scales, shape, { out });
+      assert.equal(result.packed, out, label);
+      assert.equal(result.scales, scales, label);
       assertSame(out, bytes, label);
       assert.deepEqual([room[0], room.at(-1)], [0xee, 0xee], label);
     }

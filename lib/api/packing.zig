@@ -3,6 +3,7 @@
 const abi = @import("../abi.zig");
 const expectLength = @import("options.zig").expectLength;
 const dispatch = @import("../cpu/dispatch.zig");
+const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
 const packing = @import("../cpu/packing.zig");
 
 /// Packs int8 trits into the wire format.
@@ -53,6 +54,18 @@ pub fn unpack_f32(
     weights_length: u32,
 ) callconv(.c) i32 {
     return abi.finish(unpackWeights(packed_bytes, packed_length, scales, scales_length, rows, cols, weights, weights_length));
+}
+
+/// Refuses scales that are not finite, and none at all.
+pub fn check_scales(scales: ?[*]const f32, scales_length: u32) callconv(.c) i32 {
+    return abi.finish(checkScales(abi.readable(f32, scales, scales_length, "scales")));
+}
+
+fn checkScales(result: abi.Failure![]const f32) abi.Failure!void {
+    const scales = try result;
+    if (scales.len == 0) return abi.fail(error.InvalidLength, "Expected at least one scale, got none", .{});
+    if (firstNotFinite(scales)) |index|
+        return abi.fail(error.InvalidValue, "Expected finite scales, got {d} at index {d}", .{ scales[index], index });
 }
 
 fn pack(
@@ -115,6 +128,7 @@ fn unpackWeights(
         "Expected one scale a row ({d}) or one a group of equal size, got {d}",
         .{ rows, scales.len },
     );
+    try checkScales(scales);
     try expectApart(bytes, weights, "weights");
     try expectApart(scales, weights, "weights");
     try rejectBadCode(packing.unpackScaled(try dispatch.kernels(), bytes, shape, scales, weights));

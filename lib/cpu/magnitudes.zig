@@ -1,8 +1,10 @@
 //! Sums over the magnitudes of a run of weights, in f64, and the largest of them.
 //!
-//! Element i is added to sum i mod 16 and the sixteen sums are added in order, whatever the width of
-//! a vector, so that the results are the same on every tier. Floor: one read of the weights.
+//! Element i is added to sum i mod 16, the sixteen sums are added in order and the rest of the run
+//! after them, whatever the width of a vector, so that the results are the same on every tier. Floor:
+//! one read of the weights; on AVX-512 six vector instructions for 16 of them.
 
+const std = @import("std");
 const Kept = @import("ternary_table.zig").Kept;
 const simd = @import("simd.zig");
 
@@ -10,13 +12,32 @@ const width = 16;
 const F = @Vector(width, f32);
 const Sums = @Vector(width, f64);
 
+/// Whether a weight is not finite shows in the result: it is not finite either.
 pub fn sum(weights: [*]const f32, count: usize) callconv(.c) f64 {
-    var sums: Sums = @splat(0);
+    var even: @Vector(width / 2, f64) = @splat(0);
+    var odd: @Vector(width / 2, f64) = @splat(0);
     var i: usize = 0;
-    while (i + width <= count) : (i += width) sums += @as(Sums, @abs(simd.load(F, weights + i)));
-    var total = inOrder(sums);
+    while (i + width <= count) : (i += width) {
+        const pairs: @Vector(width / 2, u64) = @bitCast(simd.load(F, weights + i));
+        even += shrunk(pairs << @splat(32));
+        odd += shrunk(pairs);
+    }
+    const sums: Sums = @bitCast(std.simd.interlace(.{ even, odd }));
+    var total = inOrder(sums * @as(Sums, @splat(unshrink)));
     while (i < count) : (i += 1) total += @abs(weights[i]);
+    // What is not finite counted as 2^128 at least.
+    if (total >= 0x1p128 and largest(weights, count) >= infinity_bits) return std.math.nan(f64);
     return total;
+}
+
+const infinity_bits = 0x7f80_0000;
+const unshrink = 0x1p896;
+
+/// The magnitude of the f32 in each upper half, times 2^-896: its exponent and mantissa as those of an
+/// f64, which is cheaper than a conversion and as exact, also for what is below the normal range.
+inline fn shrunk(pairs: @Vector(width / 2, u64)) @Vector(width / 2, f64) {
+    const magnitude: @Vector(width / 2, u64) = @splat(0x7fff_ffff_0000_0000 >> 3);
+    return @bitCast((pairs >> @splat(3)) & magnitude);
 }
 
 /// Squared distances of the magnitudes from their mean.

@@ -43,6 +43,23 @@ test "magnitudes are summed in one order, and thresholds decide as a scalar loop
     }
 }
 
+test "sums beyond the range of f32 and below its normal numbers are exact" {
+    for (dispatch.tiers) |tier| if (tier.isSupported()) {
+        const kernels = tier.kernels.ternary;
+        const huge: [40]f32 = @splat(-std.math.floatMax(f32));
+        try testing.expectEqual(40 * @as(f64, std.math.floatMax(f32)), kernels.sum_magnitudes(&huge, huge.len));
+        const tiny: [40]f32 = @splat(std.math.floatTrueMin(f32));
+        try testing.expectEqual(40 * @as(f64, std.math.floatTrueMin(f32)), kernels.sum_magnitudes(&tiny, tiny.len));
+        for ([_]f32{ std.math.nan(f32), std.math.inf(f32), -std.math.inf(f32) }) |bad| {
+            for (0..huge.len) |place| {
+                var values = if (place % 2 == 0) huge else tiny;
+                values[place] = bad;
+                try testing.expect(!std.math.isFinite(kernels.sum_magnitudes(&values, values.len)));
+            }
+        }
+    };
+}
+
 fn expectAbove(kernels: anytype, values: []const f32, above: f32) !void {
     var trits: [1000]i8 = @splat(9);
     var bytes: [250]u8 = @splat(0xff);

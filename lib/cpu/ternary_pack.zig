@@ -120,32 +120,37 @@ inline fn bits(values: [*]const f32, comptime index: usize) U32 {
     return @bitCast(simd.load(simd.F32, values + index * lanes));
 }
 
-/// One byte of the wire format in each lane.
-inline fn fold(bytes: Bytes) U32 {
+/// One byte of the wire format in each lane, for several vectors side by side: one by one each would
+/// wait for its own instructions, and hold up the next.
+inline fn fold(comptime n: usize, bytes: [n]Bytes) [n]U32 {
     const low: Bytes = @splat(1);
-    const nonzero = bytes & low;
-    const pairs: Words = @bitCast(bytes);
-    const negative = @as(Bytes, @bitCast(pairs >> @splat(7))) & nonzero;
+    var codes: [n]Bytes = undefined;
+    var negative: [n]Words = undefined;
+    var folded: [n]U32 = undefined;
+    inline for (0..n) |i| codes[i] = bytes[i] & low;
+    inline for (0..n) |i| negative[i] = @as(Words, @bitCast(bytes[i])) >> @splat(7);
     // 01 for +1, 10 for -1.
-    const codes = nonzero + negative;
-    return @bitCast(simd.dot4(@splat(0), @bitCast(codes), @splat(0x4010_0401)));
+    inline for (0..n) |i| codes[i] += @as(Bytes, @bitCast(negative[i])) & codes[i];
+    inline for (0..n) |i| folded[i] = @bitCast(simd.dot4(@splat(0), @bitCast(codes[i]), @splat(0x4010_0401)));
+    return folded;
 }
 
 fn run(source: anytype, values: [*]const @TypeOf(source.*).Value, count: usize, target: [*]u8) u32 {
     var i: usize = 0;
     while (i + 4 * chunk <= count) : (i += 4 * chunk) {
-        var folded: [4]U32 = undefined;
-        inline for (&folded, 0..) |*quarter, part| quarter.* = fold(source.load(values + i + part * chunk));
+        var quarters: [4]Bytes = undefined;
+        inline for (&quarters, 0..) |*quarter, part| quarter.* = source.load(values + i + part * chunk);
+        const folded = fold(4, quarters);
         const bytes = bytes_of.inOrder(bytes_of.joinLows(folded[0], folded[1], folded[2], folded[3]));
         simd.store(target + i / 4, bytes);
     }
     while (i + chunk <= count) : (i += chunk) {
-        simd.store(target + i / 4, @as(@Vector(lanes, u8), @truncate(fold(source.load(values + i)))));
+        simd.store(target + i / 4, @as(@Vector(lanes, u8), @truncate(fold(1, .{source.load(values + i)})[0])));
     }
     if (i < count) {
         var last: [chunk]@TypeOf(source.*).Value = @splat(if (@TypeOf(source.*) == Codes) 0x55 else 0);
         @memcpy(last[0 .. count - i], values[i..count]);
-        const bytes: [lanes]u8 = @as(@Vector(lanes, u8), @truncate(fold(source.load(&last))));
+        const bytes: [lanes]u8 = @as(@Vector(lanes, u8), @truncate(fold(1, .{source.load(&last)})[0]));
         @memcpy(target[i / 4 .. (count + 3) / 4], bytes[0 .. (count + 3) / 4 - i / 4]);
     }
     return @intFromBool(source.isBad());

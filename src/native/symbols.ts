@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x4282f92de5a11a95n;
+export const abiFingerprint = 0x94f63f6b0c0c53e9n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -290,6 +290,10 @@ export const symbols = {
     cols: "u32",
     weights: "w:f32",
     weights_length: "u32",
+  },
+  check_scales: {
+    scales: "r:f32",
+    scales_length: "u32",
   },
   probe: {
     kind: "u32",
@@ -674,6 +678,10 @@ export interface NativeLibrary {
     weights: Float32Array | null,
     weights_length: number,
   ): number;
+  /**
+   * Refuses scales that are not finite, and none at all.
+   */
+  check_scales(scales: Float32Array | null, scales_length: number): number;
   /**
    * Runs a probe on all threads for a while.
    * kind: 0 reading memory, 1 byte dot products, 2 f32 multiply-adds, 3 f32 additions

@@ -3,7 +3,7 @@
 //   byte   bits 7-6   5-4   3-2   1-0        00 = 0, 01 = +1, 10 = -1, 11 is no trit
 //   trit      c+3     c+2   c+1    c         each row starts on a byte
 
-import { checkArray, checkFinite, checkOptions, checkShape } from "../checks.ts";
+import { checkArray, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 
@@ -23,7 +23,8 @@ export function checkScales(scales: Float32Array, rows: number, cols: number): n
         `columns, got ${scales.length}`,
     );
   }
-  checkFinite(scales, "scales");
+  // Natively: there may be a scale for every few weights.
+  check(native.check_scales(scales, scales.length));
   return cols / groups;
 }
 
@@ -32,9 +33,10 @@ export function checkScales(scales: Float32Array, rows: number, cols: number): n
  *
  * Column c of a row is at bits 2(c mod 4) of the row's byte floor(c / 4); 00 = 0, 01 = +1, 10 = -1;
  * each row starts on a byte. `scales` has one scale a row or one a group and is returned as a
- * copy. `out`, of rows x ceil(columns / 4) bytes, takes the result instead of a new array; new
- * memory costs as much as the packing. It must not overlap the trits. Throws `invalid_value`
- * naming the index for values other than -1, 0 and 1; `out` holds nothing of use then.
+ * copy. With `out`, of rows x ceil(columns / 4) bytes that do not overlap the trits, nothing is
+ * allocated: new memory costs as much as the packing. The bytes are written there, and `scales` is
+ * returned as it is. Throws `invalid_value` naming the index for values other than -1, 0 and 1;
+ * `out` holds nothing of use then.
  *
  * @example
  * ```ts
@@ -65,7 +67,8 @@ export function packTernaryWeights(
     checkArray(ternary, Int8Array, "ternary", rows * cols);
     check(native.pack_i8(ternary, ternary.length, rows, cols, packed, packed.length));
   }
-  return { packed, scales: new Float32Array(scales) };
+  const own = out === undefined ? new Float32Array(scales) : scales;
+  return { packed, scales: own as Float32Array<ArrayBuffer> };
 }
 
 /**
