@@ -229,7 +229,7 @@ pub fn tilesSizeF32(thread_count: u32) usize {
     for (std.enums.values(table.Layout)) |layout| {
         most = @max(most, layout.segmentSteps() * table.tile_tokens_f32 * layout.tableFloats() * 4);
     }
-    return most * thread_count;
+    return most * (if (thread_count == 1) 1 else thread_count * parts_per_thread);
 }
 
 /// The same with f32 activations. A token that holds NaN or an infinity gets NaN everywhere.
@@ -255,11 +255,13 @@ pub fn multiplyF32(
         .memory = memory,
     };
     const work = @as(usize, weights.rows) * input.len;
-    threads.run(threadsFor(work, thread_count), &job, MultiplyF32.run);
-    var token: usize = 0;
-    while (token * weights.columns < input.len) : (token += 1) {
-        if (firstNotFinite(input[token * weights.columns ..][0..weights.columns]) != null)
-            @memset(output[token * weights.rows ..][0..weights.rows], std.math.nan(f32));
+    const count = threadsFor(work, thread_count);
+    const tiles = job.tiles();
+    if (count > 1 and tiles >= 2 * count) {
+        threads.run(@intCast(@min(tiles, count * parts_per_thread)), &job, MultiplyF32.runTokens);
+    } else {
+        threads.run(count, &job, MultiplyF32.runRows);
+        job.spreadNotFinite(0, input.len / weights.columns);
     }
 }
 
@@ -271,20 +273,43 @@ const MultiplyF32 = struct {
     output: []f32,
     memory: []align(64) u8,
 
-    fn run(self: *const MultiplyF32, index: u32, count: u32) void {
-        const from, const to = threads.share(self.weights.blocks(), index, count);
-        const tile_bytes = tilesSizeF32(1);
-        const tile: [*]f32 = @ptrCast(@alignCast(self.memory.ptr + index * tile_bytes));
+    fn tiles(self: *const MultiplyF32) usize {
         const tokens = self.input.len / self.weights.columns;
-        var token: usize = 0;
-        while (token < tokens) : (token += table.tile_tokens_f32) {
-            const width: u32 = @intCast(@min(table.tile_tokens_f32, tokens - token));
-            self.multiplyTile(tile, token, width, from, to);
+        return (tokens + table.tile_tokens_f32 - 1) / table.tile_tokens_f32;
+    }
+
+    /// A share of the rows for all tokens: every part prepares the tokens for itself.
+    fn runRows(self: *const MultiplyF32, index: u32, count: u32) void {
+        const from, const to = threads.share(self.weights.blocks(), index, count);
+        for (0..self.tiles()) |tile| self.multiplyTile(self.tileMemory(index), tile, from, to);
+    }
+
+    /// A share of the tokens for all rows.
+    fn runTokens(self: *const MultiplyF32, index: u32, count: u32) void {
+        const from, const to = threads.share(self.tiles(), index, count);
+        for (from..to) |tile| self.multiplyTile(self.tileMemory(index), tile, 0, self.weights.blocks());
+        const tokens = self.input.len / self.weights.columns;
+        self.spreadNotFinite(from * table.tile_tokens_f32, @min(to * table.tile_tokens_f32, tokens));
+    }
+
+    fn tileMemory(self: *const MultiplyF32, index: u32) [*]f32 {
+        return @ptrCast(@alignCast(self.memory.ptr + index * tilesSizeF32(1)));
+    }
+
+    /// Makes everything NaN that a token with a value that is not finite gave.
+    fn spreadNotFinite(self: *const MultiplyF32, from: usize, to: usize) void {
+        const columns = self.weights.columns;
+        const rows = self.weights.rows;
+        for (from..to) |token| {
+            if (firstNotFinite(self.input[token * columns ..][0..columns]) != null)
+                @memset(self.output[token * rows ..][0..rows], std.math.nan(f32));
         }
     }
 
-    fn multiplyTile(self: *const MultiplyF32, tile: [*]f32, token: usize, width: u32, from: usize, to: usize) void {
+    fn multiplyTile(self: *const MultiplyF32, tile: [*]f32, index: usize, from: usize, to: usize) void {
         const weights = self.weights;
+        const token = index * table.tile_tokens_f32;
+        const width: u32 = @intCast(@min(table.tile_tokens_f32, self.input.len / weights.columns - token));
         const shape = weights.shape();
         const steps = shape.layout.segmentSteps();
         const step_columns = shape.layout.stepColumns();

@@ -151,11 +151,14 @@ pub fn Of(comptime layout: table.Layout) type {
             tile: [*]const f32,
         ) void {
             const one: V16 = @splat(1);
+            // Lookups in two registers leave the pipes of fused multiplications less room, unless the
+            // sums of one token wait for each other anyway.
+            const fused_every = if (entries == 32 and tokens > 1) 4 else 2;
             inline for (0..tokens) |t| {
                 const low = simd.load(V16, tile + t * entries);
                 const high = if (entries == 32) simd.load(V16, tile + t * entries + 16) else undefined;
                 inline for (0..count) |v| {
-                    const join: simd.Join = if ((v + t) % 2 == 0) .add else .fused;
+                    const join: simd.Join = if ((v + t) % fused_every != 0) .add else .fused;
                     sums[v][t] = if (entries == 32)
                         simd.addLookup32(sums[v][t], low, high, codes[v], join, one)
                     else
