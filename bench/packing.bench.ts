@@ -1,7 +1,12 @@
 // How long packing and unpacking take, and preparing weights for matrix products.
 
 import { bench, do_not_optimize, run } from "mitata";
-import { info, PackedTernary, packTernaryWeights, unpackTernaryWeights } from "../mod.ts";
+import {
+  info,
+  PackedTernary,
+  packTernaryWeights,
+  unpackTernaryWeights,
+} from "../mod.ts";
 
 const { isa, threads } = info();
 console.log(`${isa}, ${threads} threads`);
@@ -10,7 +15,10 @@ console.log(`${isa}, ${threads} threads`);
 for (const [rows, cols] of [[64, 2048], [2560, 1024], [16384, 4096]] as const) {
   const shape = [rows, cols] as const;
   const size = `${rows} x ${cols}`;
-  const ternary = Int8Array.from({ length: rows * cols }, (_, index) => index * 7 % 3 - 1);
+  const ternary = Int8Array.from(
+    { length: rows * cols },
+    (_, index) => index * 7 % 3 - 1,
+  );
   const floats = Float32Array.from(ternary);
   const scales = new Float32Array(rows).fill(1);
   const out = new Uint8Array(rows * cols / 4);
@@ -23,7 +31,9 @@ for (const [rows, cols] of [[64, 2048], [2560, 1024], [16384, 4096]] as const) {
   });
   const weights = new Float32Array(rows * cols);
   bench(`unpack ${size}`, () => {
-    do_not_optimize(unpackTernaryWeights(packed, scales, shape, { out: weights }));
+    do_not_optimize(
+      unpackTernaryWeights(packed, scales, shape, { out: weights }),
+    );
   });
   bench(`prepare packed bytes and free ${size}`, () => {
     PackedTernary.fromPackedBytes(packed, scales, shape)[Symbol.dispose]();

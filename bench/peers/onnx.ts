@@ -52,10 +52,17 @@ const UINT8 = 2;
 const bytesOf = (array: Float32Array | Uint8Array) =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
-function constant(name: string, dims: readonly number[], data: Float32Array | Uint8Array): Message {
+function constant(
+  name: string,
+  dims: readonly number[],
+  data: Float32Array | Uint8Array,
+): Message {
   const tensor = new Message();
   for (const dim of dims) tensor.number(1, dim);
-  return tensor.number(2, data instanceof Uint8Array ? UINT8 : FLOAT).text(8, name)
+  return tensor.number(2, data instanceof Uint8Array ? UINT8 : FLOAT).text(
+    8,
+    name,
+  )
     .bytes(9, bytesOf(data));
 }
 
@@ -63,7 +70,10 @@ function floats(name: string, dims: readonly number[]): Message {
   const shape = new Message();
   for (const dim of dims) shape.message(1, new Message().number(1, dim));
   const tensor = new Message().number(1, FLOAT).message(2, shape);
-  return new Message().text(1, name).message(2, new Message().message(1, tensor));
+  return new Message().text(1, name).message(
+    2,
+    new Message().message(1, tensor),
+  );
 }
 
 function model(
@@ -75,7 +85,10 @@ function model(
 ): Uint8Array {
   const graph = new Message().message(1, node).text(2, "product");
   for (const each of constants) graph.message(5, each);
-  graph.message(11, floats("x", [batch, cols])).message(12, floats("y", [batch, rows]));
+  graph.message(11, floats("x", [batch, cols])).message(
+    12,
+    floats("y", [batch, rows]),
+  );
   return new Message().number(1, 8)
     .message(7, graph)
     .message(8, new Message().text(1, "").number(2, 17))
@@ -90,8 +103,17 @@ export function matMul(
   rows: number,
   cols: number,
 ): Uint8Array {
-  const node = new Message().text(1, "x").text(1, "w").text(2, "y").text(4, "MatMul");
-  return model(node, [constant("w", [cols, rows], transposed)], batch, rows, cols);
+  const node = new Message().text(1, "x").text(1, "w").text(2, "y").text(
+    4,
+    "MatMul",
+  );
+  return model(
+    node,
+    [constant("w", [cols, rows], transposed)],
+    batch,
+    rows,
+    cols,
+  );
 }
 
 /** Columns that share a scale in `matMulNBits`. */

@@ -7,15 +7,25 @@ import { type Product, type Subject, Unavailable } from "./subject.ts";
 
 /** The part of onnxruntime-node in use; its own types are there only when it is installed. */
 interface Ort {
-  Tensor: new (type: "float32", data: Float32Array, dims: readonly number[]) => unknown;
+  Tensor: new (
+    type: "float32",
+    data: Float32Array,
+    dims: readonly number[],
+  ) => unknown;
   InferenceSession: {
-    create(model: Uint8Array, options: Record<string, unknown>): Promise<Session>;
+    create(
+      model: Uint8Array,
+      options: Record<string, unknown>,
+    ): Promise<Session>;
   };
   env: { versions: { node?: string } };
 }
 
 interface Session {
-  run(feeds: Record<string, unknown>, fetches: Record<string, unknown>): Promise<unknown>;
+  run(
+    feeds: Record<string, unknown>,
+    fetches: Record<string, unknown>,
+  ): Promise<unknown>;
   release(): Promise<void>;
 }
 
@@ -26,7 +36,9 @@ function load(): Ort {
     try {
       loaded = createRequire(import.meta.url)("onnxruntime-node") as Ort;
     } catch (error) {
-      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+      const reason = error instanceof Error
+        ? error.message.split("\n")[0]
+        : String(error);
       loaded = new Unavailable(`onnxruntime-node cannot be loaded: ${reason}`);
     }
   }
@@ -74,7 +86,10 @@ async function subject(
 }
 
 /** MatMul of fp32 weights. */
-export function ortFloat32(product: Product, threads: number): Promise<Subject> {
+export function ortFloat32(
+  product: Product,
+  threads: number,
+): Promise<Subject> {
   const { batch, rows, cols, weights } = product;
   load();
   const transposed = new Float32Array(rows * cols);
@@ -88,11 +103,19 @@ export function ortFloat32(product: Product, threads: number): Promise<Subject> 
       }
     }
   }
-  return subject("ORT fp32", product, threads, matMul(transposed, batch, rows, cols));
+  return subject(
+    "ORT fp32",
+    product,
+    threads,
+    matMul(transposed, batch, rows, cols),
+  );
 }
 
 /** MatMulNBits of 2-bit weights in blocks of 128, accuracy level 4 (int8 activations). */
-export function ortTwoBits(product: Product, threads: number): Promise<Subject> {
+export function ortTwoBits(
+  product: Product,
+  threads: number,
+): Promise<Subject> {
   const { batch, rows, cols, trits, scales } = product;
   load();
   const codes = new Uint8Array(rows * cols / 4);

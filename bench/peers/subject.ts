@@ -46,7 +46,11 @@ export const INT8_TOLERANCE: number = 6 / 254;
  * The error of an element is allowed to be `tolerance` times the length of (|x| |w|), the two-norm of
  * the terms: what independent roundings add up to.
  */
-export function checkProduct(product: Product, subject: Subject, tolerance: number): void {
+export function checkProduct(
+  product: Product,
+  subject: Subject,
+  tolerance: number,
+): void {
   const { rows, cols, batch, input, trits, scales } = product;
   for (let sample = 0; sample < 40; sample++) {
     const token = sample % batch;
@@ -54,7 +58,8 @@ export function checkProduct(product: Product, subject: Subject, tolerance: numb
     let expected = 0;
     let squares = 0;
     for (let col = 0; col < cols; col++) {
-      const term = input[token * cols + col]! * trits[row * cols + col]! * scales[row]!;
+      const term = input[token * cols + col]! * trits[row * cols + col]! *
+        scales[row]!;
       expected += term;
       squares += term * term;
     }

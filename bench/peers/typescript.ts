@@ -2,7 +2,13 @@
 
 import type { Product, Subject } from "./subject.ts";
 
-type Loop = (x: Float32Array, w: Float32Array, y: Float32Array, rows: number, cols: number) => void;
+type Loop = (
+  x: Float32Array,
+  w: Float32Array,
+  y: Float32Array,
+  rows: number,
+  cols: number,
+) => void;
 
 const naive: Loop = (x, w, y, rows, cols) => {
   for (let row = 0; row < rows; row++) {
@@ -47,9 +53,14 @@ const unrolled8: Loop = (x, w, y, rows, cols) => {
 };
 
 /** Codes are trit + 1, four a byte; the sum of the activations is subtracted at the end. */
-function packedLoop({ trits, scales, input: x, rows, cols }: Product, y: Float32Array): () => void {
+function packedLoop(
+  { trits, scales, input: x, rows, cols }: Product,
+  y: Float32Array,
+): () => void {
   const codes = new Uint8Array(trits.length / 4);
-  trits.forEach((trit, index) => codes[index >> 2]! |= (trit + 1) << (index & 3) * 2);
+  trits.forEach((trit, index) =>
+    codes[index >> 2]! |= (trit + 1) << (index & 3) * 2
+  );
   return () => {
     let total = 0;
     for (let col = 0; col < cols; col++) total += x[col]!;
@@ -73,7 +84,12 @@ function packedLoop({ trits, scales, input: x, rows, cols }: Product, y: Float32
 export function typeScriptLoops(product: Product): Subject[] {
   const { rows, cols, input, weights } = product;
   const output = new Float32Array(rows);
-  const subject = (name: string, run: () => void): Subject => ({ name, threads: 1, run, output });
+  const subject = (name: string, run: () => void): Subject => ({
+    name,
+    threads: 1,
+    run,
+    output,
+  });
   const loops: [string, Loop][] = [
     ["naive", naive],
     ["4 sums", unrolled4],
@@ -81,7 +97,10 @@ export function typeScriptLoops(product: Product): Subject[] {
   ];
   return [
     ...loops.map(([name, loop]) =>
-      subject(`TypeScript, ${name}`, () => loop(input, weights, output, rows, cols))
+      subject(
+        `TypeScript, ${name}`,
+        () => loop(input, weights, output, rows, cols),
+      )
     ),
     subject("TypeScript, 2-bit", packedLoop(product, output)),
   ];

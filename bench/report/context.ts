@@ -27,7 +27,9 @@ export interface Context {
 /** "Bun 1.4.5" or "Deno 2.9.6". */
 function runtimeName(): string {
   const { Deno: deno } = globalThis as { Deno?: { version: { deno: string } } };
-  return deno === undefined ? `Bun ${process.versions["bun"]}` : `Deno ${deno.version.deno}`;
+  return deno === undefined
+    ? `Bun ${process.versions["bun"]}`
+    : `Deno ${deno.version.deno}`;
 }
 
 export function createContext(
@@ -46,19 +48,29 @@ export function createContext(
     rows: [],
     skipped: new Set(),
     wants: (suite, name) =>
-      wanted === undefined || `${suite}: ${name}`.toLowerCase().includes(wanted),
+      wanted === undefined ||
+      `${suite}: ${name}`.toLowerCase().includes(wanted),
   };
 }
 
 /** For the notes of rows: whether the machine was busy while they were measured. */
 export const busyNote = (load: Load): string | undefined =>
   isBusy(load)
-    ? `${BUSY_NOTE}: ${Math.round((load.others + load.stolen) * 100)} % used by others`
+    ? `${BUSY_NOTE}: ${
+      Math.round((load.others + load.stolen) * 100)
+    } % used by others`
     : undefined;
 
 type Details = Omit<
   Row,
-  "runtime" | "isa" | "threads" | "median_us" | "p10_us" | "p90_us" | "must" | "aim"
+  | "runtime"
+  | "isa"
+  | "threads"
+  | "median_us"
+  | "p10_us"
+  | "p90_us"
+  | "must"
+  | "aim"
 >;
 
 /** Adds a row of these samples, with what it must reach. */
@@ -70,7 +82,13 @@ export function addRow(
 ): Row {
   const samples = "samples_us" in timed ? timed.samples_us : timed;
   const { runtime, isa, threads, rows } = context;
-  const row = withTarget({ runtime, isa, threads, ...details, ...spread(samples) });
+  const row = withTarget({
+    runtime,
+    isa,
+    threads,
+    ...details,
+    ...spread(samples),
+  });
   const note = [row.note, load && busyNote(load)].filter(Boolean).join("; ");
   if (note !== "") row.note = note;
   rows.push(row);
@@ -81,7 +99,8 @@ export function addRow(
 export function processorName(): string {
   try {
     const text = readFileSync("/proc/cpuinfo", "utf8");
-    const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, "m").exec(text)?.[1];
+    const field = (name: string) =>
+      new RegExp(`^${name}\\s*: (.*)$`, "m").exec(text)?.[1];
     const family = `family ${field("cpu family")}, model ${field("model")}`;
     return `${field("model name") ?? "unknown processor"} (${family})`;
   } catch {

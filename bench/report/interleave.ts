@@ -29,12 +29,19 @@ export const FULL: Effort = {
 };
 
 /** Only to see that everything works. */
-export const QUICK: Effort = { quick: true, rounds: 1, sample_ms: 2, warmup_ms: 0, pause_ms: 1 };
+export const QUICK: Effort = {
+  quick: true,
+  rounds: 1,
+  sample_ms: 2,
+  warmup_ms: 0,
+  pause_ms: 1,
+};
 
 /** Calls shorter than this are timed several at once, so that the clock does not count. */
 const BATCH_MS = 0.02;
 
-const pause = (time_ms: number) => new Promise((resolve) => setTimeout(resolve, time_ms));
+const pause = (time_ms: number) =>
+  new Promise((resolve) => setTimeout(resolve, time_ms));
 
 /** Something that takes its turn in each round. */
 export interface Turn {
@@ -65,7 +72,9 @@ export class Timed implements Turn {
       shortest = Math.min(shortest, performance.now() - start);
       calls++;
     } while (performance.now() - began < effort.warmup_ms);
-    const repeat = shortest < BATCH_MS ? Math.ceil(BATCH_MS / Math.max(shortest, 1e-5)) : 1;
+    const repeat = shortest < BATCH_MS
+      ? Math.ceil(BATCH_MS / Math.max(shortest, 1e-5))
+      : 1;
     const least = calls === 1 ? 2 : 3;
     let taken = 0;
     const from = performance.now();
@@ -98,9 +107,17 @@ export class Probe implements Turn {
 
   take(effort: Effort): void {
     // Reads of several hundred megabytes need some time for a few passes.
-    const durationMs = effort.quick ? 2 : this.#size_bytes > 2 ** 26 ? 120 : effort.sample_ms;
+    const durationMs = effort.quick
+      ? 2
+      : this.#size_bytes > 2 ** 26
+      ? 120
+      : effort.sample_ms;
     this.#limits.push(
-      measureLimits({ kind: this.#kind, sizeBytes: this.#size_bytes, durationMs }),
+      measureLimits({
+        kind: this.#kind,
+        sizeBytes: this.#size_bytes,
+        durationMs,
+      }),
     );
   }
 
@@ -126,7 +143,10 @@ const ATTEMPTS = 3;
  * What was disturbed by others is thrown away and measured again: the load decides, never a result.
  * Returns the load of what was kept.
  */
-export async function interleave(turns: readonly Turn[], effort: Effort): Promise<Load> {
+export async function interleave(
+  turns: readonly Turn[],
+  effort: Effort,
+): Promise<Load> {
   for (let attempt = 1;; attempt++) {
     const load = watchLoad();
     for (let round = 0; round < effort.rounds; round++) {

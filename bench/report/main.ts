@@ -40,19 +40,28 @@ interface Configuration {
 function configurations(): Configuration[] {
   const { isa, isas } = info();
   const avx2 = { OPENBLAS_CORETYPE: "HASWELL" };
-  if (isa !== "avx512") return [{ forced: false, env: isas.includes("avx2") ? avx2 : {} }];
+  if (isa !== "avx512") {
+    return [{ forced: false, env: isas.includes("avx2") ? avx2 : {} }];
+  }
   return [
     { forced: false, env: { OPENBLAS_CORETYPE: "SKYLAKEX" } },
     { forced: true, env: { ...avx2, TRITTER_FORCE_ISA: "avx2" } },
   ];
 }
 
-function measure(command: readonly string[], { env, forced }: Configuration, options: Options) {
+function measure(
+  command: readonly string[],
+  { env, forced }: Configuration,
+  options: Options,
+) {
   const [program, ...args] = command as [string, ...string[]];
   const label = `${program}${forced ? `, ${env["TRITTER_FORCE_ISA"]}` : ""}`;
   console.log(`measuring: ${label}`);
   const started = performance.now();
-  const result = spawnSync(program, [...args, JSON.stringify({ ...options, forced })], {
+  const result = spawnSync(program, [
+    ...args,
+    JSON.stringify({ ...options, forced }),
+  ], {
     env: { ...process.env, ...env },
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
@@ -60,32 +69,42 @@ function measure(command: readonly string[], { env, forced }: Configuration, opt
     shell: process.platform === "win32",
   });
   if (result.error || result.status !== 0) {
-    throw new Error(`${label} failed: ${result.error?.message ?? `status ${result.status}`}`);
+    throw new Error(
+      `${label} failed: ${result.error?.message ?? `status ${result.status}`}`,
+    );
   }
-  const measured = JSON.parse(result.stdout.trim().split("\n").at(-1)!) as Measured;
+  const measured = JSON.parse(
+    result.stdout.trim().split("\n").at(-1)!,
+  ) as Measured;
   console.log(`  ${((performance.now() - started) / 1000).toFixed(0)} s`);
-  for (const reason of measured.skipped) console.log(`  not measured: ${reason}`);
-  if (isBusy(measured.before) || isBusy(measured.during)) console.log("  the machine was busy");
+  for (const reason of measured.skipped) {
+    console.log(`  not measured: ${reason}`);
+  }
+  if (isBusy(measured.before) || isBusy(measured.during)) {
+    console.log("  the machine was busy");
+  }
   return measured;
 }
 
 /** What a quick run has to show: every peer is there, or it says why not. */
 function missingPeers({ processes }: Report): string[] {
-  return processes.filter(({ forced }) => !forced).flatMap(({ runtime, rows, skipped }) => {
-    const subjects = new Set(rows.map((row) => row.subject));
-    const reasons = skipped.join("\n");
-    const isThere = (subject: string, library: string) =>
-      subjects.has(subject) || reasons.includes(library);
-    const expected = [
-      ["tritter-accel", "nothing excuses"],
-      ["OpenBLAS fp32", "OpenBLAS"],
-      ["ORT fp32", "onnxruntime-node"],
-      ["ORT 2-bit", "onnxruntime-node"],
-      ["TypeScript", "nothing excuses"],
-    ] as const;
-    return expected.filter(([subject, library]) => !isThere(subject, library))
-      .map(([subject]) => `${runtime}: ${subject} was not measured`);
-  });
+  return processes.filter(({ forced }) => !forced).flatMap(
+    ({ runtime, rows, skipped }) => {
+      const subjects = new Set(rows.map((row) => row.subject));
+      const reasons = skipped.join("\n");
+      const isThere = (subject: string, library: string) =>
+        subjects.has(subject) || reasons.includes(library);
+      const expected = [
+        ["tritter-accel", "nothing excuses"],
+        ["OpenBLAS fp32", "OpenBLAS"],
+        ["ORT fp32", "onnxruntime-node"],
+        ["ORT 2-bit", "onnxruntime-node"],
+        ["TypeScript", "nothing excuses"],
+      ] as const;
+      return expected.filter(([subject, library]) => !isThere(subject, library))
+        .map(([subject]) => `${runtime}: ${subject} was not measured`);
+    },
+  );
 }
 
 function write(report: Report, text: string, plot: string | undefined): void {
@@ -93,7 +112,9 @@ function write(report: Report, text: string, plot: string | undefined): void {
   writeFileSync(`${folder}report.md`, text);
   if (plot !== undefined) writeFileSync(`${folder}roofline.svg`, plot);
   writeReadme(report);
-  console.log("written: bench/report.json, bench/report.md, bench/roofline.svg, README.md");
+  console.log(
+    "written: bench/report.json, bench/report.md, bench/roofline.svg, README.md",
+  );
 }
 
 const { values } = parseArgs({
@@ -121,20 +142,27 @@ const measured: Report = {
 const report = JSON.parse(
   JSON.stringify(
     measured,
-    (_, value) => typeof value === "number" ? Number(value.toPrecision(6)) : value,
+    (_, value) =>
+      typeof value === "number" ? Number(value.toPrecision(6)) : value,
   ),
 ) as Report;
-const problems = [...findProblems(measured), ...(values.quick ? missingPeers(report) : [])];
+const problems = [
+  ...findProblems(measured),
+  ...(values.quick ? missingPeers(report) : []),
+];
 const text = markdown(report);
 const plot = roofline(report);
 console.log(`\n${text}`);
 if (values.quick) {
   // The rest of what a full run writes must come out of these numbers as well.
   if (plot === undefined) problems.push("there is no roofline plot");
-  if (!speedTable(report).includes(report.processor)) problems.push("there is no speed table");
+  if (!speedTable(report).includes(report.processor)) {
+    problems.push("there is no speed table");
+  }
 } else if (values.write) {
-  if (values.only !== undefined) problems.push("--write needs a run without --only");
-  else if (problems.length === 0) write(report, text, plot);
+  if (values.only !== undefined) {
+    problems.push("--write needs a run without --only");
+  } else if (problems.length === 0) write(report, text, plot);
 }
 for (const problem of problems) console.error(`error: ${problem}`);
 process.exit(problems.length === 0 ? 0 : 1);

@@ -18,13 +18,23 @@ import type { Row } from "./row.ts";
 import { reached } from "./targets.ts";
 
 /** A table of Markdown, aligned as `deno fmt` aligns it. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
   const widths = header.map((title, column) =>
-    Math.max(3, ...[title, ...rows.map((row) => row[column]!)].map((text) => [...text].length))
+    Math.max(
+      3,
+      ...[title, ...rows.map((row) => row[column]!)].map((text) =>
+        [...text].length
+      ),
+    )
   );
   const line = (cells: readonly string[]) =>
     `| ${
-      cells.map((cell, column) => cell + " ".repeat(widths[column]! - [...cell].length)).join(" | ")
+      cells.map((cell, column) =>
+        cell + " ".repeat(widths[column]! - [...cell].length)
+      ).join(" | ")
     } |`;
   const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
   return [line(header), rule, ...rows.map(line)].join("\n");
@@ -32,8 +42,12 @@ export function table(header: readonly string[], rows: readonly (readonly string
 
 /** Required numbers, a line for each requirement and a column for each runtime. */
 function targets({ processes }: Report): string {
-  const rows = processes.flatMap((process) => process.rows).filter((row) => row.must !== undefined);
-  if (rows.length === 0) return "Nothing that was measured has a number to reach.";
+  const rows = processes.flatMap((process) => process.rows).filter((row) =>
+    row.must !== undefined
+  );
+  if (rows.length === 0) {
+    return "Nothing that was measured has a number to reach.";
+  }
   const runtimes = [...new Set(rows.map((row) => family(row.runtime)))];
   const lines = Map.groupBy(rows, requirement);
   const missed = rows.filter((row) => verdict(row) === "missed").length;
@@ -46,9 +60,17 @@ function targets({ processes }: Report): string {
       const doubt = isDisturbed(row) ? `, ${BUSY_NOTE}` : "";
       return `${judged(row, reached(row))} (${verdict(row)}${doubt})`;
     });
-    const reasons = rows.filter((row) => verdict(row) === "missed").map((row) => row.note ?? "");
+    const reasons = rows.filter((row) => verdict(row) === "missed").map((row) =>
+      row.note ?? ""
+    );
     const reason = [...new Set(reasons)].filter(Boolean).join("; ");
-    return [text, judged(first, first.must!), judged(first, first.aim!), ...cells, reason];
+    return [
+      text,
+      judged(first, first.must!),
+      judged(first, first.aim!),
+      ...cells,
+      reason,
+    ];
   });
   return `${
     rows.length - missed
@@ -59,20 +81,35 @@ function targets({ processes }: Report): string {
 /** How much of the machine others used, with a warning where the numbers may suffer. */
 function loads({ before, during }: Measured): string {
   const text = (load: Measured["before"]) =>
-    `${percent(load.others)} by other processes, ${percent(load.stolen)} by other machines`;
-  const warning = isBusy(before) || isBusy(during) ? "**The machine was busy:** its" : "Its";
-  return `${warning} processors were used ${text(before)} just before, ${text(during)} meanwhile.`;
+    `${percent(load.others)} by other processes, ${
+      percent(load.stolen)
+    } by other machines`;
+  const warning = isBusy(before) || isBusy(during)
+    ? "**The machine was busy:** its"
+    : "Its";
+  return `${warning} processors were used ${text(before)} just before, ${
+    text(during)
+  } meanwhile.`;
 }
 
 function limits({ processes }: Report): string {
-  const names = [...new Set(processes.flatMap(({ limits }) => limits.map(({ name }) => name)))];
-  const header = ["limit", ...processes.map(({ runtime, isa }) => `${family(runtime)}, ${isa}`)];
+  const names = [
+    ...new Set(
+      processes.flatMap(({ limits }) => limits.map(({ name }) => name)),
+    ),
+  ];
+  const header = [
+    "limit",
+    ...processes.map(({ runtime, isa }) => `${family(runtime)}, ${isa}`),
+  ];
   const body = names.map((name) => [
     name,
     ...processes.map((process) => {
       const limit = process.limits.find((limit) => limit.name === name);
       if (limit === undefined) return "";
-      return `${digits(limit.median)} ${limit.unit} (best ${digits(limit.best)})`;
+      return `${digits(limit.median)} ${limit.unit} (best ${
+        digits(limit.best)
+      })`;
     }),
   ]);
   return table(header, body);
@@ -82,31 +119,45 @@ const isSame = (a: Row, b: Row) => a.suite === b.suite && a.name === b.name;
 
 function shareText({ share, limit, limit_unit }: Row): string {
   if (share === undefined) return "";
-  return percent(share) + (limit === undefined ? "" : ` of ${digits(limit)} ${limit_unit ?? ""}`);
+  return percent(share) +
+    (limit === undefined ? "" : ` of ${digits(limit)} ${limit_unit ?? ""}`);
 }
 
 /** Rows of one process, each subject of a case once. */
 function details({ rows }: Measured): string {
-  const own = rows.filter((row) => row.peer === undefined || row.suite !== "products");
+  const own = rows.filter((row) =>
+    row.peer === undefined || row.suite !== "products"
+  );
   const body = own.map((row) => {
     const ratios = rows
-      .filter((other) => isSame(other, row) && other.peer === row.subject && other.ratio)
-      .map((other) => `${other.activations ?? ""} ${times(other.ratio!)}`.trim());
-    const ratio = row.ratio === undefined ? ratios.join(", ") : `${times(row.ratio)} (${row.peer})`;
+      .filter((other) =>
+        isSame(other, row) && other.peer === row.subject && other.ratio
+      )
+      .map((other) =>
+        `${other.activations ?? ""} ${times(other.ratio!)}`.trim()
+      );
+    const ratio = row.ratio === undefined
+      ? ratios.join(", ")
+      : `${times(row.ratio)} (${row.peer})`;
     return [
       row.name,
       [row.subject, row.activations].filter(Boolean).join(", "),
       `${row.threads}`,
       digits(row.median_us),
       `${digits(row.p10_us)} to ${digits(row.p90_us)}`,
-      row.rate === undefined ? "" : `${digits(row.rate)} ${row.rate_unit ?? ""}`,
+      row.rate === undefined
+        ? ""
+        : `${digits(row.rate)} ${row.rate_unit ?? ""}`,
       shareText(row),
       ratio,
       row.note ?? "",
     ];
   });
   const header = ["case", "subject", "threads", "median µs", "p10 to p90"];
-  return table([...header, "rate", "share of limit", "we are faster", "note"], body);
+  return table(
+    [...header, "rate", "share of limit", "we are faster", "note"],
+    body,
+  );
 }
 
 function section(process: Measured): string {

@@ -21,11 +21,12 @@ interface Job {
 /** Columns of all matrices here; rows make up the size. */
 const COLS = 2560;
 
-/** Some versions take an array to write into, as the last argument; others do not look at it. */
-type Into = (...args: unknown[]) => unknown;
-
 /** Runs jobs over the same number of f32 bytes, next to a plain read of as many. */
-async function measureJobs(context: Context, jobs: readonly Job[], size_bytes: number) {
+async function measureJobs(
+  context: Context,
+  jobs: readonly Job[],
+  size_bytes: number,
+) {
   const wanted = jobs.filter(({ name }) => context.wants("packing", name));
   if (wanted.length === 0) return;
   const probe = new Probe("read", size_bytes);
@@ -48,25 +49,34 @@ async function measureJobs(context: Context, jobs: readonly Job[], size_bytes: n
   }
 }
 
-async function measureSize(context: Context, size: string, rows: number): Promise<void> {
-  const names = ["pack f32", "absmean, quantise and pack", "int8 activations", "unpack to f32"]
+async function measureSize(
+  context: Context,
+  size: string,
+  rows: number,
+): Promise<void> {
+  const names = [
+    "pack f32",
+    "absmean, quantise and pack",
+    "int8 activations",
+    "unpack to f32",
+  ]
     .map((name) => `${name}, ${size}`);
   if (!names.some((name) => context.wants("packing", name))) return;
   const random = randomBits(rows);
   const shape = [rows, COLS] as const;
   const trits = new Float32Array(rows * COLS);
-  for (let index = 0; index < trits.length; index++) trits[index] = random() % 3 - 1;
+  for (let index = 0; index < trits.length; index++) {
+    trits[index] = random() % 3 - 1;
+  }
   const scales = new Float32Array(rows).fill(1);
-  const [pack, quantize, unpack] = [
-    packTernaryWeights as Into,
-    quantizeActivationsAbsmax as Into,
-    unpackTernaryWeights as Into,
-  ];
   const { packed } = packTernaryWeights(trits, scales, shape);
   const floats = new Float32Array(trits.length);
   const bytes = new Int8Array(trits.length);
   const jobs: Job[] = [
-    { name: names[0]!, run: () => void pack(trits, scales, shape, { out: packed }) },
+    {
+      name: names[0]!,
+      run: () => void packTernaryWeights(trits, scales, shape, { out: packed }),
+    },
     {
       name: names[1]!,
       run: () => PackedTernary.fromWeights(trits, shape)[Symbol.dispose](),
@@ -74,12 +84,13 @@ async function measureSize(context: Context, size: string, rows: number): Promis
     },
     {
       name: names[2]!,
-      run: () => void quantize(trits, shape, { out: bytes }),
+      run: () => void quantizeActivationsAbsmax(trits, shape, { out: bytes }),
       note: "rate of the f32 side",
     },
     {
       name: names[3]!,
-      run: () => void unpack(packed, scales, shape, { out: floats }),
+      run: () =>
+        void unpackTernaryWeights(packed, scales, shape, { out: floats }),
       note: "rate of the f32 side, which is written",
     },
   ];

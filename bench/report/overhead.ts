@@ -14,9 +14,19 @@ const allowed_us = (runtime: string) => runtime.startsWith("Bun") ? 1 : 2;
 export async function measureOverhead(context: Context): Promise<void> {
   const name = `${SIZE} x ${SIZE}, batch 1, hot call`;
   if (!context.wants(SUITE, name)) return;
-  const trits = Int8Array.from({ length: SIZE * SIZE }, (_, index) => index % 3 - 1);
-  using packed = PackedTernary.fromTernary(trits, new Float32Array(SIZE).fill(1), [SIZE, SIZE]);
-  const input = Float32Array.from({ length: SIZE }, (_, index) => Math.sin(index));
+  const trits = Int8Array.from(
+    { length: SIZE * SIZE },
+    (_, index) => index % 3 - 1,
+  );
+  using packed = PackedTernary.fromTernary(
+    trits,
+    new Float32Array(SIZE).fill(1),
+    [SIZE, SIZE],
+  );
+  const input = Float32Array.from(
+    { length: SIZE },
+    (_, index) => Math.sin(index),
+  );
   const options = { activations: "int8", out: new Float32Array(SIZE) } as const;
   // A thousand calls a sample: the clock must not count.
   const calls = 1000;
@@ -34,7 +44,8 @@ export async function measureOverhead(context: Context): Promise<void> {
   product.samples_us.length = 0;
   empty.samples_us.length = 0;
   const load = await interleave([product, empty], context.effort);
-  const perCall = (timed: Timed) => timed.samples_us.map((sample_us) => sample_us / calls);
+  const perCall = (timed: Timed) =>
+    timed.samples_us.map((sample_us) => sample_us / calls);
   const limit_us = allowed_us(context.runtime);
   const samples_us = perCall(product);
   addRow(context, samples_us, {

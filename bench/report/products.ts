@@ -33,7 +33,11 @@ const FORCED_CASES: readonly Case[] = [
   { rows: 4096, cols: 4096, batches: [1, 32, 512] },
   { rows: 14336, cols: 4096, batches: [1] },
 ];
-const QUICK_CASES: readonly Case[] = [{ rows: 512, cols: 256, batches: [1, 9] }];
+const QUICK_CASES: readonly Case[] = [{
+  rows: 512,
+  cols: 256,
+  batches: [1, 9],
+}];
 
 /** Tables of sums are for AVX-512; elsewhere the layout that serves both kinds is the faster one. */
 const F32_LAYOUT = info().isa === "avx512" ? "triples" : "planes";
@@ -57,8 +61,13 @@ export function randomBits(seed: number): () => number {
 function makeWeights(rows: number, cols: number): Weights {
   const random = randomBits(rows);
   const trits = new Int8Array(rows * cols);
-  for (let index = 0; index < trits.length; index++) trits[index] = random() % 3 - 1;
-  const scales = Float32Array.from({ length: rows }, () => 0.5 + random() / 2 ** 24);
+  for (let index = 0; index < trits.length; index++) {
+    trits[index] = random() % 3 - 1;
+  }
+  const scales = Float32Array.from(
+    { length: rows },
+    () => 0.5 + random() / 2 ** 24,
+  );
   const weights = new Float32Array(trits.length);
   for (let index = 0; index < trits.length; index++) {
     weights[index] = trits[index]! * scales[Math.floor(index / cols)]!;
@@ -66,7 +75,11 @@ function makeWeights(rows: number, cols: number): Weights {
   return { rows, cols, trits, scales, weights };
 }
 
-function ours(prepared: Prepared, product: Product, activations: Activations): Subject {
+function ours(
+  prepared: Prepared,
+  product: Product,
+  activations: Activations,
+): Subject {
   const packed = prepared[activations];
   const output = new Float32Array(product.batch * product.rows);
   const options = { activations, out: output };
@@ -83,7 +96,13 @@ async function fastest(subjects: readonly Subject[]): Promise<Subject> {
   const times = [];
   for (const { run } of subjects) {
     const timed = new Timed(run);
-    await timed.take({ quick: true, rounds: 1, sample_ms: 0, warmup_ms: 60, pause_ms: 0 });
+    await timed.take({
+      quick: true,
+      rounds: 1,
+      sample_ms: 0,
+      warmup_ms: 60,
+      pause_ms: 0,
+    });
     times.push(median(timed.samples_us));
   }
   return subjects[times.indexOf(Math.min(...times))]!;
@@ -122,7 +141,30 @@ async function peersOf(context: Context, product: Product): Promise<Subject[]> {
 /** "TypeScript, 8 sums" is the peer TypeScript. */
 const peerName = (subject: Subject) => subject.name.split(",")[0]!;
 
-async function measureCase(context: Context, product: Product, prepared: Prepared) {
+/** Where the dot products of one token take longer than reading the weights, says so. */
+function dotProductNote(
+  dot_s: number,
+  read_s: number,
+  median_us: number,
+): { note?: string } {
+  const dot_us = dot_s * 1e6;
+  if (dot_s <= read_s) return {};
+  return {
+    note:
+      `its dot products alone take this processor ${
+        dot_us.toFixed(1)
+      } µs, the read ` +
+      `${(read_s * 1e6).toFixed(1)} µs: ${
+        (dot_us / median_us * 100).toFixed(0)
+      } % of the tighter limit`,
+  };
+}
+
+async function measureCase(
+  context: Context,
+  product: Product,
+  prepared: Prepared,
+) {
   const { rows, cols, batch } = product;
   const name = `${rows} x ${cols}, batch ${batch}`;
   const shape = [rows, cols] as const;
@@ -130,16 +172,22 @@ async function measureCase(context: Context, product: Product, prepared: Prepare
   const own = kinds.map((activations) => ours(prepared, product, activations));
   for (const [index, subject] of own.entries()) {
     void subject.run();
-    checkProduct(product, subject, index === 0 ? INT8_TOLERANCE : FP32_TOLERANCE);
+    checkProduct(
+      product,
+      subject,
+      index === 0 ? INT8_TOLERANCE : FP32_TOLERANCE,
+    );
   }
   const peers = await peersOf(context, product);
   const subjects = [...own, ...peers];
   const timed = subjects.map((subject) => new Timed(subject.run));
   // One token: reading the weights is the limit; more: the multiply-adds.
   const weight_bytes = rows * cols / 4;
-  const probe = batch === 1 ? new Probe("read", weight_bytes) : new Probe("dot");
+  const dot = new Probe("dot");
+  const probe = batch === 1 ? new Probe("read", weight_bytes) : dot;
+  const probes = batch === 1 ? [probe, dot] : [dot];
   const load = await interleave(
-    [...timed.slice(0, 2), probe, ...timed.slice(2)],
+    [...timed.slice(0, 2), ...probes, ...timed.slice(2)],
     context.effort,
   );
 
@@ -147,7 +195,14 @@ async function measureCase(context: Context, product: Product, prepared: Prepare
   const unit = batch === 1 ? "GB/s" : "GOP/s";
   const limit = probe.result.median / 1e9;
   for (const [index, activations] of kinds.entries()) {
-    const base = { suite: SUITE, name, subject: "tritter-accel", shape, batch, activations };
+    const base = {
+      suite: SUITE,
+      name,
+      subject: "tritter-accel",
+      shape,
+      batch,
+      activations,
+    };
     const median_us = median(timed[index]!.samples_us);
     const rate = work / median_us / 1000;
     const isLimited = batch === 1 || activations === "int8";
@@ -156,10 +211,22 @@ async function measureCase(context: Context, product: Product, prepared: Prepare
       rate,
       rate_unit: unit,
       ...(isLimited ? { limit, limit_unit: unit, share: rate / limit } : {}),
+      ...(batch === 1 && activations === "int8"
+        ? dotProductNote(
+          2 * rows * cols / dot.result.median,
+          weight_bytes / limit / 1e9,
+          median_us,
+        )
+        : {}),
     }, load);
     for (const [at, peer] of peers.entries()) {
       const ratio = median(timed[at + 2]!.samples_us) / median_us;
-      addRow(context, timed[index]!, { ...base, peer: peerName(peer), ratio }, load);
+      addRow(
+        context,
+        timed[index]!,
+        { ...base, peer: peerName(peer), ratio },
+        load,
+      );
     }
   }
   for (const [at, peer] of peers.entries()) {
@@ -181,21 +248,36 @@ async function measureCase(context: Context, product: Product, prepared: Prepare
 
 /** Measures all shapes and batches that were asked for. */
 export async function measureProducts(context: Context): Promise<void> {
-  const cases = context.effort.quick ? QUICK_CASES : context.isForced ? FORCED_CASES : FULL_CASES;
+  const cases = context.effort.quick
+    ? QUICK_CASES
+    : context.isForced
+    ? FORCED_CASES
+    : FULL_CASES;
   for (const each of cases) {
     const { rows, cols } = each;
     const batches = each.batches
-      .filter((batch) => context.wants(SUITE, `${rows} x ${cols}, batch ${batch}`));
+      .filter((batch) =>
+        context.wants(SUITE, `${rows} x ${cols}, batch ${batch}`)
+      );
     if (batches.length === 0) continue;
     const weights = makeWeights(rows, cols);
-    using packed = PackedTernary.fromTernary(weights.trits, weights.scales, [rows, cols]);
-    using tables = PackedTernary.fromTernary(weights.trits, weights.scales, [rows, cols], {
+    using packed = PackedTernary.fromTernary(weights.trits, weights.scales, [
+      rows,
+      cols,
+    ]);
+    using tables = PackedTernary.fromTernary(weights.trits, weights.scales, [
+      rows,
+      cols,
+    ], {
       layout: F32_LAYOUT,
     });
     const prepared = { int8: packed, f32: tables };
     for (const batch of batches) {
       const random = randomBits(batch);
-      const input = Float32Array.from({ length: batch * cols }, () => random() / 2 ** 23 - 1);
+      const input = Float32Array.from(
+        { length: batch * cols },
+        () => random() / 2 ** 23 - 1,
+      );
       await measureCase(context, { ...weights, batch, input }, prepared);
     }
   }

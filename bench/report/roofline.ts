@@ -38,7 +38,8 @@ interface Series {
   has(row: Row): boolean;
 }
 
-const isOurs = (row: Row) => row.subject === "tritter-accel" && row.peer === undefined;
+const isOurs = (row: Row) =>
+  row.subject === "tritter-accel" && row.peer === undefined;
 
 const SERIES: readonly Series[] = [
   {
@@ -90,17 +91,28 @@ function axes(y: Height, most: number): string[] {
   const parts: string[] = [];
   for (let value = X_LOW; value <= X_HIGH; value *= 2) {
     parts.push(
-      `<line class="grid" x1="${at(x(value))}" x2="${at(x(value))}" y1="${TOP}" y2="${BOTTOM}"/>`,
+      `<line class="grid" x1="${at(x(value))}" x2="${
+        at(x(value))
+      }" y1="${TOP}" y2="${BOTTOM}"/>`,
     );
     const isLabelled = Math.log2(value) % 2 === 0;
     if (isLabelled) {
-      parts.push(text(x(value), BOTTOM + 20, `${value}`, 'text-anchor="middle"'));
+      parts.push(
+        text(x(value), BOTTOM + 20, `${value}`, 'text-anchor="middle"'),
+      );
     }
   }
   for (let value = Y_LOW; value <= most; value *= 10) {
     parts.push(
-      `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${at(y(value))}" y2="${at(y(value))}"/>`,
-      text(LEFT - 8, y(value) + 4, value.toLocaleString("en-US"), 'text-anchor="end"'),
+      `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${at(y(value))}" y2="${
+        at(y(value))
+      }"/>`,
+      text(
+        LEFT - 8,
+        y(value) + 4,
+        value.toLocaleString("en-US"),
+        'text-anchor="end"',
+      ),
     );
   }
   const middle = (TOP + BOTTOM) / 2;
@@ -130,17 +142,28 @@ function ceilings({ limits }: Measured, y: Height, highest: number): string[] {
     const label = `${name}: ${digits(median)} ${unit}`;
     if (isLevel) {
       const height = at(y(median));
-      parts.push(`<line class="roof" x1="${LEFT}" x2="${RIGHT}" y1="${height}" y2="${height}"/>`);
+      parts.push(
+        `<line class="roof" x1="${LEFT}" x2="${RIGHT}" y1="${height}" y2="${height}"/>`,
+      );
       parts.push(text(RIGHT + 8, y(median) + 4, label));
     } else {
       const from = Math.max(X_LOW, Y_LOW / median);
       const to = Math.min(X_HIGH, highest / median);
-      const [x1, y1, x2, y2] = [x(from), y(from * median), x(to), y(to * median)];
+      const [x1, y1, x2, y2] = [
+        x(from),
+        y(from * median),
+        x(to),
+        y(to * median),
+      ];
       parts.push(
-        `<line class="roof" x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}"/>`,
+        `<line class="roof" x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${
+          at(y2)
+        }"/>`,
       );
       const angle = Math.atan2(y2 - y1, x2 - x1) * 180 / Math.PI;
-      const turn = `transform="translate(${at(x1)} ${at(y1)}) rotate(${at(angle)})"`;
+      const turn = `transform="translate(${at(x1)} ${at(y1)}) rotate(${
+        at(angle)
+      })"`;
       parts.push(text(10, -6, label, turn));
     }
   }
@@ -153,21 +176,31 @@ function points(rows: readonly Row[], series: Series, y: Height): string[] {
     const [outputs, inputs] = row.shape!;
     const operations = 2 * outputs * inputs * row.batch!;
     const left = x(operations / (outputs * inputs * weight_bytes));
-    return { left, top: y(operations / row.median_us / 1000), batch: row.batch! };
+    return {
+      left,
+      top: y(operations / row.median_us / 1000),
+      batch: row.batch!,
+    };
   });
   const path = spots.map(({ left, top }) => `${at(left)},${at(top)}`).join(" ");
   return [
     `<polyline points="${path}" fill="none" stroke="${color}" stroke-opacity="0.5"/>`,
     ...spots.flatMap(({ left, top, batch }) => [
       `<circle cx="${at(left)}" cy="${at(top)}" r="4.5" fill="${color}"/>`,
-      ...(label_offset === undefined
-        ? []
-        : [text(left, top + label_offset, `${batch}`, 'text-anchor="middle" class="small"')]),
+      ...(label_offset === undefined ? [] : [
+        text(
+          left,
+          top + label_offset,
+          `${batch}`,
+          'text-anchor="middle" class="small"',
+        ),
+      ]),
     ]),
   ];
 }
 
-const STYLE = `text { font: 13px sans-serif; fill: #222 } .title { font-size: 15px }
+const STYLE =
+  `text { font: 13px sans-serif; fill: #222 } .title { font-size: 15px }
 .head { font-size: 17px; font-weight: bold } .small { font-size: 10px; paint-order: stroke; stroke: white; stroke-width: 3px }
 .grid { stroke: #e4e4e4 } .roof { stroke: #222; stroke-width: 1.5; stroke-dasharray: 6 3 }`;
 
@@ -182,7 +215,9 @@ export function roofline(report: Report): string | undefined {
   const square = products.filter((row) => row.shape?.join() === "4096,4096");
   const shape = (square[0] ?? products[0]!).shape!;
   const rows = products.filter((row) => row.shape?.join() === shape.join());
-  const peaks = process.limits.filter(({ unit }) => unit === "GOP/s").map(({ median }) => median);
+  const peaks = process.limits.filter(({ unit }) => unit === "GOP/s").map((
+    { median },
+  ) => median);
   const highest = Math.max(1, ...peaks);
   const most = 3 * highest;
   const y = heightUpTo(most);
@@ -193,7 +228,10 @@ export function roofline(report: Report): string | undefined {
       text(RIGHT + 32, top, name),
     ];
   });
-  const head = `Products of ${shape.join(" x ")} weights, ${process.runtime}, ${process.isa}, ` +
+  const head =
+    `Products of ${
+      shape.join(" x ")
+    } weights, ${process.runtime}, ${process.isa}, ` +
     `${process.threads} threads`;
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}">`,

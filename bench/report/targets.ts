@@ -14,7 +14,8 @@ interface Target {
 
 type Pair = readonly [must: number, aim: number];
 
-const isShape = (row: Row, rows: number) => row.shape?.[0] === rows && row.shape[1] === 4096;
+const isShape = (row: Row, rows: number) =>
+  row.shape?.[0] === rows && row.shape[1] === 4096;
 const isSquare = (row: Row) => isShape(row, 4096);
 const isBest = (row: Row) => row.isa === "avx512";
 
@@ -29,29 +30,44 @@ function against(
     must,
     aim,
     covers: (row) =>
-      row.peer === peer && row.activations === activations && row.batch === Number(batch) &&
+      row.peer === peer && row.activations === activations &&
+      row.batch === Number(batch) &&
       row.suite === "products" && covers(row),
   }));
 }
 
 /** Products with int8 activations, as a share of the measured limit. */
-function share(batches: readonly number[], [must, aim]: Pair, rows: number): Target {
+function share(
+  batches: readonly number[],
+  [must, aim]: Pair,
+  rows: number,
+): Target {
   return {
     must,
     aim,
     covers: (row) =>
-      row.suite === "products" && row.share !== undefined && row.activations === "int8" &&
+      row.suite === "products" && row.share !== undefined &&
+      row.activations === "int8" &&
       batches.includes(row.batch!) && isShape(row, rows) && isBest(row),
   };
 }
 
 const TARGETS: readonly Target[] = [
   ...against("OpenBLAS fp32", "int8", { 1: [40, 50], 512: [4, 4.5] }),
-  ...against("OpenBLAS fp32", "int8", { 1: [40, 50] }, (row) => isShape(row, 14336) && isBest(row)),
+  ...against(
+    "OpenBLAS fp32",
+    "int8",
+    { 1: [40, 50] },
+    (row) => isShape(row, 14336) && isBest(row),
+  ),
   share([1], [0.8, 0.9], 4096),
   share([1], [0.8, 0.9], 14336),
   share([8, 32, 128, 512], [0.85, 0.95], 4096),
-  ...against("OpenBLAS fp32", "f32", { 1: [15, 20], 32: [3.5, 4], 512: [1.8, 2.1] }),
+  ...against("OpenBLAS fp32", "f32", {
+    1: [15, 20],
+    32: [3.5, 4],
+    512: [1.8, 2.1],
+  }),
   ...against(
     "OpenBLAS fp32",
     "int8",
@@ -63,7 +79,8 @@ const TARGETS: readonly Target[] = [
   {
     must: 0.8,
     aim: 0.95,
-    covers: (row) => row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
+    covers: (row) =>
+      row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
   },
   {
     must: 15.9,
@@ -87,6 +104,8 @@ export function withTarget(row: Row): Row {
   if (target === undefined) return row;
   const { must, aim, reason } = target;
   const isMissed = !(reached(row) >= must);
-  const note = [row.note, isMissed ? reason : undefined].filter(Boolean).join("; ");
+  const note = [row.note, isMissed ? reason : undefined].filter(Boolean).join(
+    "; ",
+  );
   return { ...row, must, aim, ...(note === "" ? {} : { note }) };
 }

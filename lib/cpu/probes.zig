@@ -48,7 +48,7 @@ fn dot(rounds: u32, seed: i32) callconv(.c) i32 {
     return @reduce(.Add, total);
 }
 
-/// One vector of four-byte dot products by what `simd.dot4` uses on this tier, without the work of
+/// One vector of four-byte dot products by what the products use on this tier, without the work of
 /// preparing operands. Volatile, because the operands do not change.
 inline fn dotProducts(before: simd.I32, factors: simd.I32) simd.I32 {
     var sum = before;
@@ -58,11 +58,11 @@ inline fn dotProducts(before: simd.I32, factors: simd.I32) simd.I32 {
             : [factors] "v" (factors),
         );
     } else if (simd.has_avx2) {
+        // The kernels add pairs of products in 16 bits, and widen the sums so seldom that it hides.
         var products: simd.I32 = undefined;
         asm volatile (
             \\vpmaddubsw %[factors], %[factors], %[products]
-            \\vpmaddwd %[factors], %[products], %[products]
-            \\vpaddd %[products], %[sum], %[sum]
+            \\vpaddw %[products], %[sum], %[sum]
             : [sum] "+x" (sum),
               [products] "=&x" (products),
             : [factors] "x" (factors),
