@@ -39,6 +39,14 @@ export {
   version,
 } from "./src/device.ts";
 
+// Limits of the machine
+export {
+  type Limit,
+  type LimitKind,
+  measureLimits,
+  type MeasureLimitsOptions,
+} from "./src/limits.ts";
+
 // Tensors
 export { type Dtype, type DtypeOf, Tensor, type TensorArrays } from "./src/tensor.ts";
 
@@ -57,7 +65,9 @@ export { packTernaryWeights, unpackTernaryWeights } from "./src/packing/bytes.ts
 export {
   type Activations,
   PackedTernary,
+  type PackOptions,
   type TernaryMatmulConfig,
+  type WeightLayout,
 } from "./src/packing/packed_ternary.ts";
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 

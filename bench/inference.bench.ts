@@ -8,7 +8,8 @@ import process from "node:process";
 import { bench, run } from "mitata";
 import { info, loadModel } from "../mod.ts";
 
-const directory = process.argv[2] ?? new URL("../examples/models/bitnet-jargon", import.meta.url);
+const directory = process.argv[2] ??
+  new URL("../examples/models/bitnet-jargon", import.meta.url);
 const { isa, threads } = info();
 const model = await loadModel(directory, { tokenizer: false });
 const { vocabSize } = model.config;
@@ -18,7 +19,10 @@ console.log(
 );
 
 function tokens(count: number): Uint32Array {
-  return Uint32Array.from({ length: count }, (_, index) => (index * 7919 + 1) % vocabSize);
+  return Uint32Array.from(
+    { length: count },
+    (_, index) => (index * 7919 + 1) % vocabSize,
+  );
 }
 
 for (const held of [0, 256]) {

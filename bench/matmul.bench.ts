@@ -33,12 +33,20 @@ function fp32Loop(
   }
 }
 
-for (const [batch, size] of [[1, 64], [1, 2560], [16, 512], [64, 2560]] as const) {
+for (
+  const [batch, size] of [[1, 64], [1, 2560], [16, 512], [64, 2560]] as const
+) {
   const shape = [size, size] as const;
-  const floats = Float32Array.from({ length: size * size }, (_, index) => Math.sin(index * index));
+  const floats = Float32Array.from(
+    { length: size * size },
+    (_, index) => Math.sin(index * index),
+  );
   const packed = PackedTernary.fromWeights(floats, shape);
   const weights = packed.toFloat32();
-  const input = Float32Array.from({ length: batch * size }, (_, index) => Math.sin(index));
+  const input = Float32Array.from(
+    { length: batch * size },
+    (_, index) => Math.sin(index),
+  );
   const x = Tensor.from(input, [batch, size]);
   const matrix = Tensor.from(weights, shape);
   const out = new Float32Array(batch * size);

@@ -6,23 +6,38 @@ import { info, PackedTernary, packTernaryWeights, unpackTernaryWeights } from ".
 const { isa, threads } = info();
 console.log(`${isa}, ${threads} threads`);
 
-for (const size of [256, 1024]) {
-  const shape = [size, size] as const;
-  const ternary = Int8Array.from({ length: size * size }, (_, index) => index * 7 % 3 - 1);
+// 512 KB of floats lie in the L2 cache, 10 MB in the L3 cache, 256 MB in memory.
+for (const [rows, cols] of [[64, 2048], [2560, 1024], [16384, 4096]] as const) {
+  const shape = [rows, cols] as const;
+  const size = `${rows} x ${cols}`;
+  const ternary = Int8Array.from(
+    { length: rows * cols },
+    (_, index) => index * 7 % 3 - 1,
+  );
   const floats = Float32Array.from(ternary);
-  const scales = new Float32Array(size).fill(1);
+  const scales = new Float32Array(rows).fill(1);
+  const out = new Uint8Array(rows * cols / 4);
   const { packed } = packTernaryWeights(ternary, scales, shape);
-  bench(`pack bytes ${size} x ${size}`, () => {
-    do_not_optimize(packTernaryWeights(ternary, scales, shape));
+  bench(`pack bytes ${size}`, () => {
+    do_not_optimize(packTernaryWeights(ternary, scales, shape, { out }));
   });
-  bench(`pack floats ${size} x ${size}`, () => {
-    do_not_optimize(packTernaryWeights(floats, scales, shape));
+  bench(`pack floats ${size}`, () => {
+    do_not_optimize(packTernaryWeights(floats, scales, shape, { out }));
   });
-  bench(`unpack ${size} x ${size}`, () => {
-    do_not_optimize(unpackTernaryWeights(packed, scales, shape));
+  const weights = new Float32Array(rows * cols);
+  bench(`unpack ${size}`, () => {
+    do_not_optimize(
+      unpackTernaryWeights(packed, scales, shape, { out: weights }),
+    );
   });
-  bench(`prepare and free ${size} x ${size}`, () => {
+  bench(`prepare packed bytes and free ${size}`, () => {
     PackedTernary.fromPackedBytes(packed, scales, shape)[Symbol.dispose]();
+  });
+  bench(`prepare trits and free ${size}`, () => {
+    PackedTernary.fromTernary(ternary, scales, shape)[Symbol.dispose]();
+  });
+  bench(`quantise, prepare and free ${size}`, () => {
+    PackedTernary.fromWeights(floats, shape)[Symbol.dispose]();
   });
 }
 

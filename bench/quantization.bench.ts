@@ -18,11 +18,14 @@ function weightsOf(length: number): Float32Array {
 
 for (const size of [256, 1024]) {
   const weights = weightsOf(size * size);
+  const out = new Int8Array(size * size);
   bench(`absmean ${size} x ${size}`, () => {
-    do_not_optimize(quantizeWeightsAbsmean(weights, [size, size]));
+    do_not_optimize(quantizeWeightsAbsmean(weights, [size, size], { out }));
   });
   bench(`absmean ${size} x ${size}, groups of 64`, () => {
-    do_not_optimize(quantizeWeightsAbsmean(weights, [size, size], { groupSize: 64 }));
+    do_not_optimize(
+      quantizeWeightsAbsmean(weights, [size, size], { groupSize: 64, out }),
+    );
   });
 }
 
@@ -39,10 +42,15 @@ for (const config of methods) {
   });
 }
 
-for (const [batch, features] of [[1, 2560], [64, 2560]] as const) {
+for (
+  const [batch, features] of [[1, 2560], [64, 2560], [1024, 2560]] as const
+) {
   const activations = weightsOf(batch * features);
+  const out = new Int8Array(batch * features);
   bench(`activations ${batch} x ${features}`, () => {
-    do_not_optimize(quantizeActivationsAbsmax(activations, [batch, features]));
+    do_not_optimize(
+      quantizeActivationsAbsmax(activations, [batch, features], { out }),
+    );
   });
 }
 

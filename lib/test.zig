@@ -5,8 +5,10 @@ test {
     _ = @import("abi_test.zig");
     _ = @import("cpu/matmul_test.zig");
     _ = @import("cpu/packing_test.zig");
+    _ = @import("cpu/quantization_test.zig");
     _ = @import("cpu/threads_test.zig");
     _ = @import("cpu/nn_test.zig");
+    _ = @import("cpu/limits_test.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");
     _ = @import("model/head_test.zig");

@@ -1,20 +1,32 @@
 // Installs the pinned packages of package-lock.json when they are missing or of another version.
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { root, run } from "./shell.mjs";
+import process from "node:process";
+import { environment, root, run } from "./shell.mjs";
 
-/** Whether node_modules holds exactly the versions that package.json names. */
-function isInstalled() {
+/** Whether a folder's node_modules holds exactly the versions that its package.json names. */
+function isInstalled(folder) {
   const { dependencies, devDependencies } = JSON.parse(
-    readFileSync(join(root, "package.json"), "utf8"),
+    readFileSync(join(folder, "package.json"), "utf8"),
   );
   return Object.entries({ ...dependencies, ...devDependencies }).every(([name, version]) => {
-    const file = join(root, "node_modules", name, "package.json");
+    const file = join(folder, "node_modules", name, "package.json");
     return existsSync(file) && JSON.parse(readFileSync(file, "utf8")).version === version;
   });
 }
 
 /** Makes Bun, Deno and TypeScript available to the scripts. */
 export function setup() {
-  if (!isInstalled()) run("npm", ["ci"]);
+  if (!isInstalled(root)) run("npm", ["ci"]);
+}
+
+/** Installs what the benchmark compares with; without it the report says that it was not there. */
+export function ensurePeers() {
+  const cwd = join(root, "bench");
+  if (isInstalled(cwd)) return;
+  console.log("$ npm ci (in bench/)");
+  const options = { cwd, env: environment, stdio: "inherit", shell: process.platform === "win32" };
+  const { status } = spawnSync("npm", ["ci"], options);
+  if (status !== 0) console.log("npm ci failed in bench/: the peers of npm will be missing");
 }

@@ -6,7 +6,7 @@ import { checkExports } from "./check_exports.mjs";
 import { compile, ensureLibrary } from "./compile.mjs";
 import { coverage } from "./coverage.mjs";
 import { checkManifests, checkPrebuilt, prebuild } from "./prebuild.mjs";
-import { setup } from "./setup.mjs";
+import { ensurePeers, setup } from "./setup.mjs";
 import { fail, root, run } from "./shell.mjs";
 import { zig } from "./toolchain.mjs";
 
@@ -72,14 +72,22 @@ const tasks = {
     run("deno", ["doc", "--lint", "mod.ts"]);
     run(zig(), ["fmt", "--check", "build.zig", "lib"]);
     generateSymbols("--check");
+    run("bun", ["bench/report/readme.ts", "--check"]);
   },
   /** What the committed libraries must be: described by their manifests, and complete. */
   "check-prebuilt"() {
     checkManifests();
     checkExports();
   },
-  /** Runs the benchmarks on both runtimes; names of files restrict them. */
-  bench(...files) {
+  /** Measures everything next to its peers and limits, and prints or (--write) keeps the report. */
+  bench(...options) {
+    setup();
+    ensureLibrary();
+    ensurePeers();
+    run("bun", ["bench/report/main.ts", ...options]);
+  },
+  /** Runs the mitata benchmarks on both runtimes; names of files restrict them. */
+  "bench-mitata"(...files) {
     setup();
     ensureLibrary();
     for (const file of files.length > 0 ? files : benchmarks()) {

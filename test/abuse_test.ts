@@ -50,6 +50,7 @@ const VALID: Record<string, () => unknown[]> = {
   setThreads: () => [2],
   setDevice: () => ["cpu"],
   setIsa: () => [isa],
+  measureLimits: () => [{ kind: "read", sizeBytes: 1 << 20, durationMs: 1 }],
   Tensor: () => [floats(64), [4, 16], { device: "cpu" }],
   "Tensor.from": () => [floats(64), [4, 16], { device: "cpu" }],
   "Tensor#to": () => ["cpu"],

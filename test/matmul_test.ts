@@ -77,13 +77,14 @@ function casesOfGroups(): Case[] {
 }
 
 /**
- * What float32 sums may be off by. Up to 256 columns are summed in pairs, 129 roundings one after
- * another, then each run is scaled and added; and never more than the promised 1e-5.
+ * What float32 sums may be off by. Up to 512 columns are summed in pairs (or 432 in triples, which
+ * are fewer but rounded twice), 257 roundings one after another, then each run is scaled and added;
+ * and never more than the promised 1e-5.
  */
 function roundingBound({ shape: [rows, cols], scales }: Case): number {
   const groups = scales.length / rows;
-  const runs = groups * Math.ceil(cols / groups / 256);
-  return Math.min(1e-5, (130 + runs) * 2 ** -24);
+  const runs = groups * Math.ceil(cols / groups / 432);
+  return Math.min(1e-5, (258 + runs) * 2 ** -24);
 }
 
 function assertF32(output: Float32Array, one: Case, withBias: boolean, label: string): void {
@@ -96,6 +97,44 @@ function assertF32(output: Float32Array, one: Case, withBias: boolean, label: st
     bound * magnitudes[index]! + 2 ** -24 * Math.abs(expected[index]!);
   assertNear(output, expected, tolerance, label);
 }
+
+test("a layout holds the same weights in its own number of bits, and serves what it says", () => {
+  const one = makeCase(2, [130, 720]);
+  one.scales.fill(0.5);
+  using planes = PackedTernary.fromTernary(one.trits, one.scales, one.shape);
+  assert.equal(planes.layout, "planes");
+  const overhead = planes.memoryBytes - 144 * 720 / 4;
+  for (const [layout, columns] of [["base3", 20], ["triples", 18]] as const) {
+    const made = [
+      PackedTernary.fromTernary(one.trits, one.scales, one.shape, { layout }),
+      PackedTernary.fromPackedBytes(planes.toPackedBytes(), one.scales, one.shape, { layout }),
+      quantizeAbsmean(planes.toFloat32(), [130, 720]).toPacked({ layout }),
+    ];
+    for (const packed of made) {
+      using weights = packed;
+      assert.equal(weights.layout, layout);
+      assert.equal(weights.memoryBytes, 144 * 720 * 4 / columns + overhead);
+      assert.equal(weights.sparsity, planes.sparsity);
+      assertSame(weights.toTernary(), one.trits);
+      assertSame(weights.toPackedBytes(), planes.toPackedBytes());
+      const served = layout === "base3" ? "int8" : "f32";
+      const refused = layout === "base3" ? "f32" : "int8";
+      // What the layout serves is also what is done when nothing is asked for.
+      assertSame(weights.matmul(one.input), weights.matmul(one.input, { activations: served }));
+      assertThrowsCode(
+        () => weights.matmul(one.input, { activations: refused }),
+        "invalid_option",
+        /layout/,
+      );
+    }
+  }
+  const layout = wrong("rows");
+  assertThrowsCode(
+    () => PackedTernary.fromTernary(one.trits, one.scales, one.shape, { layout }),
+    "invalid_option",
+    /layout/,
+  );
+});
 
 test("products are the golden ones", () => {
   const weights = Float32Array.of(0.5, -0.3, 0.1, 0.8, -0.2, 0.6, -0.7, 0.4);
@@ -113,34 +152,38 @@ test("products are the golden ones", () => {
   assertSame(matmul(input, signs), [-2, 3]);
 });
 
-test("f32 products are right at every size, and the same on every tier", () => {
-  for (const one of [...casesOfSizes(), ...casesOfGroups()]) {
-    using packed = PackedTernary.fromTernary(one.trits, one.scales, one.shape);
-    const plain = packed.matmul(one.input);
-    const biased = packed.matmul(one.input, { bias: one.bias });
-    assertF32(plain, one, false, one.label);
-    assertF32(biased, one, true, one.label);
-    onEveryTier((tier) => {
-      const label = `${one.label}, ${tier}`;
-      assertSame(packed.matmul(one.input), plain, label);
-      assertSame(packed.matmul(one.input, { bias: one.bias }), biased, label);
-    });
-  }
-});
+for (const layout of ["planes", "triples"] as const) {
+  test(`f32 products of ${layout} are right at every size, and the same on every tier`, () => {
+    for (const one of [...casesOfSizes(), ...casesOfGroups()]) {
+      using packed = PackedTernary.fromTernary(one.trits, one.scales, one.shape, { layout });
+      const plain = packed.matmul(one.input);
+      const biased = packed.matmul(one.input, { bias: one.bias });
+      assertF32(plain, one, false, one.label);
+      assertF32(biased, one, true, one.label);
+      onEveryTier((tier) => {
+        const label = `${one.label}, ${tier}`;
+        assertSame(packed.matmul(one.input), plain, label);
+        assertSame(packed.matmul(one.input, { bias: one.bias }), biased, label);
+      });
+    }
+  });
+}
 
-test("int8 products are exact at every size, on every tier", () => {
-  for (const one of [...casesOfSizes(), ...casesOfGroups()]) {
-    using packed = PackedTernary.fromTernary(one.trits, one.scales, one.shape);
-    const plain = productInt8(one.input, one.trits, one.scales, one.shape);
-    const biased = productInt8(one.input, one.trits, one.scales, one.shape, one.bias);
-    const activations = "int8";
-    onEveryTier((tier) => {
-      const label = `${one.label}, ${tier}`;
-      assertSame(packed.matmul(one.input, { activations }), plain, label);
-      assertSame(packed.matmul(one.input, { activations, bias: one.bias }), biased, label);
-    });
-  }
-});
+for (const layout of ["planes", "base3"] as const) {
+  test(`int8 products of ${layout} are exact at every size, on every tier`, () => {
+    for (const one of [...casesOfSizes(), ...casesOfGroups()]) {
+      using packed = PackedTernary.fromTernary(one.trits, one.scales, one.shape, { layout });
+      const plain = productInt8(one.input, one.trits, one.scales, one.shape);
+      const biased = productInt8(one.input, one.trits, one.scales, one.shape, one.bias);
+      const activations = "int8";
+      onEveryTier((tier) => {
+        const label = `${one.label}, ${tier}`;
+        assertSame(packed.matmul(one.input, { activations }), plain, label);
+        assertSame(packed.matmul(one.input, { activations, bias: one.bias }), biased, label);
+      });
+    }
+  });
+}
 
 test("int8 products round ties to even", () => {
   const identity = Int8Array.from({ length: 36 }, (_, index) => index % 7 === 0 ? 1 : 0);

@@ -1,16 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  getThreads,
   info,
   PackedTernary,
   packTernaryWeights,
+  QuantizationResult,
   quantizeAbsmean,
+  type QuantizeConfig,
+  setThreads,
   Tensor,
   unpackTernaryWeights,
 } from "../mod.ts";
 import {
   assertSame,
   assertThrowsCode,
+  onEveryTier,
   randomFloats,
   randomTrits,
   type Shape,
@@ -67,6 +72,142 @@ test("every shape packs to the wire format and back", () => {
     const unpacked = unpackTernaryWeights(unaligned(bytes), scales, shape);
     assertSame(unpacked.map((weight) => weight + 0), weights, label);
   }
+});
+
+test("packing and unpacking write where they are asked to, and only there", () => {
+  const trits = randomTrits(3 * 1001, 5);
+  const scales = Float32Array.of(0.5, -2, 1);
+  const shape = [3, 1001] as const;
+  const bytes = wireBytes(trits, shape);
+  const weights = unpackTernaryWeights(bytes, scales, shape);
+  onEveryTier((label) => {
+    for (const ternary of [trits, unaligned(Float32Array.from(trits))]) {
+      const room = new Uint8Array(bytes.length + 2).fill(0xee);
+      const out = room.subarray(1, -1);
+      const result = packTernaryWeights(ternary, scales, shape, { out });
+      assert.equal(result.packed, out, label);
+      assert.equal(result.scales, scales, label);
+      assertSame(out, bytes, label);
+      assert.deepEqual([room[0], room.at(-1)], [0xee, 0xee], label);
+    }
+    const room = new Float32Array(weights.length + 2).fill(7);
+    const out = room.subarray(1, -1);
+    assert.equal(unpackTernaryWeights(unaligned(bytes), scales, shape, { out }), out, label);
+    assertSame(out, weights, label);
+    assert.deepEqual([room[0], room.at(-1)], [7, 7], label);
+  });
+});
+
+test("an output of the wrong type, size or place is refused", () => {
+  const out = new Uint8Array(2);
+  const pack = (options: unknown) => packTernaryWeights(TRITS, SCALES, SHAPE, wrong(options));
+  const unpack = (options: unknown) => unpackTernaryWeights(out, SCALES, SHAPE, wrong(options));
+  assertThrowsCode(() => pack({ out: new Uint8Array(3) }), "invalid_length", /out/);
+  assertThrowsCode(() => pack({ out: new Int8Array(2) }), "invalid_type", /out/);
+  assertThrowsCode(() => pack([]), "invalid_type", /options/);
+  assertThrowsCode(() => unpack({ out: new Float32Array(7) }), "invalid_length", /out/);
+  assertThrowsCode(() => unpack({ out: new Float64Array(8) }), "invalid_type", /out/);
+  const shared = new Uint8Array(TRITS);
+  const ternary = new Int8Array(shared.buffer);
+  const inside = shared.subarray(6);
+  assertThrowsCode(
+    () => packTernaryWeights(ternary, SCALES, SHAPE, { out: inside }),
+    "invalid_value",
+    /overlaps/,
+  );
+  const weights = new Float32Array(8);
+  const within = new Uint8Array(weights.buffer, 30, 2);
+  assertThrowsCode(
+    () => unpackTernaryWeights(within, SCALES, SHAPE, { out: weights }),
+    "invalid_value",
+    /overlaps/,
+  );
+});
+
+test("large matrices pack as small ones do, on any number of threads", () => {
+  for (const cols of [1024, 1021]) {
+    const shape = [301, cols] as const;
+    const trits = randomTrits(301 * cols, cols);
+    const floats = Float32Array.from(trits);
+    const scales = randomFloats(301, 1);
+    const bytes = wireBytes(trits, shape);
+    const before = getThreads();
+    try {
+      for (const count of [1, 2, 3]) {
+        setThreads(count);
+        assertSame(packTernaryWeights(floats, scales, shape).packed, bytes, `${count} threads`);
+        assertSame(packTernaryWeights(trits, scales, shape).packed, bytes, `${count} threads`);
+        using fromFloats = PackedTernary.fromTernary(floats, scales, shape);
+        using fromBytes = PackedTernary.fromPackedBytes(bytes, scales, shape);
+        assertSame(fromFloats.toTernary(), trits, `${count} threads`);
+        assertSame(fromBytes.toPackedBytes(), bytes, `${count} threads`);
+        floats[300 * cols + 77] = 0.5;
+        const message = new RegExp(`\\b${300 * cols + 77}\\b`);
+        for (
+          const call of [
+            () => packTernaryWeights(floats, scales, shape),
+            () => PackedTernary.fromTernary(floats, scales, shape),
+          ]
+        ) assertThrowsCode(call, "invalid_value", message);
+        floats[300 * cols + 77] = trits[300 * cols + 77]!;
+      }
+    } finally {
+      setThreads(before);
+    }
+  }
+});
+
+test("weights quantised in place are those quantised first and packed then", () => {
+  const configs: QuantizeConfig[] = [
+    {},
+    { scale: "leastSquares" },
+    { method: "absmax" },
+    { method: "twn" },
+    { method: "percentile", percentile: 40 },
+    { method: "meanStd", k: 0.1 },
+    { method: "manual", threshold: 0.4 },
+  ];
+  for (const shape of [[1, 1], [3, 33], [31, 65], [65, 130], [5, 1000]] as Shape[]) {
+    const weights = unaligned(randomFloats(shape[0] * shape[1], shape[1]));
+    for (const base of configs) {
+      for (const groupSize of [undefined, 1, shape[1] % 5 === 0 ? shape[1] / 5 : shape[1]]) {
+        const config = { ...base, groupSize };
+        const result = QuantizationResult.fromWeights(weights, shape, config);
+        onEveryTier((label) => {
+          using packed = PackedTernary.fromWeights(weights, shape, config);
+          const where = `${label}, ${JSON.stringify(config)}, ${shape.join(" x ")}`;
+          assertSame(packed.toTernary(), result.values, where);
+          assertSame(packed.scales, result.scales, where);
+          assert.equal(packed.groupSize, result.groupSize, where);
+          const again = QuantizationResult.fromWeights(weights, shape, config);
+          assertSame(again.values, result.values, where);
+          assertSame(again.scales, result.scales, where);
+        });
+      }
+    }
+  }
+});
+
+test("weights that are not finite are refused by index, and nothing is kept", () => {
+  const before = info();
+  for (const bad of [NaN, Infinity, -Infinity]) {
+    for (const index of [0, 65, 299]) {
+      const weights = randomFloats(300, 1);
+      weights[index] = bad;
+      const message = new RegExp(`\\b${index}\\b`);
+      for (
+        const config of [{}, { method: "absmax" }, { method: "manual", threshold: 1 }] as const
+      ) {
+        assertThrowsCode(
+          () => PackedTernary.fromWeights(weights, [3, 100], config),
+          "invalid_value",
+          message,
+        );
+      }
+    }
+  }
+  assert.equal(info().handles, before.handles);
+  assert.equal(info().allocatedBytes, before.allocatedBytes);
 });
 
 test("group scales stay exact", () => {

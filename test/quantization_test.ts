@@ -351,6 +351,63 @@ test("activations are the same on every tier, at any size and magnitude", () => 
   });
 });
 
+test("trits and activations are written where they are asked to be", () => {
+  const weights = randomFloats(3 * 77, 6);
+  const shape = [3, 77] as const;
+  const expected = quantizeWeightsAbsmean(weights, shape);
+  const activations = quantizeActivationsAbsmax(weights, shape);
+  const room = new Int8Array(3 * 77 + 2).fill(99);
+  const out = room.subarray(1, -1);
+  assert.equal(quantizeWeightsAbsmean(weights, shape, { out }).ternary, out);
+  assertSame(out, expected.ternary);
+  const again = quantizeActivationsAbsmax(weights, shape, { out });
+  assert.equal(again.quantized, out);
+  assertSame(out, activations.quantized);
+  assertSame(again.scales, activations.scales);
+  assert.deepEqual([room[0], room.at(-1)], [99, 99]);
+  const inside = new Int8Array(weights.buffer, 0, 3 * 77);
+  for (const quantize of [quantizeWeightsAbsmean, quantizeActivationsAbsmax]) {
+    assertThrowsCode(
+      () => quantize(weights, shape, { out: new Int8Array(5) }),
+      "invalid_length",
+      /out/,
+    );
+    assertThrowsCode(
+      () => quantize(weights, shape, { out: wrong(new Uint8Array(231)) }),
+      "invalid_type",
+      /out/,
+    );
+    assertThrowsCode(() => quantize(weights, shape, { out: inside }), "invalid_value", /overlap/);
+    assertThrowsCode(() => quantize(weights, shape, wrong(7)), "invalid_type", /options/);
+  }
+});
+
+test("large batches are the same on every tier and any number of threads", () => {
+  const input = randomFloats(129 * 1000, 8);
+  const expected = quantizeActivationsAbsmax(input, [129, 1000]);
+  const trits = quantizeWeightsAbsmean(input, [129, 1000], { groupSize: 250 });
+  onEveryTier((label) => {
+    const { quantized, scales } = quantizeActivationsAbsmax(input, [129, 1000]);
+    assertSame(quantized, expected.quantized, label);
+    assertSame(scales, expected.scales, label);
+    const result = quantizeWeightsAbsmean(input, [129, 1000], { groupSize: 250 });
+    assertSame(result.ternary, trits.ternary, label);
+    assertSame(result.scales, trits.scales, label);
+    const bad = input.slice();
+    bad[128_500] = NaN;
+    assertThrowsCode(
+      () => quantizeActivationsAbsmax(bad, [129, 1000]),
+      "invalid_value",
+      /\b128500\b/,
+    );
+    assertThrowsCode(
+      () => quantizeWeightsAbsmean(bad, [129, 1000]),
+      "invalid_value",
+      /\b128500\b/,
+    );
+  });
+});
+
 test("bad activations are refused", () => {
   for (const bad of [NaN, Infinity, -Infinity]) {
     const input = randomFloats(100, 4);

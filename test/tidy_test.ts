@@ -37,6 +37,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/checks"],
   ["src/native"],
   ["src/device"],
+  ["src/limits"],
   ["src/tensor"],
   ["src/packing", "src/quantization"],
   ["src/matmul", "src/vsa", "src/gradients", "src/formats"],
@@ -140,7 +141,9 @@ describe("files", () => {
       if (/^(src|lib|scripts|cuda)\//.test(name)) {
         assert.match(name, /^[a-z0-9_./]+$/, `${name} is not in snake_case`);
       }
-      if (/^bench\/.*\.ts$/.test(name)) assert.match(name, /^bench\/[a-z0-9_]+(\.bench)?\.ts$/);
+      if (/^bench\/.*\.ts$/.test(name)) {
+        assert.match(name, /^bench\/(peers\/|report\/)?[a-z0-9_]+(\.bench)?\.ts$/);
+      }
       assert.doesNotMatch(name, /\.(orig|rej|bak|swp|log|tmp)$/, `${name} is a leftover`);
     }
   });

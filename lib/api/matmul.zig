@@ -4,6 +4,8 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const expectLength = @import("options.zig").expectLength;
 const Fields = @import("options.zig").Fields;
+const Quantize = @import("options.zig").Quantize;
+const dispatch = @import("../cpu/dispatch.zig");
 const handles = @import("../handles.zig");
 const packing = @import("../cpu/packing.zig");
 const Product = @import("../cpu/product.zig").Product;
@@ -23,10 +25,37 @@ pub fn weights_from_ternary(
     handle: ?[*]u64,
     handle_length: u32,
 ) callconv(.c) i32 {
-    return abi.finish(fromTernary(ternary, ternary_length, scales, scales_length, rows, cols, handle, handle_length));
+    return abi.finish(fromTernary(i8, ternary, ternary_length, scales, scales_length, rows, cols, handle, handle_length));
 }
 
-/// The same from the wire format.
+/// The same from trits as f32.
+pub fn weights_from_ternary_f32(
+    ternary: ?[*]const f32,
+    ternary_length: u32,
+    scales: ?[*]const f32,
+    scales_length: u32,
+    rows: u32,
+    cols: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(fromTernary(f32, ternary, ternary_length, scales, scales_length, rows, cols, handle, handle_length));
+}
+
+/// Quantises f32 weights and prepares them.
+/// options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
+pub fn weights_from_f32(
+    weights: ?[*]const f32,
+    weights_length: u32,
+    options: ?[*]const f64,
+    options_length: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(fromWeights(weights, weights_length, options, options_length, handle, handle_length));
+}
+
+/// Prepares weights from the wire format.
 pub fn weights_from_packed(
     packed_bytes: ?[*]const u8,
     packed_length: u32,
@@ -38,6 +67,12 @@ pub fn weights_from_packed(
     handle_length: u32,
 ) callconv(.c) i32 {
     return abi.finish(fromPacked(packed_bytes, packed_length, scales, scales_length, rows, cols, handle, handle_length));
+}
+
+/// Rewrites prepared weights in another layout: 0 planes, 1 base3, 2 triples (cpu/table.zig). Nothing
+/// else may use the weights meanwhile.
+pub fn weights_change_layout(handle: u64, layout: u32) callconv(.c) i32 {
+    return abi.finish(changeLayout(handle, layout));
 }
 
 /// info = [rows, cols, group size, number of scales, bytes of memory, nonzero weights]
@@ -105,8 +140,24 @@ fn register(weights: *Weights, handle: []u64) abi.Failure!void {
     handle[0] = try handles.create(.weights, weights, destroyWeights);
 }
 
+fn fromWeights(
+    pointer: ?[*]const f32,
+    length: u32,
+    options: ?[*]const f64,
+    options_length: u32,
+    handle: ?[*]u64,
+    handle_length: u32,
+) abi.Failure!void {
+    const asked: Quantize = try .read(try abi.readable(f64, options, options_length, "options"));
+    const values = try abi.readable(f32, pointer, length, "weights");
+    try expectLength("weights", values.len, asked.size());
+    const weights = try weights_file.fromWeights(values, asked.rows, asked.columns, asked.options);
+    return register(weights, abi.writable(u64, handle, handle_length, "the handle") catch &.{});
+}
+
 fn fromTernary(
-    ternary: ?[*]const i8,
+    comptime T: type,
+    ternary: ?[*]const T,
     ternary_length: u32,
     scales: ?[*]const f32,
     scales_length: u32,
@@ -115,8 +166,9 @@ fn fromTernary(
     handle: ?[*]u64,
     handle_length: u32,
 ) abi.Failure!void {
-    const weights = try weights_file.fromTernary(
-        try abi.readable(i8, ternary, ternary_length, "ternary"),
+    const weights = try weights_file.fromTrits(
+        T,
+        try abi.readable(T, ternary, ternary_length, "ternary"),
         try abi.readable(f32, scales, scales_length, "scales"),
         rows,
         cols,
@@ -141,6 +193,14 @@ fn fromPacked(
         cols,
     );
     return register(weights, abi.writable(u64, handle, handle_length, "the handle") catch &.{});
+}
+
+fn changeLayout(handle: u64, number: u32) abi.Failure!void {
+    const weights = try handles.acquire(Weights, .weights, handle);
+    defer handles.release(handle);
+    const layout = std.enums.fromInt(weights_file.Layout, number) orelse
+        return abi.fail(error.InvalidOption, "Expected layout 0, 1 or 2, got {d}", .{number});
+    try weights.changeLayout(layout);
 }
 
 fn weightsInfo(handle: u64, pointer: ?[*]u64, length: u32) abi.Failure!void {
@@ -174,9 +234,10 @@ fn toPacked(handle: u64, pointer: ?[*]u8, length: u32) abi.Failure!void {
     try expectLength("packed", bytes.len, @as(u64, weights.rows) * shape.rowBytes());
     const row_trits = try std.heap.c_allocator.alloc(i8, weights.columns);
     defer std.heap.c_allocator.free(row_trits);
+    const kernels = try dispatch.kernels();
     for (0..weights.rows) |row| {
         weights.readRow(row, row_trits);
-        _ = packing.pack(i8, row_trits, shape, bytes[row * shape.rowBytes() ..][0..shape.rowBytes()]);
+        _ = packing.pack(i8, kernels, row_trits, shape, bytes[row * shape.rowBytes() ..][0..shape.rowBytes()]);
     }
 }
 

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const quantization = @import("../cpu/quantization.zig");
 
 pub const Fields = struct {
     values: []const f64,
@@ -51,3 +52,41 @@ pub fn expectLength(name: []const u8, length: u64, expected: u64) abi.Failure!vo
     if (length != expected)
         return abi.fail(error.InvalidLength, "Expected {s} to hold {d} elements, got {d}", .{ name, expected, length });
 }
+
+/// How a matrix of weights is quantised.
+pub const Quantize = struct {
+    rows: u32,
+    columns: u32,
+    options: quantization.Options,
+
+    /// [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
+    pub fn read(values: []const f64) abi.Failure!Quantize {
+        var fields: Fields = .init(values);
+        const rows = try fields.count("rows", 1, std.math.maxInt(u32));
+        const columns = try fields.count("cols", 1, std.math.maxInt(u32));
+        const group = try fields.count("the group size", 0, columns);
+        const method: quantization.Method = @fromBackingInt(@intCast(try fields.count("the method", 0, 5)));
+        const least_squares = try fields.count("the scale mode", 0, 1);
+        const argument = try fields.number("the argument");
+        const group_columns = if (group == 0) columns else group;
+        if (columns % group_columns != 0) return abi.fail(
+            error.InvalidShape,
+            "Expected a group size that divides {d} columns, got {d}",
+            .{ columns, group_columns },
+        );
+        if (method == .percentile and (argument < 0 or argument > 100))
+            return abi.fail(error.InvalidOption, "Expected a percentile from 0 to 100, got {d}", .{argument});
+        if (method == .manual and argument < 0)
+            return abi.fail(error.InvalidOption, "Expected a threshold of at least 0, got {d}", .{argument});
+        return .{ .rows = rows, .columns = columns, .options = .{
+            .group_columns = group_columns,
+            .method = method,
+            .least_squares = least_squares == 1,
+            .argument = argument,
+        } };
+    }
+
+    pub fn size(self: Quantize) u64 {
+        return @as(u64, self.rows) * self.columns;
+    }
+};

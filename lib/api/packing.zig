@@ -1,8 +1,9 @@
 //! Exports of packing; the format is described in cpu/packing.zig.
 
-const std = @import("std");
 const abi = @import("../abi.zig");
 const expectLength = @import("options.zig").expectLength;
+const dispatch = @import("../cpu/dispatch.zig");
+const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
 const packing = @import("../cpu/packing.zig");
 
 /// Packs int8 trits into the wire format.
@@ -55,6 +56,18 @@ pub fn unpack_f32(
     return abi.finish(unpackWeights(packed_bytes, packed_length, scales, scales_length, rows, cols, weights, weights_length));
 }
 
+/// Refuses scales that are not finite, and none at all.
+pub fn check_scales(scales: ?[*]const f32, scales_length: u32) callconv(.c) i32 {
+    return abi.finish(checkScales(abi.readable(f32, scales, scales_length, "scales")));
+}
+
+fn checkScales(result: abi.Failure![]const f32) abi.Failure!void {
+    const scales = try result;
+    if (scales.len == 0) return abi.fail(error.InvalidLength, "Expected at least one scale, got none", .{});
+    if (firstNotFinite(scales)) |index|
+        return abi.fail(error.InvalidValue, "Expected finite scales, got {d} at index {d}", .{ scales[index], index });
+}
+
 fn pack(
     comptime T: type,
     ternary: ?[*]const T,
@@ -69,7 +82,8 @@ fn pack(
     const shape: packing.Shape = try .init(rows, cols);
     try expectLength("ternary", trits.len, shape.size());
     try expectLength("packed", bytes.len, shape.packedBytes());
-    if (packing.pack(T, trits, shape, bytes)) |index| return abi.fail(
+    try expectApart(trits, bytes, "packed");
+    if (packing.pack(T, try dispatch.kernels(), trits, shape, bytes)) |index| return abi.fail(
         error.InvalidValue,
         "Expected ternary values -1, 0 or 1, got {d} at index {d}",
         .{ trits[index], index },
@@ -89,7 +103,8 @@ fn unpackTrits(
     const shape: packing.Shape = try .init(rows, cols);
     try expectLength("packed", bytes.len, shape.packedBytes());
     try expectLength("ternary", trits.len, shape.size());
-    try rejectBadCode(packing.unpack(bytes, shape, trits));
+    try expectApart(bytes, trits, "ternary");
+    try rejectBadCode(packing.unpack(try dispatch.kernels(), bytes, shape, trits));
 }
 
 fn unpackWeights(
@@ -113,15 +128,15 @@ fn unpackWeights(
         "Expected one scale a row ({d}) or one a group of equal size, got {d}",
         .{ rows, scales.len },
     );
-    const group = shape.size() / scales.len;
-    // The trits go to the end of the output, from where they are widened in place.
-    const trits = @as([*]i8, @ptrCast(weights.ptr))[weights.len * 3 ..][0..weights.len];
-    try rejectBadCode(packing.unpack(bytes, shape, trits));
-    for (scales, 0..) |scale, index| {
-        for (weights[index * group ..][0..group], trits[index * group ..][0..group]) |*weight, trit| {
-            weight.* = @as(f32, @floatFromInt(trit)) * scale;
-        }
-    }
+    try checkScales(scales);
+    try expectApart(bytes, weights, "weights");
+    try expectApart(scales, weights, "weights");
+    try rejectBadCode(packing.unpackScaled(try dispatch.kernels(), bytes, shape, scales, weights));
+}
+
+fn expectApart(source: anytype, target: anytype, name: []const u8) abi.Failure!void {
+    if (abi.overlap(source, target))
+        return abi.fail(error.InvalidValue, "Expected {s} in memory of its own, got some that overlaps the input", .{name});
 }
 
 fn rejectBadCode(place: ?usize) abi.Failure!void {

@@ -4,8 +4,10 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
-const memory = @import("../memory.zig");
+const parallel = @import("../cpu/parallel.zig");
 const quantization = @import("../cpu/quantization.zig");
+const table = @import("../cpu/table.zig");
+const threads = @import("../cpu/threads.zig");
 const options_file = @import("options.zig");
 
 /// Trits and scales of a matrix of f32 weights.
@@ -55,38 +57,16 @@ fn quantizeWeights(
     const weights = try weights_result;
     const ternary = try ternary_result;
     const scales = try scales_result;
-    var fields = options_file.Fields.init(try options_result);
-    const rows = try fields.count("rows", 1, std.math.maxInt(u32));
-    const columns = try fields.count("cols", 1, std.math.maxInt(u32));
-    const group = try fields.count("the group size", 0, columns);
-    const method = try fields.count("the method", 0, 5);
-    const least_squares = try fields.count("the scale mode", 0, 1);
-    const argument = try fields.number("the argument");
-    const group_columns = if (group == 0) columns else group;
-    if (columns % group_columns != 0) return abi.fail(
-        error.InvalidShape,
-        "Expected a group size that divides {d} columns, got {d}",
-        .{ columns, group_columns },
+    const asked: options_file.Quantize = try .read(try options_result);
+    try options_file.expectLength("weights", weights.len, asked.size());
+    try options_file.expectLength("ternary", ternary.len, asked.size());
+    try options_file.expectLength("scales", scales.len, asked.size() / asked.options.group_columns);
+    if (abi.overlap(weights, ternary) or abi.overlap(weights, scales) or abi.overlap(ternary, scales)) return abi.fail(
+        error.InvalidValue,
+        "Expected trits and scales in memory of their own, got some that overlap each other or the weights",
+        .{},
     );
-    const size = @as(u64, rows) * columns;
-    try options_file.expectLength("weights", weights.len, size);
-    try options_file.expectLength("ternary", ternary.len, size);
-    try options_file.expectLength("scales", scales.len, size / group_columns);
-    if (firstNotFinite(weights)) |index|
-        return abi.fail(error.InvalidValue, "Expected finite weights, got {d} at index {d}", .{ weights[index], index });
-    const kind: quantization.Method = @fromBackingInt(@intCast(method));
-    if (kind == .percentile and (argument < 0 or argument > 100))
-        return abi.fail(error.InvalidOption, "Expected a percentile from 0 to 100, got {d}", .{argument});
-    if (kind == .manual and argument < 0)
-        return abi.fail(error.InvalidOption, "Expected a threshold of at least 0, got {d}", .{argument});
-    const sorted = try memory.alloc(f32, if (kind == .percentile) group_columns else 0);
-    defer memory.free(f32, sorted);
-    quantization.quantize(weights, ternary, scales, .{
-        .group_columns = group_columns,
-        .method = kind,
-        .least_squares = least_squares == 1,
-        .argument = argument,
-    }, sorted);
+    return quantization.quantize(weights, ternary, scales, asked.options);
 }
 
 fn quantizeActivations(
@@ -106,16 +86,49 @@ fn quantizeActivations(
     );
     try options_file.expectLength("quantized", quantized.len, activations.len);
     try options_file.expectLength("scales", scales.len, activations.len / features);
-    // The kernel pads a token to whole steps, which the caller's buffer has no room for.
-    const row = try memory.alloc(i8, std.mem.alignForward(u64, features, 64));
-    defer memory.free(i8, row);
-    for (scales, 0..) |*scale, token| {
-        const input = activations[token * features ..][0..features];
-        var sum: i32 = 0;
-        if (kernels.quantize_token(input.ptr, features, features, 0, row.ptr, @ptrCast(&sum), scale) != 0) {
-            const index = token * features + (firstNotFinite(input) orelse 0);
-            return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ activations[index], index });
-        }
-        @memcpy(quantized[token * features ..][0..features], row[0..features]);
+    if (abi.overlap(activations, quantized) or abi.overlap(activations, scales) or abi.overlap(quantized, scales)) return abi.fail(
+        error.InvalidValue,
+        "Expected quantized and scales in memory of their own, got some that overlap each other or the activations",
+        .{},
+    );
+    const parts = parallel.partsOf(activations.len * @sizeOf(f32), scales.len);
+    var job: TokensJob = .{
+        .kernels = kernels,
+        .activations = activations,
+        .features = features,
+        .quantized = quantized,
+        .scales = scales,
+    };
+    if (parts == 1) {
+        job.work(0, 1);
+    } else {
+        threads.enter();
+        defer threads.leave();
+        threads.run(parts, &job, TokensJob.work);
     }
+    if (!job.bad.load(.monotonic)) return;
+    const index = firstNotFinite(activations) orelse 0;
+    return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ activations[index], index });
 }
+
+const TokensJob = struct {
+    kernels: *const table.Kernels,
+    activations: []const f32,
+    features: u32,
+    quantized: []i8,
+    scales: []f32,
+    bad: std.atomic.Value(bool) = .init(false),
+
+    fn work(self: *TokensJob, part: u32, parts: u32) void {
+        const from, const to = threads.share(self.scales.len, part, parts);
+        const features = self.features;
+        for (from..to) |token| {
+            const input = self.activations.ptr + token * features;
+            const target = self.quantized[token * features ..][0..features];
+            var sum: i32 = 0;
+            // Steps of one column are never padded.
+            if (self.kernels.quantize_token(input, features, features, 1, 0, target.ptr, @ptrCast(&sum), &self.scales[token]) != 0)
+                return self.bad.store(true, .monotonic);
+        }
+    }
+};

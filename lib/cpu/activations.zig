@@ -7,7 +7,6 @@
 
 const std = @import("std");
 const simd = @import("simd.zig");
-const table = @import("table.zig");
 
 /// Values below this would make 127 / absmax overflow; they are scaled up by a power of two first.
 const tiny = 0x1p-96;
@@ -17,6 +16,7 @@ pub fn quantizeToken(
     input: [*]const f32,
     columns: u32,
     group_columns: u32,
+    step_columns: u32,
     absmax_floor: f32,
     quantized: [*]i8,
     sums: [*]i32,
@@ -32,7 +32,7 @@ pub fn quantizeToken(
     var from: usize = 0;
     var to: usize = 0;
     while (from < columns) : (group += 1) {
-        const step_end = std.mem.alignForward(usize, group_columns, table.step_columns);
+        const step_end = (group_columns + step_columns - 1) / step_columns * step_columns;
         sums[group] = quantizeRun(input[from..][0..group_columns], factor, inverse, quantized + to);
         @memset(quantized[to + group_columns .. to + step_end], 0);
         from += group_columns;

@@ -1,10 +1,19 @@
 //! Finds NaN and infinities: values whose exponent bits are all ones. One pass, as fast as reading.
 
+const dispatch = @import("dispatch.zig");
 const Float = @import("vector16.zig").Float;
 
 /// The index of the first NaN or infinity.
 pub fn firstNotFinite(values: []const f32) ?usize {
-    return find(u32, exponentOf(.f32), @ptrCast(values));
+    const kernels = dispatch.kernels() catch return find(u32, exponentOf(.f32), @ptrCast(values));
+    const block = 4096;
+    var i: usize = 0;
+    while (i < values.len) : (i += block) {
+        const part = values[i..][0..@min(block, values.len - i)];
+        if (kernels.ternary.largest(part.ptr, part.len) < exponentOf(.f32)) continue;
+        if (find(u32, exponentOf(.f32), @ptrCast(part))) |index| return i + index;
+    }
+    return null;
 }
 
 /// The same for a table of any float type, which may lie at any byte of a file.

@@ -7,13 +7,19 @@ const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
 const nn = @import("nn.zig");
+const ternary = @import("ternary.zig");
+const probes = @import("probes.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
-    .matmul_i8 = matmul_i8.block,
-    .prepare_f32 = matmul_f32.prepare,
-    .matmul_f32 = matmul_f32.block,
+    .tile_tokens_i8 = matmul_i8.tile_tokens,
+    .matmul_i8 = matmul_i8.planes,
+    .matmul_i8_base3 = matmul_i8.base3,
+    .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },
+    .f32_triples = .{ .prepare = matmul_f32.Of(.triples).prepare, .matmul = matmul_f32.Of(.triples).block },
     .nn = nn.kernels,
+    .ternary = ternary.kernels,
+    .probes = probes.kernels,
 };
 
 comptime {

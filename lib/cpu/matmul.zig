@@ -31,13 +31,15 @@ pub fn threadsFor(work: usize, wanted: u32) u32 {
 /// Quantised tokens in tiles: tile i holds tokens [first(i), first(i + 1)), interleaved word by word.
 pub const TokensI8 = struct {
     tokens: u32,
+    /// Tokens of a tile, at most.
+    tile_tokens: u32,
     shape: Shape,
     words: []i32,
     sums: []i32,
     scales: []f32,
 
     pub fn tiles(self: *const TokensI8) usize {
-        return (@as(usize, self.tokens) + table.tile_tokens_i8 - 1) / table.tile_tokens_i8;
+        return (@as(usize, self.tokens) + self.tile_tokens - 1) / self.tile_tokens;
     }
 
     pub fn first(self: *const TokensI8, tile: usize) usize {
@@ -45,13 +47,13 @@ pub const TokensI8 = struct {
     }
 
     pub fn wordsPerToken(self: *const TokensI8) usize {
-        return self.shape.steps() * 4;
+        return self.shape.paddedColumns() / 4;
     }
 };
 
 /// Bytes that `quantizeTokens` needs for that many tokens.
 pub fn tokensSize(shape: Shape, tokens: u32, thread_count: u32) usize {
-    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const padded = shape.paddedColumns();
     const sums = std.mem.alignForward(usize, @as(usize, tokens) * shape.groups() * 4, 64);
     const scales = std.mem.alignForward(usize, @as(usize, tokens) * 4, 64);
     return std.mem.alignForward(usize, padded * tokens, 64) + sums + scales + rowsSize(shape, tokens, thread_count);
@@ -59,7 +61,7 @@ pub fn tokensSize(shape: Shape, tokens: u32, thread_count: u32) usize {
 
 /// Room for a token on its way into a tile, for every thread; one token alone needs none.
 fn rowsSize(shape: Shape, tokens: u32, thread_count: u32) usize {
-    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const padded = shape.paddedColumns();
     const row_bytes = std.mem.alignForward(usize, padded + @as(usize, shape.groups()) * 4, 64);
     return if (tokens == 1) 0 else row_bytes * @min(thread_count, tokens);
 }
@@ -74,13 +76,14 @@ pub fn quantizeTokens(
     thread_count: u32,
 ) error{NotFinite}!TokensI8 {
     var rest: Carver = .{ .memory = memory };
-    const padded: usize = @as(usize, shape.steps()) * table.step_columns;
+    const padded = shape.paddedColumns();
     var job: QuantizeJob = .{
         .kernels = kernels,
         .input = input,
         .floor = absmax_floor,
         .result = .{
             .tokens = tokens,
+            .tile_tokens = kernels.tile_tokens_i8,
             .shape = shape,
             .words = rest.take(i32, padded * tokens / 4),
             .sums = rest.take(i32, @as(usize, tokens) * shape.groups()),
@@ -129,6 +132,7 @@ const QuantizeJob = struct {
             self.input.ptr + token * shape.columns,
             shape.columns,
             shape.group_columns,
+            shape.layout.stepColumns(),
             self.floor,
             quantized,
             token_sums,
@@ -185,7 +189,7 @@ pub const MultiplyI8 = struct {
 
     pub fn multiplyBlocks(self: *const MultiplyI8, from: usize, to: usize) void {
         const tiles = self.tokens.tiles();
-        const tile_bytes = self.tokens.wordsPerToken() * 4 * table.tile_tokens_i8;
+        const tile_bytes = self.tokens.wordsPerToken() * 4 * self.tokens.tile_tokens;
         const at_once = @max(1, tile_group_bytes / tile_bytes);
         var first: usize = 0;
         while (first < tiles) : (first += at_once) {
@@ -201,7 +205,12 @@ pub const MultiplyI8 = struct {
         const groups = weights.shape().groups();
         const token = tokens.first(tile);
         const row = block * table.block_rows;
-        self.kernels.matmul_i8(&.{
+        const multiply = switch (weights.layout) {
+            .planes => self.kernels.matmul_i8,
+            .base3 => self.kernels.matmul_i8_base3,
+            .triples => unreachable, // Refused by product.zig.
+        };
+        multiply(&.{
             .weights = weights.blockData(block, 0),
             .tile = tokens.words.ptr + token * tokens.wordsPerToken(),
             .sums = tokens.sums.ptr + token * groups,
@@ -221,7 +230,11 @@ pub const MultiplyI8 = struct {
 
 /// Bytes of scratch that `multiplyF32` needs.
 pub fn tilesSizeF32(thread_count: u32) usize {
-    return @as(usize, thread_count) * table.segment_steps * table.tile_tokens_f32 * table.tile_step_floats_max * 4;
+    var most: usize = 0;
+    for (std.enums.values(table.Layout)) |layout| {
+        most = @max(most, layout.segmentSteps() * table.tile_tokens_f32 * layout.tableFloats() * 4);
+    }
+    return most * (if (thread_count == 1) 1 else thread_count * parts_per_thread);
 }
 
 /// The same with f32 activations. A token that holds NaN or an infinity gets NaN everywhere.
@@ -235,7 +248,11 @@ pub fn multiplyF32(
     thread_count: u32,
 ) void {
     const job: MultiplyF32 = .{
-        .kernels = kernels,
+        .kernels = switch (weights.layout) {
+            .planes => &kernels.f32_planes,
+            .triples => &kernels.f32_triples,
+            .base3 => unreachable, // Refused by product.zig.
+        },
         .weights = weights,
         .input = input,
         .bias = bias,
@@ -243,47 +260,71 @@ pub fn multiplyF32(
         .memory = memory,
     };
     const work = @as(usize, weights.rows) * input.len;
-    threads.run(threadsFor(work, thread_count), &job, MultiplyF32.run);
-    var token: usize = 0;
-    while (token * weights.columns < input.len) : (token += 1) {
-        if (firstNotFinite(input[token * weights.columns ..][0..weights.columns]) != null)
-            @memset(output[token * weights.rows ..][0..weights.rows], std.math.nan(f32));
+    const count = threadsFor(work, thread_count);
+    const tiles = job.tiles();
+    if (count > 1 and tiles >= 2 * count) {
+        threads.run(@intCast(@min(tiles, count * parts_per_thread)), &job, MultiplyF32.runTokens);
+    } else {
+        threads.run(count, &job, MultiplyF32.runRows);
+        job.spreadNotFinite(0, input.len / weights.columns);
     }
 }
 
 const MultiplyF32 = struct {
-    kernels: *const Kernels,
+    kernels: *const table.KernelsF32,
     weights: *const Weights,
     input: []const f32,
     bias: ?[]const f32,
     output: []f32,
     memory: []align(64) u8,
 
-    fn run(self: *const MultiplyF32, index: u32, count: u32) void {
-        const from, const to = threads.share(self.weights.blocks(), index, count);
-        const tile_bytes = tilesSizeF32(1);
-        const tile: [*]f32 = @ptrCast(@alignCast(self.memory.ptr + index * tile_bytes));
+    fn tiles(self: *const MultiplyF32) usize {
         const tokens = self.input.len / self.weights.columns;
-        var token: usize = 0;
-        while (token < tokens) : (token += table.tile_tokens_f32) {
-            const width: u32 = @intCast(@min(table.tile_tokens_f32, tokens - token));
-            self.multiplyTile(tile, token, width, from, to);
+        return (tokens + table.tile_tokens_f32 - 1) / table.tile_tokens_f32;
+    }
+
+    /// A share of the rows for all tokens: every part prepares the tokens for itself.
+    fn runRows(self: *const MultiplyF32, index: u32, count: u32) void {
+        const from, const to = threads.share(self.weights.blocks(), index, count);
+        for (0..self.tiles()) |tile| self.multiplyTile(self.tileMemory(index), tile, from, to);
+    }
+
+    /// A share of the tokens for all rows.
+    fn runTokens(self: *const MultiplyF32, index: u32, count: u32) void {
+        const from, const to = threads.share(self.tiles(), index, count);
+        for (from..to) |tile| self.multiplyTile(self.tileMemory(index), tile, 0, self.weights.blocks());
+        const tokens = self.input.len / self.weights.columns;
+        self.spreadNotFinite(from * table.tile_tokens_f32, @min(to * table.tile_tokens_f32, tokens));
+    }
+
+    fn tileMemory(self: *const MultiplyF32, index: u32) [*]f32 {
+        return @ptrCast(@alignCast(self.memory.ptr + index * tilesSizeF32(1)));
+    }
+
+    /// Makes everything NaN that a token with a value that is not finite gave.
+    fn spreadNotFinite(self: *const MultiplyF32, from: usize, to: usize) void {
+        const columns = self.weights.columns;
+        const rows = self.weights.rows;
+        for (from..to) |token| {
+            if (firstNotFinite(self.input[token * columns ..][0..columns]) != null)
+                @memset(self.output[token * rows ..][0..rows], std.math.nan(f32));
         }
     }
 
-    fn multiplyTile(self: *const MultiplyF32, tile: [*]f32, token: usize, width: u32, from: usize, to: usize) void {
+    fn multiplyTile(self: *const MultiplyF32, tile: [*]f32, index: usize, from: usize, to: usize) void {
         const weights = self.weights;
+        const token = index * table.tile_tokens_f32;
+        const width: u32 = @intCast(@min(table.tile_tokens_f32, self.input.len / weights.columns - token));
         const shape = weights.shape();
+        const steps = shape.layout.segmentSteps();
+        const step_columns = shape.layout.stepColumns();
         for (0..shape.groups()) |group| {
             var step: usize = 0;
-            while (step < shape.groupSteps()) : (step += table.segment_steps) {
-                const column = group * shape.group_columns + step * table.step_columns;
-                const columns = @min(
-                    table.segment_steps * table.step_columns,
-                    shape.group_columns - step * table.step_columns,
-                );
+            while (step < shape.groupSteps()) : (step += steps) {
+                const column = group * shape.group_columns + step * step_columns;
+                const columns = @min(steps * step_columns, shape.group_columns - step * step_columns);
                 const segment = self.input.ptr + token * shape.columns + column;
-                self.kernels.prepare_f32(segment, shape.columns, width, @intCast(columns), tile);
+                self.kernels.prepare(segment, shape.columns, width, @intCast(columns), tile);
                 for (from..to) |block| self.multiplyBlock(tile, token, width, group, step, block);
             }
         }
@@ -302,9 +343,10 @@ const MultiplyF32 = struct {
         const shape = weights.shape();
         const group_steps = shape.groupSteps();
         const row = block * table.block_rows;
-        const last_segment = step + table.segment_steps >= group_steps;
-        self.kernels.matmul_f32(&.{
+        const steps = @min(shape.layout.segmentSteps(), group_steps - step);
+        self.kernels.matmul(&.{
             .weights = weights.blockData(block, group * group_steps + step),
+            .next_weights = weights.blockData(@min(block + 1, weights.blocks() - 1), group * group_steps + step),
             .tile = tile,
             .row_scales = weights.row_scales.ptr + row * shape.groups() + group * table.panel_rows,
             .row_scales_stride = @as(usize, shape.groups()) * table.panel_rows,
@@ -313,10 +355,10 @@ const MultiplyF32 = struct {
             .output_stride = weights.rows,
             .panels = weights.panelsOf(block),
             .rows = @min(weights.rows - @as(u32, @intCast(row)), table.block_rows),
-            .steps = @intCast(@min(table.segment_steps, group_steps - step)),
+            .steps = @intCast(steps),
             .tokens = width,
             .first = @intFromBool(group == 0 and step == 0),
-            .last = @intFromBool(group + 1 == shape.groups() and last_segment),
+            .last = @intFromBool(group + 1 == shape.groups() and step + steps == group_steps),
         });
     }
 };

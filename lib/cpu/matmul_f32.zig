@@ -1,17 +1,25 @@
 //! Ternary weights times f32 activations, by additions only.
 //!
-//!     y[token][row] = sum over segments of (sum over pairs of (+-x[k] +-x[k+4])) * row_scale + bias
+//!     y[token][row] = sum over segments of (sum over pairs or triples of (+-x +-x ...)) * row_scale + bias
 //!
-//! A segment is at most 256 columns of one scale group. Within it two activations that share a
-//! nibble of the weights are added first (one rounding), then the pair is added to the lane's sum:
-//! the same order on every tier, so the result is the same to the last bit.
+//! A segment is at most 512 columns of one scale group. Within it the two (planes) or three (triples)
+//! activations that share an index of the weights are added first, then their sum is added to the
+//! lane's: the same order on every tier, so the result is the same to the last bit.
 //!
-//! On AVX-512 the nine sums of a pair are a table in a register, prepared once per token, and a
-//! nibble of the weights looks its sum up: per 16 rows and two columns one shift, one permute per
-//! token and one addition. Elsewhere the codes are turned into -1.0, 0.0, 1.0 once per tile.
-//! Floor per block of 64 rows and 16 columns: 32 shifts, then 32 permutes and 32 additions a token.
+//! On AVX-512 the 9 sums of a pair, or the 27 of a triple, are a table in one or two registers,
+//! prepared once per token, and the weights' index looks its sum up: per 16 rows and two or three
+//! columns one permute and one addition a token, and one shift that all tokens share. Elsewhere the
+//! codes are turned into -1.0, 0.0, 1.0 once per tile.
+//! Which layout is fastest for what was measured, not guessed (4096 x 4096, Zen 4, two threads): with
+//! tables of triples 94 us for one token and 350 to 380 GOP/s for many, with pairs 135 us and 270 to
+//! 300. Three int8 digits of every activation ("fix24") would give 116 us and 290 GOP/s from the same
+//! bytes as pairs, lose to triples everywhere and give small activations next to large ones fewer
+//! bits than a float has; they are not worth a third way.
+//!
+//! Floor per block of 64 rows and token: planes 2 permutes and 2 additions a column, triples 1.33 of
+//! each, where a dense product has 4 fused multiplications. Permutes and additions run on different
+//! pipes; half of the additions are fused multiplications by 1, which have pipes of their own too.
 
-const std = @import("std");
 const simd = @import("simd.zig");
 const table = @import("table.zig");
 
@@ -20,139 +28,192 @@ const tile_rows = if (simd.has_avx512) 4 else 2;
 const vectors_per_panel = table.panel_rows / simd.lanes;
 /// Only AVX-512, whose vector is a whole panel, meets blocks that do not fill its register tile.
 const tile_rows_min = if (vectors_per_panel == 1) 1 else tile_rows;
-const nibbles = 8;
-/// Floats that a token takes per step of a tile.
-const step_floats = if (uses_tables) nibbles * 16 else table.step_columns;
 
-/// The two columns of nibble `index` within a step.
-inline fn pairOf(index: usize) [2]usize {
-    const first = (index & 1) * 8 + index / 2;
-    return .{ first, first + 4 };
-}
+const V16 = @Vector(16, f32);
 
-pub fn prepare(input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void {
-    const steps = (columns + table.step_columns - 1) / table.step_columns;
-    for (0..tokens) |token| {
-        const source = input + token * stride;
-        for (0..steps) |step| {
-            const first = step * table.step_columns;
-            var values: [table.step_columns]f32 = @splat(0);
-            const count = @min(table.step_columns, columns - first);
-            if (count == table.step_columns) {
-                values = source[first..][0..table.step_columns].*;
-            } else {
-                for (0..count) |k| values[k] = source[first + k];
-            }
-            if (uses_tables) {
-                prepareTables(&values, tile + (step * nibbles * tokens + token) * 16, tokens);
-            } else {
-                for (0..table.step_columns) |k| tile[(step * table.step_columns + k) * tokens + token] = values[k];
-            }
-        }
-    }
-}
+/// The kernels of one layout.
+pub fn Of(comptime layout: table.Layout) type {
+    return struct {
+        const step_columns = layout.stepColumns();
+        /// Columns, bits and table entries of one index.
+        const columns_each = if (layout == .triples) 3 else 2;
+        const bits = if (layout == .triples) 5 else 4;
+        const entries = if (layout == .triples) 32 else 16;
+        const indices = step_columns / columns_each;
+        /// Floats that a token takes per step of a tile.
+        const step_floats = if (uses_tables) indices * entries else step_columns;
 
-/// Entry c0 + 4 * c1 of a pair's table is (c0 - 1) * x0 + (c1 - 1) * x1; both products are exact.
-fn prepareTables(values: *const [16]f32, tile: [*]f32, tokens: usize) void {
-    const first: @Vector(16, f32) = .{ -1, 0, 1, 0, -1, 0, 1, 0, -1, 0, 1, 0, -1, 0, 1, 0 };
-    const second: @Vector(16, f32) = .{ -1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0 };
-    inline for (0..nibbles) |nibble| {
-        const pair = comptime pairOf(nibble);
-        const x0: @Vector(16, f32) = @splat(values[pair[0]]);
-        const x1: @Vector(16, f32) = @splat(values[pair[1]]);
-        simd.store(tile + nibble * tokens * 16, first * x0 + second * x1);
-    }
-}
+        const Codes = simd.U32;
 
-pub fn block(task: *const table.BlockF32) callconv(.c) void {
-    const vectors = task.panels * vectors_per_panel;
-    var start: usize = 0;
-    while (start < vectors) : (start += tile_rows) {
-        switch (@as(usize, @min(tile_rows, vectors - start))) {
-            inline tile_rows_min...tile_rows => |count| tokensOf(task, start, count),
-            else => unreachable,
-        }
-    }
-}
-
-inline fn tokensOf(task: *const table.BlockF32, start: usize, comptime count: usize) void {
-    switch (task.tokens) {
-        inline 1...table.tile_tokens_f32 => |tokens| registerTile(task, start, count, tokens),
-        else => unreachable,
-    }
-}
-
-noinline fn registerTile(
-    task: *const table.BlockF32,
-    start: usize,
-    comptime count: usize,
-    comptime tokens: usize,
-) void {
-    var sums: [count][tokens]simd.F32 = @splat(@splat(@splat(0)));
-    var weights = task.weights + start * simd.lanes * 4;
-    var tile = task.tile;
-    for (0..task.steps) |_| {
-        var codes: [count]simd.U32 = undefined;
-        inline for (0..count) |v| {
-            codes[v] = @bitCast(simd.load(@Vector(simd.lanes * 4, u8), weights + v * simd.lanes * 4));
-        }
-        inline for (0..nibbles) |nibble| {
-            if (uses_tables) {
-                addLookups(count, tokens, &sums, &codes, tile, nibble);
-            } else {
-                addPairs(count, tokens, &sums, &codes, tile, nibble);
+        pub fn prepare(input: [*]const f32, stride: usize, tokens: u32, columns: u32, tile: [*]f32) callconv(.c) void {
+            const steps = (columns + step_columns - 1) / step_columns;
+            for (0..tokens) |token| {
+                const source = input + token * stride;
+                for (0..steps) |step| {
+                    const first = step * step_columns;
+                    var values: [step_columns]f32 = @splat(0);
+                    const count = @min(step_columns, columns - first);
+                    if (count == step_columns) {
+                        values = source[first..][0..step_columns].*;
+                    } else {
+                        for (0..count) |k| values[k] = source[first + k];
+                    }
+                    if (uses_tables) {
+                        prepareTables(&values, tile + (step * indices * tokens + token) * entries, tokens);
+                    } else {
+                        for (values, 0..) |value, k| tile[(step * step_columns + k) * tokens + token] = value;
+                    }
+                }
             }
         }
-        weights += task.panels * table.panel_step_bytes;
-        tile += step_floats * tokens;
-    }
-    inline for (0..count) |v| {
-        const scales = rowScales(task, start + v);
-        inline for (0..tokens) |t| storeRows(task, (start + v) * simd.lanes, t, sums[v][t] * scales);
-    }
-}
 
-inline fn addLookups(
-    comptime count: usize,
-    comptime tokens: usize,
-    sums: *[count][tokens]simd.F32,
-    codes: *const [count]simd.U32,
-    tile: [*]const f32,
-    comptime nibble: usize,
-) void {
-    inline for (0..count) |v| {
-        const indices = codes[v] >> @splat(4 * nibble);
-        inline for (0..tokens) |t| {
-            const entries = simd.load(@Vector(16, f32), tile + (nibble * tokens + t) * 16);
-            sums[v][t] = sums[v][t] + simd.lookup16(entries, indices);
+        /// The entry of codes c is the sum of (c - 1) * x; the products are exact.
+        fn prepareTables(values: *const [step_columns]f32, tile: [*]f32, tokens: usize) void {
+            inline for (0..indices) |index| {
+                const columns = comptime columnsOf(index);
+                inline for (0..entries / 16) |half| {
+                    const target = tile + index * tokens * entries + half * 16;
+                    var sum: V16 = signs(half, 0) * @as(V16, @splat(values[columns[0]]));
+                    inline for (1..columns_each) |i| sum = sum + signs(half, i) * @as(V16, @splat(values[columns[i]]));
+                    simd.store(target, sum);
+                }
+            }
         }
-    }
-}
 
-inline fn addPairs(
-    comptime count: usize,
-    comptime tokens: usize,
-    sums: *[count][tokens]simd.F32,
-    codes: *const [count]simd.U32,
-    tile: [*]const f32,
-    comptime nibble: usize,
-) void {
-    const pair = comptime pairOf(nibble);
-    inline for (0..count) |v| {
-        const first = trits(codes[v] >> @splat(4 * nibble));
-        const second = trits(codes[v] >> @splat(4 * nibble + 2));
-        inline for (0..tokens) |t| {
-            const x0: simd.F32 = @splat(tile[pair[0] * tokens + t]);
-            const x1: simd.F32 = @splat(tile[pair[1] * tokens + t]);
-            sums[v][t] = sums[v][t] + simd.addProduct(x1, second, first * x0);
+        /// The columns of an index within a step.
+        fn columnsOf(comptime index: usize) [columns_each]usize {
+            if (layout == .triples) return .{ 3 * index, 3 * index + 1, 3 * index + 2 };
+            const first = (index & 1) * 8 + index / 2;
+            return .{ first, first + 4 };
         }
-    }
+
+        /// What entries 16 * half .. take of their `i`th activation: -1, 0 or 1.
+        fn signs(comptime half: usize, comptime i: usize) V16 {
+            comptime var values: [16]f32 = undefined;
+            inline for (&values, 16 * half..) |*value, entry| {
+                const code = if (layout == .triples) entry / ([_]usize{ 1, 3, 9 })[i] % 3 else (entry >> 2 * i) & 3;
+                value.* = if (code == 3) 0 else @as(f32, @floatFromInt(code)) - 1;
+            }
+            return values;
+        }
+
+        pub fn block(task: *const table.BlockF32) callconv(.c) void {
+            const vectors = task.panels * vectors_per_panel;
+            var start: usize = 0;
+            while (start < vectors) : (start += tile_rows) {
+                switch (@as(usize, @min(tile_rows, vectors - start))) {
+                    inline tile_rows_min...tile_rows => |count| tokensOf(task, start, count),
+                    else => unreachable,
+                }
+            }
+        }
+
+        inline fn tokensOf(task: *const table.BlockF32, start: usize, comptime count: usize) void {
+            switch (task.tokens) {
+                inline 1...table.tile_tokens_f32 => |tokens| registerTile(task, start, count, tokens),
+                else => unreachable,
+            }
+        }
+
+        noinline fn registerTile(
+            task: *const table.BlockF32,
+            start: usize,
+            comptime count: usize,
+            comptime tokens: usize,
+        ) void {
+            var sums: [count][tokens]simd.F32 = @splat(@splat(@splat(0)));
+            var weights = task.weights + start * simd.lanes * 4;
+            var next = task.next_weights + start * simd.lanes * 4;
+            var tile = task.tile;
+            for (0..task.steps) |_| {
+                var codes: [count]Codes = undefined;
+                inline for (0..count) |v| {
+                    codes[v] = @bitCast(simd.load(@Vector(simd.lanes * 4, u8), weights + v * simd.lanes * 4));
+                    @prefetch(next + v * simd.lanes * 4, .{ .locality = 3 });
+                }
+                inline for (0..indices) |index| {
+                    if (uses_tables) {
+                        addLookups(count, tokens, &sums, &codes, tile + index * tokens * entries);
+                    } else {
+                        addSigned(count, tokens, &sums, &codes, tile, index);
+                    }
+                    inline for (0..count) |v| codes[v] >>= @splat(bits);
+                }
+                weights += task.panels * table.panel_step_bytes;
+                next += task.panels * table.panel_step_bytes;
+                tile += step_floats * tokens;
+            }
+            inline for (0..count) |v| {
+                const scales = rowScales(task, start + v);
+                inline for (0..tokens) |t| storeRows(task, (start + v) * simd.lanes, t, sums[v][t] * scales);
+            }
+        }
+
+        inline fn addLookups(
+            comptime count: usize,
+            comptime tokens: usize,
+            sums: *[count][tokens]simd.F32,
+            codes: *const [count]Codes,
+            tile: [*]const f32,
+        ) void {
+            const one: V16 = @splat(1);
+            // Lookups in two registers leave the pipes of fused multiplications less room, unless the
+            // sums of one token wait for each other anyway.
+            const fused_every = if (entries == 32 and tokens > 1) 4 else 2;
+            inline for (0..tokens) |t| {
+                const low = simd.load(V16, tile + t * entries);
+                const high = if (entries == 32) simd.load(V16, tile + t * entries + 16) else undefined;
+                inline for (0..count) |v| {
+                    const join: simd.Join = if ((v + t) % fused_every != 0) .add else .fused;
+                    sums[v][t] = if (entries == 32)
+                        simd.addLookup32(sums[v][t], low, high, codes[v], join, one)
+                    else
+                        simd.addLookup16(sums[v][t], low, codes[v], join, one);
+                }
+            }
+        }
+
+        inline fn addSigned(
+            comptime count: usize,
+            comptime tokens: usize,
+            sums: *[count][tokens]simd.F32,
+            codes: *const [count]Codes,
+            tile: [*]const f32,
+            comptime index: usize,
+        ) void {
+            const columns = comptime columnsOf(index);
+            inline for (0..count) |v| {
+                const factors = factorsOf(codes[v]);
+                inline for (0..tokens) |t| {
+                    var sum = factors[0] * @as(simd.F32, @splat(tile[columns[0] * tokens + t]));
+                    inline for (1..columns_each) |i| {
+                        sum = simd.addProduct(@splat(tile[columns[i] * tokens + t]), factors[i], sum);
+                    }
+                    sums[v][t] = sums[v][t] + sum;
+                }
+            }
+        }
+
+        /// -1.0, 0.0 or 1.0 for each activation of the lowest index.
+        inline fn factorsOf(codes: Codes) [columns_each]simd.F32 {
+            if (layout != .triples) return .{ trits(codes & splat(3)), trits((codes >> @splat(2)) & splat(3)) };
+            const index = codes & splat(31);
+            // Exact quotients for numbers this small.
+            const third = (index * splat(57)) >> @splat(9);
+            const pair = index - third * splat(9);
+            const second = (pair * splat(11)) >> @splat(5);
+            return .{ trits(pair - second * splat(3)), trits(second), trits(third) };
+        }
+    };
 }
 
-/// The low two bits of each lane as -1.0, 0.0 or 1.0: put into the mantissa of 2^23, exactly.
+inline fn splat(comptime value: u32) simd.U32 {
+    return @splat(value);
+}
+
+/// Codes 0, 1, 2 as -1.0, 0.0, 1.0: put into the mantissa of 2^23, exactly.
 inline fn trits(codes: simd.U32) simd.F32 {
-    const bits = (codes & @as(simd.U32, @splat(3))) | @as(simd.U32, @splat(0x4b00_0000));
-    return @as(simd.F32, @bitCast(bits)) - @as(simd.F32, @splat(8388609));
+    return @as(simd.F32, @bitCast(codes | splat(0x4b00_0000))) - @as(simd.F32, @splat(8388609));
 }
 
 inline fn rowScales(task: *const table.BlockF32, vector: usize) simd.F32 {

@@ -2,10 +2,14 @@
 //!
 //!     00 = 0    01 = +1    10 = -1    11 is no trit
 //!
-//! A trit's two low bits are 00, 01 and 11, so its code is (low bit, xor of both bits).
+//! Where rows are whole bytes a matrix is one long run. Nothing is looked for while a run is packed:
+//! the kernels only tell that a value was bad, and then it is searched for.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const parallel = @import("parallel.zig");
+const table = @import("table.zig");
+const threads = @import("threads.zig");
 
 pub const Shape = struct {
     rows: usize,
@@ -28,96 +32,158 @@ pub const Shape = struct {
     pub fn packedBytes(self: Shape) usize {
         return self.rows * self.rowBytes();
     }
+
+    /// The same matrix in runs that start on a byte, cut to be shared out.
+    fn runs(self: Shape) Runs {
+        if (self.columns % 4 != 0) return .{ .length = self.columns, .count = self.rows, .size = self.size() };
+        const length = 4096;
+        return .{ .length = length, .count = (self.size() + length - 1) / length, .size = self.size() };
+    }
+};
+
+const Runs = struct {
+    length: usize,
+    count: usize,
+    size: usize,
+
+    /// First value and number of values of runs [from, to).
+    fn span(self: Runs, from: usize, to: usize) struct { usize, usize } {
+        const end = @min(to * self.length, self.size);
+        return .{ from * self.length, end - from * self.length };
+    }
 };
 
 /// Packs rows of i8 or f32 trits. Returns the index of the first value that is no trit.
-pub fn pack(comptime T: type, trits: []const T, shape: Shape, bytes: []u8) ?usize {
-    for (0..shape.rows) |row| {
-        const source = trits[row * shape.columns ..][0..shape.columns];
-        const target = bytes[row * shape.rowBytes() ..][0..shape.rowBytes()];
-        if (packRow(T, source, target)) |column| return row * shape.columns + column;
-    }
-    return null;
+pub fn pack(comptime T: type, kernels: *const table.Kernels, trits: []const T, shape: Shape, bytes: []u8) ?usize {
+    var job: PackJob(T) = .{ .kernels = kernels, .trits = trits, .runs = shape.runs(), .bytes = bytes };
+    parallel.run(shape.size() * @sizeOf(T), job.runs.count, &job, PackJob(T).work);
+    if (!job.bad.load(.monotonic)) return null;
+    for (trits, 0..) |trit, index| if (trit != 0 and trit != 1 and trit != -1) return index;
+    // Another thread has made it a trit meanwhile.
+    return 0;
 }
 
-fn packRow(comptime T: type, source: []const T, target: []u8) ?usize {
-    const width = 64;
-    var column: usize = 0;
-    while (column + width <= source.len) : (column += width) {
-        const values: @Vector(width, T) = source[column..][0..width].*;
-        const codes = codesOf(T, width, values) orelse break;
-        const words: @Vector(width / 4, u32) = @bitCast(codes);
-        const folded = words | words >> @splat(6) | words >> @splat(12) | words >> @splat(18);
-        target[column / 4 ..][0 .. width / 4].* = @as(@Vector(width / 4, u8), @truncate(folded));
-    }
-    while (column < source.len) : (column += 1) {
-        if (column % 4 == 0) target[column / 4] = 0;
-        const code = codesOf(T, 1, .{source[column]}) orelse return column;
-        target[column / 4] |= code[0] << @intCast(column % 4 * 2);
-    }
-    return null;
-}
+fn PackJob(comptime T: type) type {
+    return struct {
+        kernels: *const table.Kernels,
+        trits: []const T,
+        runs: Runs,
+        bytes: []u8,
+        bad: std.atomic.Value(bool) = .init(false),
 
-/// The codes of a vector of trits, or null where one is not a trit.
-inline fn codesOf(comptime T: type, comptime width: usize, values: @Vector(width, T)) ?@Vector(width, u8) {
-    const one: @Vector(width, T) = @splat(1);
-    const minus_one: @Vector(width, T) = @splat(-1);
-    const zero: @Vector(width, T) = @splat(0);
-    const plus: @Vector(width, u8) = @intFromBool(values == one);
-    const minus: @Vector(width, u8) = @intFromBool(values == minus_one);
-    const none: @Vector(width, u8) = @intFromBool(values == zero);
-    if (@reduce(.And, plus | minus | none) == 0) return null;
-    return plus | minus << @splat(1);
+        fn work(self: *@This(), part: u32, parts: u32) void {
+            const from, const to = threads.share(self.runs.count, part, parts);
+            const kernel = if (T == f32) self.kernels.ternary.pack_f32 else self.kernels.ternary.pack_i8;
+            const length = self.runs.length;
+            if (length % 4 == 0) {
+                const start, const count = self.runs.span(from, to);
+                if (kernel(self.trits.ptr + start, count, self.bytes.ptr + start / 4) != 0) self.bad.store(true, .monotonic);
+                return;
+            }
+            for (from..to) |row| {
+                const target = self.bytes.ptr + row * ((length + 3) / 4);
+                if (kernel(self.trits.ptr + row * length, length, target) != 0) self.bad.store(true, .monotonic);
+            }
+        }
+    };
 }
 
 /// Trits of packed rows. Returns the index of the first code 11.
-pub fn unpack(bytes: []const u8, shape: Shape, trits: []i8) ?usize {
+pub fn unpack(kernels: *const table.Kernels, bytes: []const u8, shape: Shape, trits: []i8) ?usize {
+    var job: UnpackJob = .{ .kernels = kernels, .bytes = bytes, .runs = shape.runs(), .trits = trits };
+    parallel.run(shape.size(), job.runs.count, &job, UnpackJob.work);
+    return if (job.bad.load(.monotonic)) firstBad(bytes, shape) else null;
+}
+
+const UnpackJob = struct {
+    kernels: *const table.Kernels,
+    bytes: []const u8,
+    runs: Runs,
+    trits: []i8,
+    bad: std.atomic.Value(bool) = .init(false),
+
+    fn work(self: *UnpackJob, part: u32, parts: u32) void {
+        const from, const to = threads.share(self.runs.count, part, parts);
+        const kernel = self.kernels.ternary.unpack_i8;
+        const length = self.runs.length;
+        if (length % 4 == 0) {
+            const start, const count = self.runs.span(from, to);
+            if (kernel(self.bytes.ptr + start / 4, count, self.trits.ptr + start) != 0) self.bad.store(true, .monotonic);
+            return;
+        }
+        for (from..to) |row| {
+            const source = self.bytes.ptr + row * ((length + 3) / 4);
+            if (kernel(source, length, self.trits.ptr + row * length) != 0) self.bad.store(true, .monotonic);
+        }
+    }
+};
+
+/// Weights of packed rows: trit * scale, with one scale for each `shape.size() / scales.len` columns.
+/// Returns the index of the first code 11.
+pub fn unpackScaled(kernels: *const table.Kernels, bytes: []const u8, shape: Shape, scales: []const f32, weights: []f32) ?usize {
+    var job: ScaledJob = .{ .kernels = kernels, .bytes = bytes, .shape = shape, .scales = scales, .weights = weights };
+    parallel.run(weights.len * @sizeOf(f32), shape.rows, &job, ScaledJob.work);
+    return if (job.bad.load(.monotonic)) firstBad(bytes, shape) else null;
+}
+
+const ScaledJob = struct {
+    kernels: *const table.Kernels,
+    bytes: []const u8,
+    shape: Shape,
+    scales: []const f32,
+    weights: []f32,
+    bad: std.atomic.Value(bool) = .init(false),
+
+    fn work(self: *ScaledJob, part: u32, parts: u32) void {
+        const from, const to = threads.share(self.shape.rows, part, parts);
+        const columns = self.shape.columns;
+        const groups = self.scales.len / self.shape.rows;
+        const size = columns / groups;
+        var bad: u32 = 0;
+        for (from..to) |row| {
+            const source = self.bytes.ptr + row * self.shape.rowBytes();
+            const scales = self.scales[row * groups ..][0..groups];
+            const target = self.weights[row * columns ..][0..columns];
+            if (groups > 1 and (size % 4 != 0 or size < 16)) {
+                bad |= self.smallGroups(source, scales, target);
+            } else for (scales, 0..) |scale, group| {
+                bad |= self.kernels.ternary.unpack_f32(source + group * size / 4, size, scale, target.ptr + group * size);
+            }
+        }
+        if (bad != 0) self.bad.store(true, .monotonic);
+    }
+
+    /// A row whose groups are short or begin inside a byte, by way of its trits.
+    fn smallGroups(self: *ScaledJob, source: [*]const u8, scales: []const f32, target: []f32) u32 {
+        const size = target.len / scales.len;
+        var bad: u32 = 0;
+        var trits: [1024]i8 = undefined;
+        var first: usize = 0;
+        while (first < target.len) : (first += trits.len) {
+            const count = @min(trits.len, target.len - first);
+            bad |= self.kernels.ternary.unpack_i8(source + first / 4, count, &trits);
+            var group = first / size;
+            var left = (group + 1) * size - first;
+            for (target[first..][0..count], trits[0..count]) |*weight, trit| {
+                if (left == 0) {
+                    group += 1;
+                    left = size;
+                }
+                left -= 1;
+                weight.* = @as(f32, @floatFromInt(trit)) * scales[group];
+            }
+        }
+        return bad;
+    }
+};
+
+fn firstBad(bytes: []const u8, shape: Shape) usize {
     for (0..shape.rows) |row| {
         const source = bytes[row * shape.rowBytes() ..][0..shape.rowBytes()];
-        const target = trits[row * shape.columns ..][0..shape.columns];
-        if (unpackRow(source, target)) |column| return row * shape.columns + column;
-    }
-    return null;
-}
-
-fn unpackRow(source: []const u8, target: []i8) ?usize {
-    var bad: u8 = 0;
-    for (source[0 .. target.len / 4], 0..) |byte, index| {
-        bad |= byte & byte >> 1;
-        target[index * 4 ..][0..4].* = quads[byte];
-    }
-    if (bad & 0x55 == 0 and target.len % 4 == 0) return null;
-    return unpackCarefully(source, target);
-}
-
-/// The last bytes of a row, and rows that hold a code 11.
-fn unpackCarefully(source: []const u8, target: []i8) ?usize {
-    for (source, 0..) |byte, index| {
-        const left = @min(4, target.len - index * 4);
-        if (byte & byte >> 1 & 0x55 & mask(left) != 0) {
-            for (0..left) |i| if (byte >> @intCast(2 * i) & 3 == 3) return index * 4 + i;
-        }
-        const four = quads[byte];
-        if (left == 4) {
-            target[index * 4 ..][0..4].* = four;
-        } else {
-            for (0..left) |i| target[index * 4 + i] = four[i];
+        for (0..shape.columns) |column| {
+            if (source[column / 4] >> @intCast(column % 4 * 2) & 3 == 3) return row * shape.columns + column;
         }
     }
-    return null;
+    // Another thread has made it a trit meanwhile.
+    return 0;
 }
-
-/// The bits of a byte's first `count` codes.
-fn mask(count: usize) u8 {
-    return @truncate((@as(u16, 1) << @intCast(2 * count)) - 1);
-}
-
-/// The four trits of every byte; 11 stands as 0 and is caught before.
-const quads: [256][4]i8 = blk: {
-    @setEvalBranchQuota(10_000);
-    var table: [256][4]i8 = undefined;
-    for (&table, 0..) |*four, byte| {
-        for (four, 0..) |*trit, i| trit.* = ([4]i8{ 0, 1, -1, 0 })[byte >> @intCast(2 * i) & 3];
-    }
-    break :blk table;
-};

@@ -21,6 +21,11 @@ pub const Product = struct {
     int8: bool,
 
     pub fn multiply(self: Product, weights: *const Weights) abi.Failure!void {
+        if (weights.layout == @as(weights_file.Layout, if (self.int8) .triples else .base3)) return abi.fail(
+            error.InvalidOption,
+            "Expected activations that the layout of the weights serves: {s} weights take {s} only",
+            .{ @tagName(weights.layout), if (self.int8) "f32" else "int8" },
+        );
         return self.compute(weights, 0, threads.getThreads());
     }
 
@@ -33,20 +38,19 @@ pub const Product = struct {
         const thread_count = threads.getThreads();
         const memory = try threads.scratch(data_bytes + scales_bytes + self.scratchBytes(shape, thread_count));
         var carver: matmul.Carver = .{ .memory = memory };
-        const weights: Weights = .{
+        var weights: Weights = .{
             .rows = rows,
             .columns = shape.columns,
             .group_columns = shape.group_columns,
+            .layout = shape.layout,
             .data = carver.take(u8, data_bytes),
             .row_scales = carver.take(f32, weights_file.scalesCount(rows, shape)),
             .nonzeros = 0,
             .memory_bytes = 0,
         };
         weights_file.fillScales(&weights, scales);
-        var job: FillJob = .{ .weights = &weights, .source = source, .bad = .init(no_bad) };
-        threads.run(if (data_bytes < 1 << 16) 1 else thread_count, &job, FillJob.work);
-        const bad = job.bad.load(.monotonic);
-        if (bad != no_bad) return source.refuse(bad);
+        const parts: u32 = if (data_bytes < 1 << 16) 1 else thread_count;
+        if (!weights_file.fill(&weights, try dispatch.kernels(), source, parts)) return source.refuse(rows, shape);
         return self.compute(&weights, data_bytes + scales_bytes, thread_count);
     }
 
@@ -74,19 +78,5 @@ pub const Product = struct {
             return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ self.input[index], index });
         };
         matmul.multiplyI8(kernels, weights, quantized, bias, self.output, thread_count);
-    }
-};
-
-const no_bad = std.math.maxInt(u64);
-
-const FillJob = struct {
-    weights: *const Weights,
-    source: WireSource,
-    /// The first bad index of all threads.
-    bad: std.atomic.Value(u64),
-
-    fn work(self: *FillJob, index: u32, count: u32) void {
-        const from, const to = threads.share(self.weights.blocks(), index, count);
-        if (weights_file.fill(self.weights, self.source, from, to)) |bad| _ = self.bad.fetchMin(bad, .monotonic);
     }
 };

@@ -1,10 +1,19 @@
 //! Weights to trits and scales, by every rule the library offers.
 //!
 //! Two passes over each run of columns that shares a scale: the first finds the threshold, the
-//! second writes the trits and the mean magnitude of those that are kept. Sums are taken in f64.
+//! second, out of the cache, writes the trits; a third sums the kept magnitudes where the scale needs
+//! them. Sums are taken in f64. Threads share out the runs, so their number changes no result.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const dispatch = @import("dispatch.zig");
+const firstNotFinite = @import("finite.zig").firstNotFinite;
+const magnitudes = @import("magnitudes.zig");
+const memory = @import("../memory.zig");
+const parallel = @import("parallel.zig");
+const table = @import("table.zig");
+const threads = @import("threads.zig");
+const Kept = @import("ternary_table.zig").Kept;
 
 pub const Method = enum(u8) { absmean, absmax, twn, percentile, mean_std, manual };
 
@@ -15,109 +24,86 @@ pub const Options = struct {
     least_squares: bool,
     /// percentile: 0 to 100; mean_std: k; manual: the threshold.
     argument: f64,
+
+    /// Floats of scratch that a thread needs.
+    pub fn sortedCount(self: Options) usize {
+        return if (self.method == .percentile) self.group_columns else 0;
+    }
 };
+
+/// What a run becomes: trits of the weights whose magnitude is above a threshold, and their scale.
+pub const Group = struct { above: f32, scale: f32 };
 
 /// A magnitude becomes a trit when it is above `threshold`, or equal to it where `inclusive`.
 const Rule = struct { threshold: f64, inclusive: bool, scale: ?f64 };
 
-/// `sorted` is needed for percentiles only, as large as a group.
-pub fn quantize(weights: []const f32, ternary: []i8, scales: []f32, options: Options, sorted: []f32) void {
-    const size = options.group_columns;
-    for (scales, 0..) |*scale, group| {
-        const run = weights[group * size ..][0..size];
-        const rule = ruleOf(run, options, sorted);
-        const kept = apply(run, ternary[group * size ..][0..size], rule);
-        scale.* = @floatCast(if (options.least_squares) kept else rule.scale orelse kept);
-    }
+/// The bits of infinity, which those of every finite magnitude are below.
+const infinity_bits = 0x7f80_0000;
+
+/// The threshold and the scale of a run, or null where a weight is not finite. `sorted` is scratch.
+pub fn measure(kernels: *const table.Kernels, run: []const f32, options: Options, sorted: []f32) ?Group {
+    const rule = ruleOf(kernels, run, options, sorted) orelse return null;
+    const above = largestNotKept(rule);
+    if (!options.least_squares) if (rule.scale) |scale| return .{ .above = above, .scale = @floatCast(scale) };
+    var kept: Kept = undefined;
+    kernels.ternary.sum_kept(run.ptr, run.len, above, &kept);
+    const mean = kept.magnitudes / @as(f64, @floatFromInt(kept.count));
+    return .{ .above = above, .scale = if (kept.count == 0 or kept.magnitudes == 0) 1 else @floatCast(mean) };
 }
 
-fn ruleOf(run: []const f32, options: Options, sorted: []f32) Rule {
+fn ruleOf(kernels: *const table.Kernels, run: []const f32, options: Options, sorted: []f32) ?Rule {
     switch (options.method) {
         .absmean => {
             // The mean is rounded to f32 first, as everybody who sees only the scale would compare.
-            const mean: f32 = @floatCast(meanMagnitude(run));
+            const mean: f32 = @floatCast(meanMagnitude(kernels, run) orelse return null);
             if (mean == 0) return .{ .threshold = 0.5, .inclusive = true, .scale = 1 };
             return .{ .threshold = 0.5 * @as(f64, mean), .inclusive = true, .scale = mean };
         },
         .absmax => {
-            const most = largestMagnitude(run);
+            const most = largestMagnitude(kernels, run) orelse return null;
             const scale: f64 = if (most <= 1e-10) 1 else most;
             return .{ .threshold = 0.5 * scale, .inclusive = false, .scale = scale };
         },
-        .twn => return .{ .threshold = 0.7 * meanMagnitude(run), .inclusive = false, .scale = null },
+        .twn => {
+            const mean = meanMagnitude(kernels, run) orelse return null;
+            return .{ .threshold = 0.7 * mean, .inclusive = false, .scale = null };
+        },
         .percentile => {
-            const magnitudes = sorted[0..run.len];
-            for (magnitudes, run) |*magnitude, weight| magnitude.* = @abs(weight);
-            std.mem.sortUnstable(f32, magnitudes, {}, std.sort.asc(f32));
+            _ = largestMagnitude(kernels, run) orelse return null;
+            const ascending = sorted[0..run.len];
+            for (ascending, run) |*magnitude, weight| magnitude.* = @abs(weight);
+            std.mem.sortUnstable(f32, ascending, {}, std.sort.asc(f32));
             const place: usize = @intFromFloat(options.argument / 100 * @as(f64, @floatFromInt(run.len - 1)));
-            return .{ .threshold = magnitudes[@min(place, run.len - 1)], .inclusive = false, .scale = null };
+            return .{ .threshold = ascending[@min(place, run.len - 1)], .inclusive = false, .scale = null };
         },
         .mean_std => {
-            const mean = meanMagnitude(run);
-            var squares: f64 = 0;
-            for (run) |weight| {
-                const distance = @abs(@as(f64, weight)) - mean;
-                squares += distance * distance;
-            }
+            const mean = meanMagnitude(kernels, run) orelse return null;
+            const squares = kernels.ternary.sum_squares(run.ptr, run.len, mean);
             const deviation = @sqrt(squares / @as(f64, @floatFromInt(run.len)));
             return .{ .threshold = mean + options.argument * deviation, .inclusive = false, .scale = null };
         },
-        .manual => return .{ .threshold = options.argument, .inclusive = false, .scale = null },
+        .manual => {
+            _ = largestMagnitude(kernels, run) orelse return null;
+            return .{ .threshold = options.argument, .inclusive = false, .scale = null };
+        },
     }
 }
 
-const width = 16;
-const F = @Vector(width, f32);
-
-fn meanMagnitude(run: []const f32) f64 {
-    return sumMagnitudes(run) / @as(f64, @floatFromInt(run.len));
+/// Null where a weight is not finite: no sum of finite f32 magnitudes leaves the range of f64.
+fn meanMagnitude(kernels: *const table.Kernels, run: []const f32) ?f64 {
+    const sum = kernels.ternary.sum_magnitudes(run.ptr, run.len);
+    return if (std.math.isFinite(sum)) sum / @as(f64, @floatFromInt(run.len)) else null;
 }
 
+fn largestMagnitude(kernels: *const table.Kernels, run: []const f32) ?f32 {
+    const bits = kernels.ternary.largest(run.ptr, run.len);
+    return if (bits < infinity_bits) @bitCast(bits) else null;
+}
+
+/// The f64 sum of a run's magnitudes; the same on every tier.
 pub fn sumMagnitudes(run: []const f32) f64 {
-    // Sums side by side, so that the additions do not wait for one another.
-    var sums: @Vector(width, f64) = @splat(0);
-    var i: usize = 0;
-    while (i + width <= run.len) : (i += width) {
-        sums += @floatCast(@abs(@as(F, run[i..][0..width].*)));
-    }
-    var total = @reduce(.Add, sums);
-    while (i < run.len) : (i += 1) total += @abs(run[i]);
-    return total;
-}
-
-fn largestMagnitude(run: []const f32) f32 {
-    var most: F = @splat(0);
-    var i: usize = 0;
-    while (i + width <= run.len) : (i += width) most = @max(most, @abs(@as(F, run[i..][0..width].*)));
-    var largest = @reduce(.Max, most);
-    while (i < run.len) : (i += 1) largest = @max(largest, @abs(run[i]));
-    return largest;
-}
-
-/// Writes the trits; returns the mean magnitude of the kept weights, 1 where none is.
-fn apply(run: []const f32, ternary: []i8, rule: Rule) f64 {
-    const above = largestNotKept(rule);
-    var sums: @Vector(width, f64) = @splat(0);
-    var count: usize = 0;
-    var i: usize = 0;
-    while (i + width <= run.len) : (i += width) {
-        const weights: F = run[i..][0..width].*;
-        const kept = @abs(weights) > @as(F, @splat(above));
-        ternary[i..][0..width].* = signs(width, weights, kept);
-        sums += @floatCast(@select(f32, kept, @abs(weights), @as(F, @splat(0))));
-        count += @popCount(@as(@Int(.unsigned, width), @bitCast(kept)));
-    }
-    var sum = @reduce(.Add, sums);
-    while (i < run.len) : (i += 1) {
-        const weight: @Vector(1, f32) = .{run[i]};
-        const kept = @abs(weight) > @as(@Vector(1, f32), @splat(above));
-        ternary[i] = signs(1, weight, kept)[0];
-        if (kept[0]) {
-            sum += @abs(run[i]);
-            count += 1;
-        }
-    }
-    return if (count == 0 or sum == 0) 1 else sum / @as(f64, @floatFromInt(count));
+    const kernels = dispatch.kernels() catch return magnitudes.sum(run.ptr, run.len);
+    return kernels.ternary.sum_magnitudes(run.ptr, run.len);
 }
 
 /// Comparing f32 magnitudes with this f32 decides exactly as comparing with the rule's f64 does.
@@ -129,10 +115,55 @@ fn largestNotKept(rule: Rule) f32 {
     return @max(largest, 0);
 }
 
-inline fn signs(comptime n: usize, weights: @Vector(n, f32), kept: @Vector(n, bool)) @Vector(n, i8) {
-    const zero: @Vector(n, f32) = @splat(0);
-    const none: @Vector(n, i8) = @splat(0);
-    const plus: @Vector(n, i8) = @intFromBool(weights > zero);
-    const minus: @Vector(n, i8) = @intFromBool(weights < zero);
-    return @select(i8, kept, plus - minus, none);
+/// Names the first weight that is not finite.
+pub fn refuseNotFinite(weights: []const f32) abi.Failure {
+    const index = firstNotFinite(weights) orelse 0;
+    return abi.fail(error.InvalidValue, "Expected finite weights, got {d} at index {d}", .{ weights[index], index });
 }
+
+/// Quantises every run of `group_columns` weights.
+pub fn quantize(weights: []const f32, ternary: []i8, scales: []f32, options: Options) abi.Failure!void {
+    const parts = parallel.partsOf(weights.len * @sizeOf(f32), scales.len);
+    const sorted = try memory.alloc(f32, options.sortedCount() * parts);
+    defer memory.free(f32, sorted);
+    var job: Job = .{
+        .kernels = try dispatch.kernels(),
+        .weights = weights,
+        .ternary = ternary,
+        .scales = scales,
+        .options = options,
+        .sorted = sorted,
+    };
+    if (parts == 1) {
+        job.work(0, 1);
+    } else {
+        threads.enter();
+        defer threads.leave();
+        threads.run(parts, &job, Job.work);
+    }
+    if (job.bad.load(.monotonic)) return refuseNotFinite(weights);
+}
+
+const Job = struct {
+    kernels: *const table.Kernels,
+    weights: []const f32,
+    ternary: []i8,
+    scales: []f32,
+    options: Options,
+    sorted: []f32,
+    bad: std.atomic.Value(bool) = .init(false),
+
+    fn work(self: *Job, part: u32, parts: u32) void {
+        const from, const to = threads.share(self.scales.len, part, parts);
+        const size = self.options.group_columns;
+        const sorted_count = self.options.sortedCount();
+        const sorted = self.sorted[part * sorted_count ..][0..sorted_count];
+        for (from..to) |index| {
+            const run = self.weights[index * size ..][0..size];
+            const group = measure(self.kernels, run, self.options, sorted) orelse
+                return self.bad.store(true, .monotonic);
+            self.scales[index] = group.scale;
+            self.kernels.ternary.trits_above(run.ptr, size, group.above, self.ternary.ptr + index * size);
+        }
+    }
+};

@@ -20,7 +20,7 @@ pub const lanes = if (has_avx512) 16 else if (has_avx2) 8 else 4;
 pub const I32 = @Vector(lanes, i32);
 pub const U32 = @Vector(lanes, u32);
 pub const F32 = @Vector(lanes, f32);
-const I16 = @Vector(lanes * 2, i16);
+pub const I16 = @Vector(lanes * 2, i16);
 const U16 = @Vector(lanes * 2, u16);
 
 /// Adds to each 32-bit lane the dot product of its four unsigned codes (at most 2) with its four
@@ -28,7 +28,7 @@ const U16 = @Vector(lanes * 2, u16);
 pub inline fn dot4(sum: I32, codes: U32, activations: I32) I32 {
     if (has_avx512) return vpdpbusd(sum, codes, activations);
     // Two products of at most 2 * 127 fit a 16-bit lane without saturating.
-    if (has_avx2) return sum + vpmaddwd(vpmaddubsw(codes, activations), @splat(1));
+    if (has_avx2) return sum + addPairs(dotPairs(codes, activations));
     if (has_dot_product) return sdot(sum, codes, activations);
     // Even and odd bytes as 16-bit lanes.
     const code_pairs: U16 = @bitCast(codes);
@@ -44,13 +44,154 @@ pub inline fn dot4(sum: I32, codes: U32, activations: I32) I32 {
     return sum + low + high;
 }
 
-/// Looks each lane's low four bits up in a table of 16.
-pub inline fn lookup16(entries: @Vector(16, f32), indices: @Vector(16, u32)) @Vector(16, f32) {
-    return asm ("vpermps %[entries], %[indices], %[result]"
-        : [result] "=v" (-> @Vector(16, f32)),
-        : [entries] "v" (entries),
-          [indices] "v" (indices),
+/// One word of activations in every lane. AVX-512 by assembly, as the compiler would take the float
+/// form of the instruction, and crossing over to integers costs Zen 4 a twelfth of `dotPlanes`.
+pub inline fn broadcast(word: [*]const i32) I32 {
+    if (!has_avx512) return @splat(word[0]);
+    return asm volatile ("vpbroadcastd (%[word]), %[result]"
+        : [result] "=v" (-> I32),
+        : [word] "r" (word),
+        : .{ .memory = true });
+}
+
+/// Adds to four sums the dot products of the four planes of a vector of codes, left where they are:
+/// codes times 1, 4, 16 and 64. AVX-512 as one block of assembly: two ANDs before their two dot
+/// products keep all pipes of Zen 4 busy, where the compiler's order costs a sixth.
+pub inline fn dotPlanes(sums: *[4]I32, codes: [*]const u8, masks: [4]U32, activations: [4]I32) void {
+    if (!has_avx512) {
+        const vector: U32 = @bitCast(load(@Vector(lanes * 4, u8), codes));
+        inline for (0..4) |plane| sums[plane] = dot4(sums[plane], vector & masks[plane], activations[plane]);
+        return;
+    }
+    var sum0, var sum1, var sum2, var sum3 = sums.*;
+    var vector: U32 = undefined;
+    var even: U32 = undefined;
+    var odd: U32 = undefined;
+    asm volatile ("vmovdqu64 (%[codes]), %[vector]\n" ++
+            "vpandd %[mask0], %[vector], %[even]\n" ++
+            "vpandd %[mask1], %[vector], %[odd]\n" ++
+            "vpdpbusd %[activations0], %[even], %[sum0]\n" ++
+            "vpdpbusd %[activations1], %[odd], %[sum1]\n" ++
+            "vpandd %[mask2], %[vector], %[even]\n" ++
+            "vpandd %[mask3], %[vector], %[odd]\n" ++
+            "vpdpbusd %[activations2], %[even], %[sum2]\n" ++
+            "vpdpbusd %[activations3], %[odd], %[sum3]"
+        : [sum0] "+v" (sum0),
+          [sum1] "+v" (sum1),
+          [sum2] "+v" (sum2),
+          [sum3] "+v" (sum3),
+          [vector] "=&v" (vector),
+          [even] "=&v" (even),
+          [odd] "=&v" (odd),
+        : [codes] "r" (codes),
+          [mask0] "v" (masks[0]),
+          [mask1] "v" (masks[1]),
+          [mask2] "v" (masks[2]),
+          [mask3] "v" (masks[3]),
+          [activations0] "v" (activations[0]),
+          [activations1] "v" (activations[1]),
+          [activations2] "v" (activations[2]),
+          [activations3] "v" (activations[3]),
+        : .{ .memory = true });
+    sums.* = .{ sum0, sum1, sum2, sum3 };
+}
+
+/// The two halves of `dot4` on AVX2: sums of two products of codes and activations, and of two such
+/// sums in each 32-bit lane.
+pub inline fn dotPairs(codes: U32, activations: I32) I16 {
+    return vpmaddubsw(codes, activations);
+}
+
+pub inline fn addPairs(pairs: I16) I32 {
+    return vpmaddwd(pairs, @splat(1));
+}
+
+const Bytes = @Vector(lanes * 4, u8);
+
+/// Splits bytes c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4 into c0 | c1 << 2 | c2 << 4 | c3 << 6, and c4 in bits
+/// 7-6 of a second vector whose other bits mean nothing.
+pub inline fn splitBase3(bytes: Bytes) [2]U32 {
+    const rest = remainder(bytes, 81);
+    // 0, 81 and 162 are 00.., 01.. and 10.. in binary.
+    const top: U32 = @bitCast(bytes -% rest);
+    if (has_avx512) return .{ @bitCast(lookup128(rest)), top };
+    const low27 = remainder(rest, 27);
+    const low9 = remainder(low27, 9);
+    const low3 = remainder(low9, 3);
+    const quad = low3 | (quotient(low9 -% low3, 3) << @splat(2)) |
+        (quotient(low27 -% low9, 9) << @splat(4)) | (quotient(rest -% low27, 27) << @splat(6));
+    return .{ @bitCast(quad), top };
+}
+
+/// bytes mod divisor, for bytes below three times the divisor: of the differences that do not wrap
+/// round the smallest is it.
+inline fn remainder(bytes: Bytes, comptime divisor: u8) Bytes {
+    return @min(bytes, bytes -% @as(Bytes, @splat(divisor)), bytes -% @as(Bytes, @splat(2 * divisor)));
+}
+
+/// 0, 1 or 2 of a multiple of the divisor.
+inline fn quotient(multiple: Bytes, comptime divisor: u8) Bytes {
+    return @min(multiple, @as(Bytes, @splat(1))) + @as(Bytes, @intFromBool(multiple > @as(Bytes, @splat(divisor))));
+}
+
+/// Four base-3 digits as 2-bit fields, for numbers below 81.
+inline fn lookup128(indices: Bytes) Bytes {
+    const table: [2]Bytes = comptime blk: {
+        @setEvalBranchQuota(10_000);
+        var entries: [128]u8 = @splat(0);
+        for (entries[0..81], 0..) |*entry, i| {
+            entry.* = i % 3 | (i / 3 % 3) << 2 | (i / 9 % 3) << 4 | (i / 27) << 6;
+        }
+        break :blk .{ entries[0..64].*, entries[64..128].* };
+    };
+    return asm ("vpermi2b %[high], %[low], %[result]"
+        : [result] "=v" (-> Bytes),
+        : [low] "v" (table[0]),
+          [high] "v" (table[1]),
+          [indices] "0" (indices),
     );
+}
+
+const V16 = @Vector(16, f32);
+const Indices16 = @Vector(16, u32);
+
+/// How a looked-up value joins its sum: added, or times 1 by a fused multiplication, which rounds
+/// nothing and runs on pipes of its own.
+pub const Join = enum { add, fused };
+
+/// Adds what each lane's low four bits name in a table of 16. One block of assembly, because the
+/// compiler would gather lookups far ahead of their additions and run out of registers.
+pub inline fn addLookup16(sum: V16, entries: V16, indices: Indices16, comptime join: Join, one: V16) V16 {
+    var found: V16 = undefined;
+    return asm ("vpermps %[entries], %[indices], %[found]\n" ++ joining(join)
+        : [result] "=v" (-> V16),
+          [found] "=&v" (found),
+        : [sum] "0" (sum),
+          [entries] "v" (entries),
+          [indices] "v" (indices),
+          [one] "v" (one),
+    );
+}
+
+/// The same with the low five bits and a table of 32.
+pub inline fn addLookup32(sum: V16, low: V16, high: V16, indices: Indices16, comptime join: Join, one: V16) V16 {
+    var found: V16 = undefined;
+    return asm ("vmovdqa64 %[indices], %[found]\nvpermi2ps %[high], %[low], %[found]\n" ++ joining(join)
+        : [result] "=v" (-> V16),
+          [found] "=&v" (found),
+        : [sum] "0" (sum),
+          [low] "v" (low),
+          [high] "v" (high),
+          [indices] "v" (indices),
+          [one] "v" (one),
+    );
+}
+
+fn joining(comptime join: Join) []const u8 {
+    return switch (join) {
+        .add => "vaddps %[found], %[result], %[result]",
+        .fused => "vfmadd231ps %[found], %[one], %[result]",
+    };
 }
 
 // Instructions are written as assembly and not as LLVM intrinsics: an intrinsic declared as an
@@ -140,12 +281,12 @@ pub inline fn dotBytes(sum: I32, weights: ByteOperand, activations: ByteOperand)
     if (has_avx512) return vpdpbusd(sum, weights.parts[0], @bitCast(activations.parts[0]));
     if (has_dot_product) return sdot(sum, weights.parts[0], @bitCast(activations.parts[0]));
     var total = sum;
-    inline for (weights.parts, activations.parts) |w, a| total +%= addPairs(w, a);
+    inline for (weights.parts, activations.parts) |w, a| total +%= dotHalves(w, a);
     return total;
 }
 
 /// Products of 16-bit lanes, neighbours added.
-inline fn addPairs(a: I16, b: I16) I32 {
+inline fn dotHalves(a: I16, b: I16) I32 {
     if (has_avx2) return vpmaddwd(a, b);
     if (is_x86) return pmaddwd(a, b);
     const wide_a: I32 = @bitCast(a);

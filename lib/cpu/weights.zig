@@ -1,21 +1,33 @@
-//! Ternary weights in the layout of table.zig: 2 bits per weight and one f32 scale per row and group.
+//! Ternary weights in a layout of table.zig, about 2 bits each, and one f32 scale per row and group.
 //!
-//! Whatever weights come from (trits, the wire format, a BitNet checkpoint) is a source that hands over
-//! one row of a panel's step at a time: 16 codes (trit + 1) in the planes of a word, or nothing where
-//! one of them is no trit.
+//! Whatever weights come from (weights_sources.zig) hands over its rows in the wire format, 16 rows of
+//! a group at a time, and the tier's kernel turns them into a panel. Panels are shared out to threads.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
 const firstNotFinite = @import("finite.zig").firstNotFinite;
+const dispatch = @import("dispatch.zig");
+const layouts = @import("layouts.zig");
 const memory = @import("../memory.zig");
+const parallel = @import("parallel.zig");
+const quantization = @import("quantization.zig");
+const sources = @import("weights_sources.zig");
 const table = @import("table.zig");
+const threads = @import("threads.zig");
+const Found = @import("ternary_table.zig").Found;
+const Panel = @import("ternary_table.zig").Panel;
+
+pub const WireSource = sources.WireSource;
 
 /// Above this many columns a sum of codes times activations might leave 32 bits.
 pub const columns_max = 1 << 22;
 
+pub const Layout = table.Layout;
+
 pub const Shape = struct {
     columns: u32,
     group_columns: u32,
+    layout: Layout = .planes,
 
     pub fn groups(self: Shape) u32 {
         return self.columns / self.group_columns;
@@ -23,11 +35,16 @@ pub const Shape = struct {
 
     /// Steps of one group, the last one padded.
     pub fn groupSteps(self: Shape) u32 {
-        return (self.group_columns + table.step_columns - 1) / table.step_columns;
+        const step_columns = self.layout.stepColumns();
+        return (self.group_columns + step_columns - 1) / step_columns;
     }
 
     pub fn steps(self: Shape) u32 {
         return self.groups() * self.groupSteps();
+    }
+
+    pub fn paddedColumns(self: Shape) usize {
+        return @as(usize, self.steps()) * self.layout.stepColumns();
     }
 };
 
@@ -35,6 +52,7 @@ pub const Weights = struct {
     rows: u32,
     columns: u32,
     group_columns: u32,
+    layout: Layout,
     /// See table.zig.
     data: []u8,
     /// [panel][group][16].
@@ -43,11 +61,15 @@ pub const Weights = struct {
     memory_bytes: u64,
 
     pub fn shape(self: *const Weights) Shape {
-        return .{ .columns = self.columns, .group_columns = self.group_columns };
+        return .{ .columns = self.columns, .group_columns = self.group_columns, .layout = self.layout };
     }
 
     pub fn blocks(self: *const Weights) usize {
         return (@as(usize, self.rows) + table.block_rows - 1) / table.block_rows;
+    }
+
+    fn panels(self: *const Weights) usize {
+        return (@as(usize, self.rows) + table.panel_rows - 1) / table.panel_rows;
     }
 
     pub fn panelsOf(self: *const Weights, block: usize) u32 {
@@ -61,7 +83,7 @@ pub const Weights = struct {
         return self.data.ptr + block * whole_block + step * self.panelsOf(block) * table.panel_step_bytes;
     }
 
-    /// The word that holds columns 16 * step .. of a row.
+    /// The word that holds the columns of a step of a row.
     pub fn word(self: *const Weights, row: usize, step: usize) *align(1) u32 {
         const block = row / table.block_rows;
         const panel = row % table.block_rows / table.panel_rows;
@@ -76,13 +98,52 @@ pub const Weights = struct {
     /// The trits of a row.
     pub fn readRow(self: *const Weights, row: usize, trits: []i8) void {
         const own = self.shape();
+        const step_columns = own.layout.stepColumns();
         for (0..own.groups()) |group| {
             for (0..own.groupSteps()) |step| {
-                const within = step * table.step_columns;
-                const codes = unpack(self.word(row, group * own.groupSteps() + step).*);
-                const values: [16]i8 = @as(@Vector(16, i8), @bitCast(codes -% ones));
-                const count = @min(table.step_columns, own.group_columns - within);
-                @memcpy(trits[group * own.group_columns + within ..][0..count], values[0..count]);
+                const within = step * step_columns;
+                const codes = layouts.decode(own.layout, self.word(row, group * own.groupSteps() + step).*);
+                const target = trits[group * own.group_columns + within ..];
+                const count = @min(step_columns, own.group_columns - within);
+                for (target[0..count], codes[0..count]) |*trit, code| trit.* = @as(i8, @intCast(code)) - 1;
+            }
+        }
+    }
+
+    /// Rewrites the weights in another layout, on all threads.
+    pub fn changeLayout(self: *Weights, layout: Layout) error{OutOfMemory}!void {
+        if (layout == self.layout) return;
+        var after = self.*;
+        after.layout = layout;
+        after.data = try memory.alloc(u8, dataBytes(self.rows, after.shape()));
+        errdefer memory.free(u8, @alignCast(after.data));
+        const parts = parallel.partsOf(self.data.len, self.panels());
+        const trits = try memory.alloc(i8, @as(u64, self.columns) * parts);
+        defer memory.free(i8, trits);
+        const job: RewriteJob = .{ .before = self, .after = &after, .trits = trits };
+        if (parts == 1) {
+            job.work(0, 1);
+        } else {
+            threads.enter();
+            defer threads.leave();
+            threads.run(parts, &job, RewriteJob.work);
+        }
+        after.memory_bytes = after.data.len + self.row_scales.len * @sizeOf(f32) + @sizeOf(Weights);
+        memory.free(u8, @alignCast(self.data));
+        self.* = after;
+    }
+
+    fn writeRow(self: *const Weights, row: usize, trits: []const i8) void {
+        const own = self.shape();
+        const step_columns = own.layout.stepColumns();
+        for (0..own.groups()) |group| {
+            for (0..own.groupSteps()) |step| {
+                const within = step * step_columns;
+                var codes: layouts.Codes = @splat(1);
+                const source = trits[group * own.group_columns + within ..];
+                const count = @min(step_columns, own.group_columns - within);
+                for (codes[0..count], source[0..count]) |*code, trit| code.* = @intCast(trit + 1);
+                self.word(row, group * own.groupSteps() + step).* = layouts.encode(own.layout, &codes);
             }
         }
     }
@@ -91,6 +152,23 @@ pub const Weights = struct {
         memory.free(u8, @alignCast(self.data));
         memory.free(f32, @alignCast(self.row_scales));
         std.heap.c_allocator.destroy(self);
+    }
+};
+
+const RewriteJob = struct {
+    before: *const Weights,
+    after: *const Weights,
+    /// A row for every part.
+    trits: []i8,
+
+    fn work(self: *const RewriteJob, part: u32, parts: u32) void {
+        const columns = self.before.columns;
+        const trits = self.trits[part * columns ..][0..columns];
+        const from, const to = threads.share(self.before.panels(), part, parts);
+        for (from * table.panel_rows..to * table.panel_rows) |row| {
+            if (row < self.before.rows) self.before.readRow(row, trits) else @memset(trits, 0);
+            self.after.writeRow(row, trits);
+        }
     }
 };
 
@@ -108,8 +186,7 @@ pub fn scalesCount(rows: u32, shape: Shape) usize {
 pub fn checkShape(rows: u32, columns: u32, scales: []const f32) abi.Failure!Shape {
     if (rows == 0 or columns == 0)
         return abi.fail(error.InvalidShape, "Expected a shape of at least 1 x 1, got {d} x {d}", .{ rows, columns });
-    if (columns > columns_max)
-        return abi.fail(error.InvalidShape, "Expected at most {d} columns, got {d}", .{ columns_max, columns });
+    if (columns > columns_max) return refuseColumns(columns);
     const per_row = scales.len / rows;
     if (scales.len == 0 or scales.len % rows != 0 or per_row > columns or columns % per_row != 0) return abi.fail(
         error.InvalidLength,
@@ -119,6 +196,10 @@ pub fn checkShape(rows: u32, columns: u32, scales: []const f32) abi.Failure!Shap
     if (firstNotFinite(scales)) |index|
         return abi.fail(error.InvalidValue, "Expected finite scales, got {d} at index {d}", .{ scales[index], index });
     return .{ .columns = columns, .group_columns = @intCast(columns / per_row) };
+}
+
+fn refuseColumns(columns: u32) abi.Failure {
+    return abi.fail(error.InvalidShape, "Expected at most {d} columns, got {d}", .{ columns_max, columns });
 }
 
 pub fn create(rows: u32, shape: Shape) error{OutOfMemory}!*Weights {
@@ -131,6 +212,7 @@ pub fn create(rows: u32, shape: Shape) error{OutOfMemory}!*Weights {
         .rows = rows,
         .columns = shape.columns,
         .group_columns = shape.group_columns,
+        .layout = shape.layout,
         .data = data,
         .row_scales = scales,
         .nonzeros = 0,
@@ -139,229 +221,135 @@ pub fn create(rows: u32, shape: Shape) error{OutOfMemory}!*Weights {
     return self;
 }
 
-/// Sixteen codes of a row; those that stand for no column are 1.
-pub const Codes = @Vector(16, u8);
-const ones: Codes = @splat(1);
-const padding_word = pack(ones);
+/// Steps of a row that are fetched before those of the next row: what 16 rows of them take fits the
+/// stack of a worker and the L1 cache.
+const chunk_steps = 256;
 
-/// Trits as bytes, row-major.
-pub const TernarySource = struct {
-    values: []const i8,
-    columns: usize,
-
-    /// The word of `count` columns from `column` on, or null where one is no trit.
-    pub inline fn word(self: TernarySource, row: usize, column: usize, count: usize) ?u32 {
-        const codes = self.codesAt(row, column, count);
-        return if (@reduce(.Max, codes) > 2) null else pack(codes);
-    }
-
-    pub fn refuse(self: TernarySource, index: u64) abi.Failure {
-        return abi.fail(
-            error.InvalidValue,
-            "Expected ternary values -1, 0 or 1, got {d} at index {d}",
-            .{ self.values[@intCast(index)], index },
-        );
-    }
-
-    pub fn isTrit(self: TernarySource, row: usize, column: usize) bool {
-        return self.codesAt(row, column, 1)[0] <= 2;
-    }
-
-    inline fn codesAt(self: TernarySource, row: usize, column: usize, count: usize) Codes {
-        const values = self.values.ptr + row * self.columns + column;
-        if (count == 16) return @as(Codes, @bitCast(@as(@Vector(16, i8), values[0..16].*))) +% ones;
-        var result: [16]u8 = ones;
-        for (0..count) |i| result[i] = @as(u8, @bitCast(values[i])) +% 1;
-        return result;
-    }
-};
-
-/// The wire format: 2 bits a trit, low bits first, 00 = 0, 01 = +1, 10 = -1; rows start on a byte.
-pub const WireSource = struct {
-    bytes: []const u8,
-    row_bytes: usize,
-
-    pub inline fn word(self: WireSource, row: usize, column: usize, count: usize) ?u32 {
-        const prepared = prepare(1, .{self.wireWord(row, column, count)}) orelse return null;
-        return prepared[0];
-    }
-
-    /// The words of `steps` whole steps at once; the column must begin a byte.
-    pub inline fn words(self: WireSource, row: usize, column: usize, comptime steps: usize) ?@Vector(steps, u32) {
-        const bytes = self.bytes.ptr + row * self.row_bytes + column / 4;
-        return prepare(steps, @bitCast(@as(@Vector(steps * 4, u8), bytes[0 .. steps * 4].*)));
-    }
-
-    inline fn prepare(comptime n: usize, wire: @Vector(n, u32)) ?@Vector(n, u32) {
-        const low: @Vector(n, u32) = @splat(0x5555_5555);
-        const high = wire >> @splat(1);
-        if (@reduce(.Or, wire & high & low) != 0) return null;
-        // Codes: bits (h, l) become (l, not (h or l)): 00 -> 01, 01 -> 10, 10 -> 00.
-        const coded = (wire & low) << @splat(1) | (~(wire | high) & low);
-        // Column 4p + j goes from place 4p + j to place 4j + p: swap bits 0 and 2, then 1 and 3, of
-        // each place's number.
-        return swapFields(n, swapFields(n, coded, 6, 0x00cc_00cc), 12, 0x0000_f0f0);
-    }
-
-    pub fn refuse(_: WireSource, index: u64) abi.Failure {
-        return abi.fail(error.InvalidValue, "Expected packed codes 00, 01 or 10, got 11 at index {d}", .{index});
-    }
-
-    pub fn isTrit(self: WireSource, row: usize, column: usize) bool {
-        return self.wireWord(row, column, 1) != 3;
-    }
-
-    inline fn wireWord(self: WireSource, row: usize, column: usize, count: usize) u32 {
-        const bytes = self.bytes[row * self.row_bytes ..][0..self.row_bytes];
-        const first = column / 4;
-        if (count == 16 and column % 4 == 0) return std.mem.readInt(u32, bytes[first..][0..4], .little);
-        var wire: u64 = 0;
-        for (first..@min(first + 5, bytes.len), 0..) |index, i| wire |= @as(u64, bytes[index]) << @intCast(8 * i);
-        wire >>= @intCast(column % 4 * 2);
-        return @truncate(wire & (@as(u64, 1) << @intCast(2 * count)) - 1);
-    }
-};
-
-inline fn swapFields(
-    comptime n: usize,
-    word: @Vector(n, u32),
-    comptime distance: u5,
-    comptime mask: u32,
-) @Vector(n, u32) {
-    const difference = (word >> @splat(distance) ^ word) & @as(@Vector(n, u32), @splat(mask));
-    return word ^ difference ^ difference << @splat(distance);
+/// Fills the panels from a source, in parts that run between threads.enter and threads.leave unless
+/// it is one, and counts the nonzeros. Returns whether all values were good.
+pub fn fill(self: *Weights, kernels: *const table.Kernels, source: anytype, parts: u32) bool {
+    var job: FillJob(@TypeOf(source)) = .{ .weights = self, .kernels = kernels, .source = source };
+    if (parts == 1) job.work(0, 1) else threads.run(parts, &job, FillJob(@TypeOf(source)).work);
+    self.nonzeros = job.nonzeros.load(.monotonic);
+    return !job.bad.load(.monotonic);
 }
 
-/// BitNet checkpoints: byte (p, c), bit pair k holds the code of row p + k * (rows / 4), column c.
-pub const BitnetSource = struct {
-    bytes: []const u8,
-    columns: usize,
-    quarter_rows: usize,
+fn FillJob(comptime Source: type) type {
+    return struct {
+        weights: *Weights,
+        kernels: *const table.Kernels,
+        source: Source,
+        nonzeros: std.atomic.Value(u64) = .init(0),
+        bad: std.atomic.Value(bool) = .init(false),
 
-    pub inline fn word(self: BitnetSource, row: usize, column: usize, count: usize) ?u32 {
-        const packed_word = pack(self.codesAt(row, column, count));
-        return if (packed_word & packed_word >> 1 & 0x5555_5555 != 0) null else packed_word;
-    }
-
-    pub fn refuse(_: BitnetSource, index: u64) abi.Failure {
-        return abi.fail(error.InvalidValue, "Expected packed codes 0, 1 or 2, got 3 at index {d}", .{index});
-    }
-
-    pub fn isTrit(self: BitnetSource, row: usize, column: usize) bool {
-        return self.codesAt(row, column, 1)[0] <= 2;
-    }
-
-    inline fn codesAt(self: BitnetSource, row: usize, column: usize, count: usize) Codes {
-        const bytes = self.bytes.ptr + row % self.quarter_rows * self.columns + column;
-        const shift: @Vector(16, u3) = @splat(@intCast(row / self.quarter_rows * 2));
-        const three: Codes = @splat(3);
-        if (count == 16) return (@as(Codes, bytes[0..16].*) >> shift) & three;
-        var result: [16]u8 = ones;
-        for (0..count) |i| result[i] = (bytes[i] >> shift[0]) & 3;
-        return result;
-    }
-};
-
-/// Steps that are filled row by row before the next ones, so that the lines they share stay in L1.
-const fill_steps = 32;
-
-/// Fills blocks [first, last) from a source. Returns the place (row * columns + column) of a value
-/// that is no trit, the first of its block, or null.
-pub fn fill(self: *const Weights, source: anytype, first: usize, last: usize) ?u64 {
-    const shape = self.shape();
-    for (first..last) |block| {
-        var bad: ?u64 = null;
-        for (0..shape.groups()) |group| {
-            var step: usize = 0;
-            while (step < shape.groupSteps()) : (step += fill_steps) {
-                const found = fillSteps(self, source, block, group, step) orelse continue;
-                bad = @min(bad orelse found, found);
+        fn work(self: *@This(), part: u32, parts: u32) void {
+            const from, const to = threads.share(self.weights.panels(), part, parts);
+            // A source may remember something of the rows at hand.
+            var source = self.source;
+            if (@hasDecl(Source, "begin")) source.begin(part);
+            var nonzeros: u64 = 0;
+            for (from..to) |panel| {
+                nonzeros += fillPanel(self.weights, self.kernels, &source, panel) orelse
+                    return self.bad.store(true, .monotonic);
             }
+            _ = self.nonzeros.fetchAdd(nonzeros, .monotonic);
         }
-        if (bad != null) return bad;
-    }
-    return null;
+    };
 }
 
-fn fillSteps(self: *const Weights, source: anytype, block: usize, group: usize, step_first: usize) ?u64 {
-    const shape = self.shape();
-    const panels = self.panelsOf(block);
-    const stride = panels * table.panel_step_bytes;
-    const step_last = @min(step_first + fill_steps, shape.groupSteps());
-    const base = self.blockData(block, group * shape.groupSteps());
-    for (0..panels * table.panel_rows) |row_in_block| {
-        const row = block * table.block_rows + row_in_block;
-        const lane = base + row_in_block * 4;
-        var step = step_first;
-        if (@hasDecl(@TypeOf(source), "words") and row < self.rows and shape.group_columns % 4 == 0) {
-            const whole = shape.group_columns / table.step_columns;
-            while (step + 16 <= @min(step_last, whole)) : (step += 16) {
-                const column = group * shape.group_columns + step * table.step_columns;
-                const words: [16]u32 = source.words(row, column, 16) orelse break;
-                inline for (0..16) |i| @as(*align(1) u32, @ptrCast(lane + (step + i) * stride)).* = words[i];
+/// Returns the number of nonzeros, or null where a value was bad.
+fn fillPanel(self: *Weights, kernels: *const table.Kernels, source: anytype, panel: usize) ?u64 {
+    const own = self.shape();
+    const row_first = panel * table.panel_rows;
+    const block = row_first / table.block_rows;
+    const stride = self.panelsOf(block) * table.panel_step_bytes;
+    const rows_count = @min(table.panel_rows, self.rows - row_first);
+    var buffers: [table.panel_rows][chunk_steps * 4]u8 = undefined;
+    var nonzeros: u64 = 0;
+    for (0..own.groups()) |group| {
+        const first_step = group * own.groupSteps();
+        var step: usize = 0;
+        while (step < own.groupSteps()) : (step += chunk_steps) {
+            const steps: u32 = @intCast(@min(chunk_steps, own.groupSteps() - step));
+            const place = row_first % table.block_rows / table.panel_rows * table.panel_step_bytes;
+            var job: Panel = .{
+                .rows = undefined,
+                .rows_count = @intCast(rows_count),
+                .steps = steps,
+                .target = self.blockData(block, first_step + step) + place,
+                .stride = stride,
+            };
+            for (0..rows_count) |i| {
+                job.rows[i] = source.wire(self, kernels, row_first + i, group, step, steps, &buffers[i]) orelse return null;
             }
-        }
-        while (step < step_last) : (step += 1) {
-            const target: *align(1) u32 = @ptrCast(lane + step * stride);
-            const within = step * table.step_columns;
-            const count = @min(table.step_columns, shape.group_columns - within);
-            const column = group * shape.group_columns + within;
-            target.* = if (row >= self.rows) padding_word else source.word(row, column, count) orelse
-                return badPlace(self, source, row, column, count);
+            var found: Found = undefined;
+            kernels.ternary.fill_panel(&job, &found);
+            if (found.bad != 0) return null;
+            nonzeros += found.nonzeros;
         }
     }
-    return null;
+    return nonzeros;
 }
 
-fn badPlace(self: *const Weights, source: anytype, row: usize, column: usize, count: usize) u64 {
-    var bad = column;
-    // Bounded, because another thread may have made it a trit meanwhile.
-    while (bad + 1 < column + count and source.isTrit(row, bad)) bad += 1;
-    return @as(u64, row) * self.columns + bad;
-}
-
-/// Bytes j, 4+j, 8+j, 12+j become the four planes of byte j.
-inline fn pack(codes: Codes) u32 {
-    const words: @Vector(4, u32) = @bitCast(codes);
-    return words[0] | words[1] << 2 | words[2] << 4 | words[3] << 6;
-}
-
-inline fn unpack(word: u32) Codes {
-    const words: @Vector(4, u32) = .{ word, word >> 2, word >> 4, word >> 6 };
-    return @as(Codes, @bitCast(words)) & @as(Codes, @splat(3));
-}
-
+/// Sets the scales, given row by row, in the order of the panels.
 pub fn fillScales(self: *const Weights, scales: []const f32) void {
     const groups = self.shape().groups();
-    @memset(self.row_scales, 0);
-    for (0..self.rows) |row| {
-        for (0..groups) |group| self.scaleOf(row, group).* = scales[row * groups + group];
+    for (0..self.panels()) |panel| {
+        const rows = @min(table.panel_rows, self.rows - panel * table.panel_rows);
+        const source = scales[panel * table.panel_rows * groups ..][0 .. rows * groups];
+        const target = self.row_scales[panel * table.panel_rows * groups ..][0 .. table.panel_rows * groups];
+        for (0..groups) |group| {
+            const sixteen = target[group * table.panel_rows ..][0..table.panel_rows];
+            for (sixteen[0..rows], 0..) |*scale, row| scale.* = source[row * groups + group];
+            @memset(sixteen[rows..], 0);
+        }
     }
-}
-
-pub fn countNonzeros(self: *const Weights) u64 {
-    var ones_count: u64 = 0;
-    var i: usize = 0;
-    while (i < self.data.len) : (i += 4) {
-        const word = std.mem.readInt(u32, self.data[i..][0..4], .little);
-        ones_count += @popCount(word & ~(word >> 1) & 0x5555_5555);
-    }
-    return self.data.len * 4 - ones_count;
 }
 
 fn fromSource(source: anytype, scales: []const f32, rows: u32, shape: Shape) abi.Failure!*Weights {
+    const kernels = try dispatch.kernels();
     const self = try create(rows, shape);
     errdefer self.destroy();
-    if (fill(self, source, 0, self.blocks())) |bad| return source.refuse(bad);
+    if (!fillOnThreads(self, kernels, source, source.sizeBytes())) return source.refuse(rows, shape);
     fillScales(self, scales);
-    self.nonzeros = countNonzeros(self);
     return self;
 }
 
-pub fn fromTernary(ternary: []const i8, scales: []const f32, rows: u32, columns: u32) abi.Failure!*Weights {
+fn fillOnThreads(self: *Weights, kernels: *const table.Kernels, source: anytype, size_bytes: u64) bool {
+    const parts = parallel.partsOf(size_bytes, self.panels());
+    if (parts == 1) return fill(self, kernels, source, 1);
+    threads.enter();
+    defer threads.leave();
+    return fill(self, kernels, source, parts);
+}
+
+/// From trits as i8 or f32.
+pub fn fromTrits(comptime T: type, trits: []const T, scales: []const f32, rows: u32, columns: u32) abi.Failure!*Weights {
     const shape = try checkShape(rows, columns, scales);
-    try checkLength("ternary", ternary.len, @as(u64, rows) * columns, rows, columns);
-    return fromSource(TernarySource{ .values = ternary, .columns = columns }, scales, rows, shape);
+    try checkLength("ternary", trits.len, @as(u64, rows) * columns, rows, columns);
+    return fromSource(sources.TritSource(T){ .values = trits, .columns = columns }, scales, rows, shape);
+}
+
+pub fn fromTernary(ternary: []const i8, scales: []const f32, rows: u32, columns: u32) abi.Failure!*Weights {
+    return fromTrits(i8, ternary, scales, rows, columns);
+}
+
+/// Quantises weights, every group by itself, and keeps the trits in no other form than this one.
+pub fn fromWeights(values: []const f32, rows: u32, columns: u32, options: quantization.Options) abi.Failure!*Weights {
+    if (columns > columns_max) return refuseColumns(columns);
+    const kernels = try dispatch.kernels();
+    const shape: Shape = .{ .columns = columns, .group_columns = options.group_columns };
+    const self = try create(rows, shape);
+    errdefer self.destroy();
+    @memset(self.row_scales, 0);
+    const parts = parallel.partsOf(values.len * @sizeOf(f32), self.panels());
+    const sorted = try memory.alloc(f32, options.sortedCount() * parts);
+    defer memory.free(f32, sorted);
+    const source: sources.WeightSource = .{ .values = values, .options = options, .sorted = sorted };
+    if (parts > 1) threads.enter();
+    const good = fill(self, kernels, source, parts);
+    if (parts > 1) threads.leave();
+    return if (good) self else quantization.refuseNotFinite(values);
 }
 
 pub fn fromWire(bytes: []const u8, scales: []const f32, rows: u32, columns: u32) abi.Failure!*Weights {
@@ -379,7 +367,7 @@ pub fn fromBitnetPacked(bytes: []const u8, scale: f32, rows: u32, columns: u32) 
     @memset(scales, scale);
     const shape = try checkShape(rows, columns, scales);
     try checkLength("packed", bytes.len, @as(u64, rows) / 4 * columns, rows, columns);
-    const source: BitnetSource = .{ .bytes = bytes, .columns = columns, .quarter_rows = rows / 4 };
+    const source: sources.BitnetSource = .{ .bytes = bytes, .columns = columns, .quarter_rows = rows / 4 };
     return fromSource(source, scales, rows, shape);
 }
 

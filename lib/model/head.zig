@@ -77,10 +77,14 @@ pub const Prepared = struct {
     }
 };
 
-/// Activations are padded to whole steps, and rows as they are.
+/// The hidden state is quantised as for ternary weights of one group.
+fn shapeOf(columns: u32) Shape {
+    return .{ .columns = columns, .group_columns = columns };
+}
+
+/// Rows are padded as the hidden state is.
 fn paddedColumns(columns: u32) usize {
-    const shape: Shape = .{ .columns = columns, .group_columns = columns };
-    return @as(usize, shape.steps()) * table_file.step_columns;
+    return shapeOf(columns).paddedColumns();
 }
 
 /// Fills a prepared head from the table in the file; threads share the blocks.
@@ -126,10 +130,11 @@ const Fill = struct {
     }
 
     fn quantizeRow(self: *const Fill, row: usize, floats: []const f32, bytes: []u8) void {
+        const shape = shapeOf(self.columns);
         var sum: [1]i32 = undefined;
         // Loading has refused values that are not finite. A file that somebody changes meanwhile may
         // give any numbers.
-        _ = self.kernels.quantize_token(floats.ptr, self.columns, self.columns, 0, @ptrCast(bytes.ptr), &sum, &self.head.scales[row]);
+        _ = self.kernels.quantize_token(floats.ptr, self.columns, self.columns, shape.layout.stepColumns(), 0, @ptrCast(bytes.ptr), &sum, &self.head.scales[row]);
         const lane = self.lanesOf(row);
         var word: usize = 0;
         while (word * 4 < bytes.len) : (word += 1) lane[word * block_rows * 4 ..][0..4].* = bytes[word * 4 ..][0..4].*;
@@ -164,7 +169,7 @@ pub fn run(pass: *Pass, logits: []f32) error{NotFinite}!void {
     const thread_count = if (logits.len * o.hidden < parallel_work_min) 1 else pass.thread_count;
     const parts: Parts = .{ .total = (o.vocab + block_rows - 1) / block_rows, .threads = thread_count };
     if (pass.model.prepared_head) |*head| if (head.kind == .int8) {
-        const tokens = try pass.quantize(.{ .columns = o.hidden, .group_columns = o.hidden }, input, count);
+        const tokens = try pass.quantize(shapeOf(o.hidden), input, count);
         const job: Bytes = .{ .pass = pass, .head = head, .tokens = &tokens, .logits = logits.ptr, .parts = parts };
         return threads.run(parts.count(), &job, Bytes.work);
     };

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb5534d04e3b37902n;
+export const abiFingerprint = 0x94f63f6b0c0c53e9n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -142,6 +142,24 @@ export const symbols = {
     handle: "w:u64",
     handle_length: "u32",
   },
+  weights_from_ternary_f32: {
+    ternary: "r:f32",
+    ternary_length: "u32",
+    scales: "r:f32",
+    scales_length: "u32",
+    rows: "u32",
+    cols: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  weights_from_f32: {
+    weights: "r:f32",
+    weights_length: "u32",
+    options: "r:f64",
+    options_length: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
   weights_from_packed: {
     packed_bytes: "r:u8",
     packed_length: "u32",
@@ -151,6 +169,10 @@ export const symbols = {
     cols: "u32",
     handle: "w:u64",
     handle_length: "u32",
+  },
+  weights_change_layout: {
+    handle: "u64",
+    layout: "u32",
   },
   weights_info: {
     handle: "u64",
@@ -268,6 +290,17 @@ export const symbols = {
     cols: "u32",
     weights: "w:f32",
     weights_length: "u32",
+  },
+  check_scales: {
+    scales: "r:f32",
+    scales_length: "u32",
+  },
+  probe: {
+    kind: "u32",
+    size_bytes: "u64",
+    duration_ms: "u32",
+    result: "w:f64",
+    result_length: "u32",
   },
   quantize_weights: {
     weights: "r:f32",
@@ -459,7 +492,32 @@ export interface NativeLibrary {
     handle_length: number,
   ): number;
   /**
-   * The same from the wire format.
+   * The same from trits as f32.
+   */
+  weights_from_ternary_f32(
+    ternary: Float32Array | null,
+    ternary_length: number,
+    scales: Float32Array | null,
+    scales_length: number,
+    rows: number,
+    cols: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Quantises f32 weights and prepares them.
+   * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
+   */
+  weights_from_f32(
+    weights: Float32Array | null,
+    weights_length: number,
+    options: Float64Array | null,
+    options_length: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Prepares weights from the wire format.
    */
   weights_from_packed(
     packed_bytes: Uint8Array | null,
@@ -471,6 +529,11 @@ export interface NativeLibrary {
     handle: BigUint64Array | null,
     handle_length: number,
   ): number;
+  /**
+   * Rewrites prepared weights in another layout: 0 planes, 1 base3, 2 triples (cpu/table.zig). Nothing
+   * else may use the weights meanwhile.
+   */
+  weights_change_layout(handle: bigint, layout: number): number;
   /**
    * info = [rows, cols, group size, number of scales, bytes of memory, nonzero weights]
    */
@@ -614,6 +677,22 @@ export interface NativeLibrary {
     cols: number,
     weights: Float32Array | null,
     weights_length: number,
+  ): number;
+  /**
+   * Refuses scales that are not finite, and none at all.
+   */
+  check_scales(scales: Float32Array | null, scales_length: number): number;
+  /**
+   * Runs a probe on all threads for a while.
+   * kind: 0 reading memory, 1 byte dot products, 2 f32 multiply-adds, 3 f32 additions
+   * result = [median, best] in bytes (kind 0) or operations (a multiply-add is two) per nanosecond
+   */
+  probe(
+    kind: number,
+    size_bytes: bigint,
+    duration_ms: number,
+    result: Float64Array | null,
+    result_length: number,
   ): number;
   /**
    * Trits and scales of a matrix of f32 weights.

@@ -3,7 +3,7 @@
 //   byte   bits 7-6   5-4   3-2   1-0        00 = 0, 01 = +1, 10 = -1, 11 is no trit
 //   trit      c+3     c+2   c+1    c         each row starts on a byte
 
-import { checkArray, checkFinite, checkShape } from "../checks.ts";
+import { checkArray, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 
@@ -23,27 +23,9 @@ export function checkScales(scales: Float32Array, rows: number, cols: number): n
         `columns, got ${scales.length}`,
     );
   }
-  checkFinite(scales, "scales");
+  // Natively: there may be a scale for every few weights.
+  check(native.check_scales(scales, scales.length));
   return cols / groups;
-}
-
-/** Checks that an array holds -1, 0 and 1 only, and returns it as signed bytes. */
-export function tritsOf(
-  ternary: Int8Array | Float32Array,
-  name: string,
-  length: number,
-): Int8Array {
-  if (!(ternary instanceof Float32Array)) return checkArray(ternary, Int8Array, name, length);
-  checkArray(ternary, Float32Array, name, length);
-  const trits = new Int8Array(length);
-  for (let index = 0; index < length; index++) {
-    const value = ternary[index]!;
-    if (value !== 0 && value !== 1 && value !== -1) {
-      throw tritterError("invalid_value", `${name}[${index}] must be -1, 0 or 1, got ${value}`);
-    }
-    trits[index] = value;
-  }
-  return trits;
 }
 
 /**
@@ -51,7 +33,10 @@ export function tritsOf(
  *
  * Column c of a row is at bits 2(c mod 4) of the row's byte floor(c / 4); 00 = 0, 01 = +1, 10 = -1;
  * each row starts on a byte. `scales` has one scale a row or one a group and is returned as a
- * copy. Throws `invalid_value` naming the index for values other than -1, 0 and 1.
+ * copy. With `out`, of rows x ceil(columns / 4) bytes that do not overlap the trits, nothing is
+ * allocated: new memory costs as much as the packing. The bytes are written there, and `scales` is
+ * returned as it is. Throws `invalid_value` naming the index for values other than -1, 0 and 1;
+ * `out` holds nothing of use then.
  *
  * @example
  * ```ts
@@ -65,10 +50,16 @@ export function packTernaryWeights(
   ternary: Int8Array | Float32Array,
   scales: Float32Array,
   shape: readonly [number, number],
+  options?: { out?: Uint8Array | undefined },
 ): { packed: Uint8Array<ArrayBuffer>; scales: Float32Array<ArrayBuffer> } {
+  const { out } = checkOptions(options, "options");
   const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
   checkScales(scales, rows, cols);
-  const packed = new Uint8Array(packedBytes(rows, cols));
+  const length = packedBytes(rows, cols);
+  const packed =
+    (out === undefined
+      ? new Uint8Array(length)
+      : checkArray(out, Uint8Array, "out", length)) as Uint8Array<ArrayBuffer>;
   if (ternary instanceof Float32Array) {
     checkArray(ternary, Float32Array, "ternary", rows * cols);
     check(native.pack_f32(ternary, ternary.length, rows, cols, packed, packed.length));
@@ -76,14 +67,16 @@ export function packTernaryWeights(
     checkArray(ternary, Int8Array, "ternary", rows * cols);
     check(native.pack_i8(ternary, ternary.length, rows, cols, packed, packed.length));
   }
-  return { packed, scales: new Float32Array(scales) };
+  const own = out === undefined ? new Float32Array(scales) : scales;
+  return { packed, scales: own as Float32Array<ArrayBuffer> };
 }
 
 /**
  * Unpacks wire bytes to weights: trit times the scale of its row or group.
  *
- * Bits after the last column of a row are ignored. Throws `invalid_length` for wrong sizes and
- * `invalid_value` naming the index for the code 11.
+ * Bits after the last column of a row are ignored. `out`, of rows x columns elements, takes the
+ * result instead of a new array; it must not overlap the inputs. Throws `invalid_length` for wrong
+ * sizes and `invalid_value` naming the index for the code 11; `out` holds nothing of use then.
  *
  * @example
  * ```ts
@@ -97,11 +90,16 @@ export function unpackTernaryWeights(
   packed: Uint8Array,
   scales: Float32Array,
   shape: readonly [number, number],
+  options?: { out?: Float32Array | undefined },
 ): Float32Array<ArrayBuffer> {
+  const { out } = checkOptions(options, "options");
   const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
   checkScales(scales, rows, cols);
   checkArray(packed, Uint8Array, "packed", packedBytes(rows, cols));
-  const weights = new Float32Array(rows * cols);
+  const weights =
+    (out === undefined
+      ? new Float32Array(rows * cols)
+      : checkArray(out, Float32Array, "out", rows * cols)) as Float32Array<ArrayBuffer>;
   check(native.unpack_f32(
     packed,
     packed.length,

@@ -1,14 +1,15 @@
 // From float activations to signed bytes.
 
-import { checkArray, checkShape } from "../checks.ts";
+import { checkArray, checkOptions, checkShape } from "../checks.ts";
 import { check, native } from "../native/library.ts";
 
 /**
  * Quantises each row of activations to signed bytes by its largest absolute value.
  *
  * The scale of a row is max|x| / 127 (1 for a row of zeros); values are rounded to the nearest
- * integer, ties to even, and lie within -127 and 127. Throws `invalid_value` for NaN or infinite
- * activations.
+ * integer, ties to even, and lie within -127 and 127. `out`, as long as the activations, takes the
+ * bytes instead of a new array; it must not overlap the activations. Throws `invalid_value` naming
+ * the index for NaN or infinite activations; `out` holds nothing of use then.
  *
  * @example
  * ```ts
@@ -23,10 +24,15 @@ import { check, native } from "../native/library.ts";
 export function quantizeActivationsAbsmax(
   activations: Float32Array,
   shape: readonly [number, number],
+  options?: { out?: Int8Array | undefined },
 ): { quantized: Int8Array<ArrayBuffer>; scales: Float32Array<ArrayBuffer> } {
+  const { out } = checkOptions(options, "options");
   const [batch, features] = checkShape(shape, "shape", 2) as [number, number];
   checkArray(activations, Float32Array, "activations", batch * features);
-  const quantized = new Int8Array(batch * features);
+  const quantized =
+    (out === undefined
+      ? new Int8Array(batch * features)
+      : checkArray(out, Int8Array, "out", batch * features)) as Int8Array<ArrayBuffer>;
   const scales = new Float32Array(batch);
   check(native.quantize_activations(
     activations,

@@ -2,7 +2,7 @@
 
 import { checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { PackedTernary } from "../packing/packed_ternary.ts";
+import { PackedTernary, type PackOptions } from "../packing/packed_ternary.ts";
 import type { Tensor } from "../tensor.ts";
 import {
   type QuantizeConfig,
@@ -90,7 +90,8 @@ export class QuantizationResult {
   }
 
   /**
-   * Packs the trits for matrix products; every group keeps its own scale.
+   * Packs the trits for matrix products; every group keeps its own scale. Options and errors as in
+   * `PackedTernary.fromTernary`.
    *
    * @example
    * ```ts
@@ -100,8 +101,8 @@ export class QuantizationResult {
    * console.log(packed.shape); // [ 2, 2 ]
    * ```
    */
-  toPacked(): PackedTernary {
-    return PackedTernary.fromTernary(this.values, this.scales, this.shape);
+  toPacked(options?: PackOptions): PackedTernary {
+    return PackedTernary.fromTernary(this.values, this.scales, this.shape, options);
   }
 
   /**

@@ -1,6 +1,13 @@
 // From float weights to trits and scales. The rules themselves are in the native library.
 
-import { checkChoice, checkCount, checkNumber, checkOptions, checkShape } from "../checks.ts";
+import {
+  checkArray,
+  checkChoice,
+  checkCount,
+  checkNumber,
+  checkOptions,
+  checkShape,
+} from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { floatsOf, type Tensor } from "../tensor.ts";
@@ -107,12 +114,21 @@ export function matrixShape(
   return asked;
 }
 
-/** Quantises a [rows, columns] matrix by any of the methods. */
-export function ternarize(
+/** Checked arguments of a quantisation, as the native library takes them. */
+export interface QuantizeRequest {
+  floats: Float32Array;
+  rows: number;
+  cols: number;
+  groupSize: number;
+  options: Float64Array<ArrayBuffer>;
+}
+
+/** Checks what a caller gave to have weights quantised. */
+export function quantizeRequest(
   weights: Float32Array | Tensor,
   shape: readonly [number, number] | undefined,
   config: QuantizeConfig,
-): Ternarized {
+): QuantizeRequest {
   const floats = floatsOf(weights, "weights");
   const [rows, cols] = matrixShape(weights, shape);
   checkLength(floats.length, rows, cols);
@@ -135,7 +151,21 @@ export function ternarize(
     SCALES.indexOf(scale),
     methodArgument(method, config),
   );
-  const ternary = new Int8Array(rows * cols);
+  return { floats, rows, cols, groupSize, options };
+}
+
+/** Quantises a [rows, columns] matrix by any of the methods, into `out` where it is given. */
+export function ternarize(
+  weights: Float32Array | Tensor,
+  shape: readonly [number, number] | undefined,
+  config: QuantizeConfig,
+  out?: Int8Array,
+): Ternarized {
+  const { floats, rows, cols, groupSize, options } = quantizeRequest(weights, shape, config);
+  const ternary =
+    (out === undefined
+      ? new Int8Array(rows * cols)
+      : checkArray(out, Int8Array, "out", rows * cols)) as Int8Array<ArrayBuffer>;
   const scales = new Float32Array(rows * (cols / groupSize));
   check(native.quantize_weights(
     floats,
@@ -162,8 +192,10 @@ function checkLength(length: number, rows: number, cols: number): void {
  * Quantises weights to -1, 0, +1 by the absmean rule of BitNet b1.58, with a scale per row or group.
  *
  * The scale s is mean|w| (1 if all are zero); a weight becomes +1 where w/s >= 0.5 and -1 where
- * w/s <= -0.5. `scales` holds the groups of row 0, then those of row 1, and so on. Throws
- * `invalid_value` for NaN or infinite weights. Source: arXiv:2402.17764.
+ * w/s <= -0.5. `scales` holds the groups of row 0, then those of row 1, and so on. `out`, as
+ * long as the weights, takes the trits instead of a new array; it must not overlap the weights.
+ * Throws `invalid_value` for NaN or infinite weights; `out` holds nothing of use then. Source:
+ * arXiv:2402.17764.
  *
  * @example
  * ```ts
@@ -178,9 +210,9 @@ function checkLength(length: number, rows: number, cols: number): void {
 export function quantizeWeightsAbsmean(
   weights: Float32Array,
   shape: readonly [number, number],
-  options?: { groupSize?: number | undefined },
+  options?: { groupSize?: number | undefined; out?: Int8Array | undefined },
 ): { ternary: Int8Array<ArrayBuffer>; scales: Float32Array<ArrayBuffer> } {
-  const { groupSize } = checkOptions(options, "options");
-  const { ternary, scales } = ternarize(weights, shape, { groupSize });
+  const { groupSize, out } = checkOptions(options, "options");
+  const { ternary, scales } = ternarize(weights, shape, { groupSize }, out);
   return { ternary, scales };
 }
