@@ -165,6 +165,7 @@ fn modelCreate(
         .sub_norms = try fields.count("sub_norms", 0, 1) == 1,
         .rope_scale = try narrow(try fields.number("rope_scale"), "rope_scale"),
         .head = @fromBackingInt(@intCast(try fields.count("the kind of head", 0, 2))),
+        .layout = @fromBackingInt(@intCast(try fields.count("the layout", 0, 1))),
     };
     try checkShape(&parsed, frequencies);
     const model = try Model.create(parsed, frequencies);

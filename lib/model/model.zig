@@ -32,6 +32,8 @@ pub const Options = struct {
     rope_scale: f32,
     /// How the head is kept.
     head: head_file.Kind = .stored,
+    /// How the ternary weights lie in memory: planes or base3.
+    layout: weights_file.Layout = .planes,
 
     pub fn queryWidth(self: Options) u32 {
         return self.heads * self.head_dim;
@@ -201,7 +203,10 @@ pub const Model = struct {
             if (linear.weights != null) return failTwice(@tagName(projection));
             try expectShape(source, rows, columns, @tagName(projection));
             try expectBytes(source, bytes.len, @tagName(projection));
-            linear.weights = try ternary.prepare(bytes, source.dtype, rows, columns, source.scale, source.mode);
+            const weights = try ternary.prepare(bytes, source.dtype, rows, columns, source.scale, source.mode);
+            errdefer weights.destroy();
+            try weights.changeLayout(self.options.layout);
+            linear.weights = weights;
         }
     }
 

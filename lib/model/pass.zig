@@ -63,8 +63,13 @@ pub const Pass = struct {
             o.hidden,       o.hidden,       o.queryWidth(), o.keyWidth(), o.keyWidth(), o.queryWidth(),
             o.intermediate, o.intermediate, o.hidden,       own_width,    half,         half,
         };
-        const shape: weights_file.Shape = .{ .columns = widest, .group_columns = widest };
-        const quantized_bytes = std.mem.alignForward(usize, matmul.tokensSize(shape, chunk, thread_count), 64);
+        // The head is never laid out as the other weights.
+        var quantized_bytes: usize = 0;
+        for ([_]weights_file.Layout{ .planes, o.layout }) |layout| {
+            const shape: weights_file.Shape = .{ .columns = widest, .group_columns = widest, .layout = layout };
+            const size = std.mem.alignForward(usize, matmul.tokensSize(shape, chunk, thread_count), 64);
+            quantized_bytes = @max(quantized_bytes, size);
+        }
         const scores_stride = attend.scoresStride(cache.held(cache.position() + total));
         const attention_bytes = attend.scratchBytes(cache, scores_stride) * thread_count;
         var bytes = quantized_bytes + attention_bytes;

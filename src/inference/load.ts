@@ -31,6 +31,12 @@ export interface LoadModelOptions {
    * largest magnitude: half the bytes of bf16. The logits then differ by about 1 % of their length.
    */
   head?: HeadKind | undefined;
+  /**
+   * How the ternary weights lie in memory: `"planes"` (default, 2 bits a weight) or `"base3"` (1.6
+   * bits), as in `WeightLayout`. The results are the same. Generating reads all weights for every
+   * token, so models far larger than the caches gain; prompts take longer.
+   */
+  layout?: "planes" | "base3" | undefined;
   /** Is told how many bytes of the model's tensors are loaded, and how many there are. */
   onProgress?: ((loadedBytes: number, totalBytes: number) => void) | undefined;
 }
@@ -40,6 +46,13 @@ export type HeadKind = "stored" | "bf16" | "int8";
 
 /** The native library numbers them by their place. */
 const HEADS: readonly HeadKind[] = ["stored", "bf16", "int8"];
+const LAYOUTS = ["planes", "base3"] as const;
+
+/** How the large tables are kept in memory. */
+interface Kept {
+  head: HeadKind;
+  layout: typeof LAYOUTS[number];
+}
 
 const EMBED = "model.embed_tokens.weight";
 const HEAD = "lm_head.weight";
@@ -79,6 +92,7 @@ export async function loadModel(
     "options",
   );
   const head = checkChoice(given.head, HEADS, "head", "stored");
+  const layout = checkChoice(given.layout, LAYOUTS, "layout", "planes");
   const path = filePath(directory, "directory");
   if (typeof tokenizer !== "boolean") {
     throw tritterError("invalid_type", `tokenizer must be true or false, got ${typeof tokenizer}`);
@@ -93,7 +107,7 @@ export async function loadModel(
     "unsupported",
     "Text needs a tokenizer, but the model was loaded with the option tokenizer: false",
   );
-  const { handle, parameters } = await loadWeights(path, config, head, onProgress);
+  const { handle, parameters } = await loadWeights(path, config, { head, layout }, onProgress);
   return createModel({ config, handle, parameters, tokenizer: words });
 }
 
@@ -115,7 +129,7 @@ async function findTokenizer(directory: string): Promise<Tokenizer | Error> {
 async function loadWeights(
   directory: string,
   config: ModelConfig,
-  head: HeadKind,
+  kept: Kept,
   onProgress?: LoadModelOptions["onProgress"],
 ): Promise<{ handle: NativeHandle; parameters: number }> {
   using files = new SafetensorsSet(directory);
@@ -125,7 +139,7 @@ async function loadWeights(
   const handle = createNative(
     config,
     found.some(({ spec }) => spec.name === HEAD && spec.role === 1),
-    head,
+    kept,
   );
   try {
     const setter = new WeightSetter(handle.value, config, files);
@@ -158,7 +172,7 @@ function chooseTables(
     : { embed: EMBED, head: HEAD };
 }
 
-function createNative(config: ModelConfig, hasHead: boolean, head: HeadKind): NativeHandle {
+function createNative(config: ModelConfig, hasHead: boolean, kept: Kept): NativeHandle {
   const options = Float64Array.of(
     config.hiddenSize,
     config.intermediateSize,
@@ -172,7 +186,8 @@ function createNative(config: ModelConfig, hasHead: boolean, head: HeadKind): Na
     hasHead ? 0 : 1,
     config.architecture === "BitNetForCausalLM" ? 1 : 0,
     1,
-    HEADS.indexOf(head),
+    HEADS.indexOf(kept.head),
+    LAYOUTS.indexOf(kept.layout),
   );
   const frequencies = inverseFrequencies(config);
   const handle = new BigUint64Array(1);
