@@ -29,7 +29,7 @@ export interface ModelShape {
 }
 
 /** What can be made: the shape of BitNet b1.58 2B4T (arXiv:2504.12285), and one for a smoke test. */
-export const SHAPES = {
+export const SHAPES: Readonly<Record<"bitnet-2b" | "tiny", ModelShape>> = {
   "bitnet-2b": {
     hidden: 2560,
     layers: 30,
@@ -39,7 +39,7 @@ export const SHAPES = {
     vocab: 128_256,
   },
   tiny: { hidden: 256, layers: 2, intermediate: 512, heads: 4, kvHeads: 2, vocab: 2048 },
-} as const satisfies Record<string, ModelShape>;
+};
 
 interface TensorPlan {
   name: string;
@@ -52,7 +52,10 @@ interface TensorPlan {
 const CHUNK_WORDS = 2 ** 21;
 
 /** Returns the directory of a random model; makes it if it is not there yet. */
-export function randomModel(name: keyof typeof SHAPES, directory = defaultDirectory(name)): string {
+export function randomModel(
+  name: keyof typeof SHAPES,
+  directory: string = defaultDirectory(name),
+): string {
   const shape = SHAPES[name];
   const plans = planTensors(shape);
   const header = makeHeader(plans);

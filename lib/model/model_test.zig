@@ -108,6 +108,15 @@ test "the same bits on every processor" {
     try expectEqual(7972332674227427976, std.hash.Wyhash.hash(0, std.mem.sliceAsBytes(&logits)));
 }
 
+test "the same bits in less memory: base3" {
+    const kind: test_model.Kind = .{ .layout = .base3, .head = .int8 };
+    try expectSameEveryWay(kind);
+    const planes: TestModel = try .create(.{ .head = .int8 });
+    defer planes.destroy();
+    try forward.forward(planes.model, null, &text(), &logits);
+    try expectSame(&expected_logits, &logits);
+}
+
 test "the same bits however fed: Llama, with biases" {
     try expectSameEveryWay(.{ .sub_norms = false, .tied = false, .biases = true, .table = .f32, .head_dim = 32 });
 }

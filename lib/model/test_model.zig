@@ -5,6 +5,7 @@ const files = @import("../files.zig");
 const head_file = @import("head.zig");
 const model_file = @import("model.zig");
 const Dtype = @import("dtype.zig").Dtype;
+const Layout = @import("../cpu/table.zig").Layout;
 const Model = model_file.Model;
 
 pub const Kind = struct {
@@ -15,6 +16,7 @@ pub const Kind = struct {
     table: Dtype = .bf16,
     head_dim: u32 = 12,
     head: head_file.Kind = .stored,
+    layout: Layout = .planes,
 };
 
 pub const vocab = 50;
@@ -38,6 +40,7 @@ pub const TestModel = struct {
             .sub_norms = kind.sub_norms,
             .rope_scale = 1,
             .head = kind.head,
+            .layout = kind.layout,
         };
         var frequencies: [64]f32 = undefined;
         for (frequencies[0 .. kind.head_dim / 2], 0..) |*f, i| f.* = 1 / @as(f32, @floatFromInt(1 + i * i));
