@@ -3,7 +3,6 @@
 //
 //   bun bench/report/measure.ts '{"quick":true}'
 
-import { existsSync } from "node:fs";
 import process from "node:process";
 import type { LimitKind } from "../../mod.ts";
 import { describeOpenBlas } from "../peers/openblas.ts";
@@ -12,6 +11,7 @@ import { type Context, createContext } from "./context.ts";
 import { FULL, interleave, Probe, QUICK } from "./interleave.ts";
 import { type Load, watchLoad } from "./load.ts";
 import { measureMemoryRates } from "./memory_rates.ts";
+import { measureModel } from "./model.ts";
 import { measureOverhead } from "./overhead.ts";
 import { measureProducts } from "./products.ts";
 import type { Row } from "./row.ts";
@@ -72,16 +72,6 @@ async function measureLimitsOf(
   });
 }
 
-/** Rows of the whole model: a suite that need not be there. */
-async function modelRows({ effort, wants }: Context): Promise<Row[]> {
-  const module = new URL("model.ts", import.meta.url);
-  if (!existsSync(module) || !wants("model", "BitNet 2B-4T shape")) return [];
-  const suite = await import(module.href) as {
-    measureModel(options: { quick: boolean }): Promise<Row[]>;
-  };
-  return await suite.measureModel({ quick: effort.quick });
-}
-
 async function measure(options: Options): Promise<Measured> {
   const context = createContext(
     options.quick ? QUICK : FULL,
@@ -98,7 +88,7 @@ async function measure(options: Options): Promise<Measured> {
   if (!forced) {
     await measureOverhead(context);
     await measureMemoryRates(context);
-    context.rows.push(...await modelRows(context));
+    await measureModel(context);
   }
   const { runtime, isa, threads, rows, skipped } = context;
   return {
