@@ -68,8 +68,9 @@ export function findProblems({ processes }: Report): string[] {
       problems.push(`${where}: ${key} is ${value}`);
     }
   };
+  // A filter may leave a process nothing to do, but not all of them.
+  if (processes.every(({ rows }) => rows.length === 0)) problems.push("no rows");
   for (const { runtime, isa, rows, limits, before, during } of processes) {
-    if (rows.length === 0) problems.push(`${runtime}, ${isa}: no rows`);
     for (const each of [...rows, ...limits]) {
       const where = `${runtime}, ${isa}: ${each.name}`;
       for (const [key, value] of Object.entries(each)) {
