@@ -2,7 +2,7 @@
 // reads all weights once, and a prompt, which is all dot products.
 
 import { loadModel, type LoadModelOptions, type TernaryModel } from "../../mod.ts";
-import { randomModel } from "../models/random_model.ts";
+import { randomModel } from "./random_model.ts";
 import { addRow, type Context } from "./context.ts";
 import { type Effort, interleave, Probe, Timed, type Turn } from "./interleave.ts";
 import { median } from "./statistics.ts";

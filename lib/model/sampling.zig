@@ -5,8 +5,10 @@
 //! The chance comes from Philox4x32-10, whose counter is the step: a seed gives the same text on
 //! every tier and thread count, and a step can be repeated.
 //!
-//! A vocabulary of 128 thousand is never sorted: a histogram over the logits tells how far down the
-//! wanted rank is, and only what lies above is. Three passes over the logits.
+//! A vocabulary of 128 thousand is never sorted. For few tokens it is cut into groups: as many groups'
+//! largest logits as tokens are wanted are a bound that no other token of the wanted ones is below,
+//! and only what reaches it is sorted. For many a histogram over the logits tells how far down the
+//! wanted rank is.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -32,37 +34,69 @@ pub const Choice = struct {
 
 /// Elements of scratch that `choose` needs.
 pub fn scratchLength(vocab: usize) usize {
-    return vocab;
+    return vocab + vocab / group_logits + 1;
 }
 
 /// The log of the sum of e^x: f32 exponentials, added in f64.
 pub fn logSumExp(nn: *const nn_table.Kernels, logits: []const f32) f64 {
-    var most = logits[0];
-    for (logits) |logit| if (logit > most) {
-        most = logit;
-    };
+    return logSumExpBelow(nn, logits, largestOf(logits).value);
+}
+
+fn logSumExpBelow(nn: *const nn_table.Kernels, logits: []const f32, most: f32) f64 {
     return most + @log(nn.sum_exp(logits.ptr, @intCast(logits.len), most, 1));
 }
 
 pub fn choose(nn: *const nn_table.Kernels, logits: []const f32, options: Options, scratch: []u64) abi.Failure!Choice {
     const best = try findBest(logits);
     const id = if (options.temperature == 0) best else sample(nn, logits, best, options, scratch);
-    const normalizer = logSumExp(nn, logits);
-    return .{ .id = id, .log_probability = @as(f64, logits[id]) - normalizer };
+    return .{ .id = id, .log_probability = @as(f64, logits[id]) - logSumExpBelow(nn, logits, logits[best]) };
 }
 
 /// The id of the largest logit, the lowest where several are.
 fn findBest(logits: []const f32) abi.Failure!u32 {
     if (logits.len == 0) return abi.fail(error.InvalidLength, "Expected at least 1 logit, got none", .{});
-    var best: usize = 0;
-    for (logits, 0..) |logit, index| {
-        if (std.math.isNan(logit) or logit == std.math.inf(f32))
+    const largest = largestOf(logits);
+    if (!largest.is_usable) for (logits, 0..) |logit, index| {
+        if (!(logit < std.math.inf(f32)))
             return abi.fail(error.InvalidValue, "Expected logits without NaN and infinity, got {d} at index {d}", .{ logit, index });
-        if (logit > logits[best]) best = index;
-    }
-    if (logits[best] == -std.math.inf(f32))
+    };
+    if (largest.value == -std.math.inf(f32))
         return abi.fail(error.InvalidValue, "Expected a finite logit, got -inf for all {d}", .{logits.len});
-    return @intCast(best);
+    return @intCast(indexOf(logits, largest.value));
+}
+
+const width = 16;
+const Lanes = @Vector(width, f32);
+
+/// The largest logit, and whether all are below infinity, which NaN is not.
+fn largestOf(logits: []const f32) struct { value: f32, is_usable: bool } {
+    const infinity: Lanes = @splat(std.math.inf(f32));
+    var most: Lanes = @splat(-std.math.inf(f32));
+    var usable: @Vector(width, bool) = @splat(true);
+    var i: usize = 0;
+    while (i + width <= logits.len) : (i += width) {
+        const lanes: Lanes = logits[i..][0..width].*;
+        most = @select(f32, lanes > most, lanes, most);
+        usable = @select(bool, lanes < infinity, usable, @as(@Vector(width, bool), @splat(false)));
+    }
+    var value = @reduce(.Max, most);
+    var is_usable = @reduce(.And, usable);
+    for (logits[i..]) |logit| {
+        if (logit > value) value = logit;
+        is_usable = is_usable and logit < std.math.inf(f32);
+    }
+    return .{ .value = value, .is_usable = is_usable };
+}
+
+/// The first place of a value; 0 where another thread has changed it meanwhile.
+fn indexOf(logits: []const f32, value: f32) usize {
+    const wanted: Lanes = @splat(value);
+    var i: usize = 0;
+    while (i + width <= logits.len) : (i += width) {
+        if (@reduce(.Or, @as(Lanes, logits[i..][0..width].*) == wanted)) break;
+    }
+    while (i < logits.len) : (i += 1) if (logits[i] == value) return i;
+    return 0;
 }
 
 fn sample(nn: *const nn_table.Kernels, logits: []const f32, best: u32, options: Options, scratch: []u64) u32 {
@@ -181,8 +215,46 @@ const bins = 2048;
 /// Tokens this far below the best share the last bin; more would make the bins coarse.
 const range_max = 256;
 
+const group_logits = 128;
+
 /// The `count` largest logits above -inf, best first.
 fn rank(logits: []const f32, most: f32, count: usize, scratch: []u64) []u64 {
+    const many = count > logits.len / group_logits / 2;
+    const found = if (many) collectByHistogram(logits, most, count, scratch) else collectByGroups(logits, count, scratch);
+    std.mem.sortUnstable(u64, found, {}, std.sort.asc(u64));
+    return found[0..@min(found.len, count)];
+}
+
+/// At least the `count` largest, in any order, by the bound that the groups' largest are. There must
+/// be more groups than `count`.
+fn collectByGroups(logits: []const f32, count: usize, scratch: []u64) []u64 {
+    const groups = scratch[logits.len..][0 .. (logits.len + group_logits - 1) / group_logits];
+    for (groups, 0..) |*key, group| {
+        key.* = keyOf(largestOf(groupOf(logits, group)).value, group);
+    }
+    std.mem.sortUnstable(u64, groups, {}, std.sort.asc(u64));
+    const bound = largestOf(groupOf(logits, idOf(groups[count - 1]))).value;
+    var found: usize = 0;
+    for (groups, 0..) |key, order| {
+        const group = idOf(key);
+        const values = groupOf(logits, group);
+        // Equal groups may follow the last one that is needed.
+        if (order >= count and largestOf(values).value < bound) break;
+        for (values, group * group_logits..) |logit, id| {
+            if (logit < bound or logit == -std.math.inf(f32)) continue;
+            scratch[found] = keyOf(logit, id);
+            found += 1;
+        }
+    }
+    return scratch[0..found];
+}
+
+fn groupOf(logits: []const f32, group: usize) []const f32 {
+    return logits[group * group_logits .. @min((group + 1) * group_logits, logits.len)];
+}
+
+/// The same for any `count`.
+fn collectByHistogram(logits: []const f32, most: f32, count: usize, scratch: []u64) []u64 {
     var least = most;
     for (logits) |logit| if (logit < least and logit >= most - range_max) {
         least = logit;
@@ -202,8 +274,7 @@ fn rank(logits: []const f32, most: f32, count: usize, scratch: []u64) []u64 {
         scratch[found] = keyOf(logit, id);
         found += 1;
     }
-    std.mem.sortUnstable(u64, scratch[0..found], {}, std.sort.asc(u64));
-    return scratch[0..@min(found, count)];
+    return scratch[0..found];
 }
 
 /// Falls as the logit rises, never the other way round.

@@ -88,7 +88,7 @@ test "chance agrees with sorting everything" {
         // Ties, and tokens that were masked.
         for (0..200) |i| logits[i * 7] = logits[i * 11];
         for (0..50) |i| logits[i * 13] = if (i % 2 == 0) -std.math.inf(f32) else -1e9;
-        for ([_]f32{ 0.3, 1, 2 }) |temperature| for ([_]u32{ 0, 1, 5, 50, 2999, 5000 }) |top_k| for ([_]f64{ 0, 0.3, 0.9, 1 }) |top_p| {
+        for ([_]f32{ 0.3, 1, 2 }) |temperature| for ([_]u32{ 0, 1, 5, 11, 50, 2999, 5000 }) |top_k| for ([_]f64{ 0, 0.3, 0.9, 1 }) |top_p| {
             for (0..6) |step| {
                 const options: sampling.Options = .{
                     .temperature = temperature,

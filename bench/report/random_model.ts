@@ -1,7 +1,7 @@
 // Makes a BitNet model of random weights, to measure the speed of a shape whose real weights nobody
 // wants to download: a Hugging Face directory with config.json and model.safetensors, no tokenizer.
 //
-//     bun bench/models/random_model.ts [bitnet-2b | tiny] [directory]
+//     bun bench/report/random_model.ts [bitnet-2b | tiny] [directory]
 //
 // The same bytes every time, written outside the repository, and found again by the next run.
 
