@@ -78,6 +78,7 @@ const TARGETS: readonly Target[] = [
   {
     must: 0.8,
     aim: 0.95,
+    reason: "in the caches checking and packing take the instructions about as long as the read",
     covers: (row) => row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
   },
   {
