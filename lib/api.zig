@@ -12,7 +12,7 @@ pub const modules = .{
     @import("api/packing.zig"),
     @import("api/matmul.zig"),
     @import("api/nn.zig"),
-    @import("api/probes.zig"),
+    @import("api/limits.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

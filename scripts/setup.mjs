@@ -1,9 +1,7 @@
 // Installs the pinned packages of package-lock.json when they are missing or of another version.
-import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
-import { environment, root, run } from "./shell.mjs";
+import { capture, root, run } from "./shell.mjs";
 
 /** Whether a folder's node_modules holds exactly the versions that its package.json names. */
 function isInstalled(folder) {
@@ -26,7 +24,7 @@ export function ensurePeers() {
   const cwd = join(root, "bench");
   if (isInstalled(cwd)) return;
   console.log("$ npm ci (in bench/)");
-  const options = { cwd, env: environment, stdio: "inherit", shell: process.platform === "win32" };
-  const { status } = spawnSync("npm", ["ci"], options);
-  if (status !== 0) console.log("npm ci failed in bench/: the peers of npm will be missing");
+  if (capture("npm", ["ci"], { cwd, stdio: "inherit" }) === undefined) {
+    console.log("npm ci failed in bench/: the peers of npm will be missing");
+  }
 }

@@ -16,48 +16,17 @@ const PATHS = ["x86_64-linux-gnu", "aarch64-linux-gnu"].flatMap((triple) => [
 
 type Kind = "i32" | "f32" | "buffer" | "text" | "nothing";
 
-const FUNCTIONS: Record<
-  string,
-  readonly [parameters: readonly Kind[], result: Kind]
-> = {
+/** One letter a parameter. */
+const KINDS: Record<string, Kind> = { i: "i32", f: "f32", b: "buffer" };
+
+const kindsOf = (letters: string): Kind[] => [...letters].map((letter) => KINDS[letter]!);
+
+const FUNCTIONS: Record<string, readonly [parameters: readonly Kind[], result: Kind]> = {
   // order, trans a, trans b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
-  cblas_sgemm: [
-    [
-      "i32",
-      "i32",
-      "i32",
-      "i32",
-      "i32",
-      "i32",
-      "f32",
-      "buffer",
-      "i32",
-      "buffer",
-      "i32",
-      "f32",
-    ]
-      .concat("buffer", "i32") as Kind[],
-    "nothing",
-  ],
+  cblas_sgemm: [kindsOf("iiiiiifbibifbi"), "nothing"],
   // order, trans, m, n, alpha, a, lda, x, incx, beta, y, incy
-  cblas_sgemv: [
-    [
-      "i32",
-      "i32",
-      "i32",
-      "i32",
-      "f32",
-      "buffer",
-      "i32",
-      "buffer",
-      "i32",
-      "f32",
-      "buffer",
-      "i32",
-    ],
-    "nothing",
-  ],
-  openblas_set_num_threads: [["i32"], "nothing"],
+  cblas_sgemv: [kindsOf("iiiifbibifbi"), "nothing"],
+  openblas_set_num_threads: [kindsOf("i"), "nothing"],
   openblas_get_corename: [[], "text"],
   openblas_get_config: [[], "text"],
 };
@@ -153,39 +122,11 @@ export function openBlas(product: Product, threads: number): Subject {
   } = open();
   const output = new Float32Array(batch * rows);
   setThreads!(threads);
-  const one = () => {
-    sgemv!(
-      ROW_MAJOR,
-      NO_TRANSPOSE,
-      rows,
-      cols,
-      1,
-      weights,
-      cols,
-      input,
-      1,
-      0,
-      output,
-      1,
-    );
-  };
-  const many = () => {
-    const sizes = [batch, rows, cols] as const;
-    sgemm!(
-      ...[
-        ROW_MAJOR,
-        NO_TRANSPOSE,
-        TRANSPOSE,
-        ...sizes,
-        1,
-        input,
-        cols,
-        weights,
-        cols,
-      ],
-      ...[0, output, rows],
-    );
-  };
+  // The order and the transpositions, then the arguments as FUNCTIONS names them.
+  const matrix = [ROW_MAJOR, NO_TRANSPOSE, rows, cols, 1, weights, cols] as const;
+  const one = () => void sgemv!(...matrix, input, 1, 0, output, 1);
+  const matrices = [ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, batch, rows, cols, 1, input, cols] as const;
+  const many = () => void sgemm!(...matrices, weights, cols, 0, output, rows);
   return {
     name: "OpenBLAS fp32",
     threads,

@@ -91,7 +91,6 @@ fn quantizeActivations(
         "Expected quantized and scales in memory of their own, got some that overlap each other or the activations",
         .{},
     );
-    const parts = parallel.partsOf(activations.len * @sizeOf(f32), scales.len);
     var job: TokensJob = .{
         .kernels = kernels,
         .activations = activations,
@@ -99,13 +98,7 @@ fn quantizeActivations(
         .quantized = quantized,
         .scales = scales,
     };
-    if (parts == 1) {
-        job.work(0, 1);
-    } else {
-        threads.enter();
-        defer threads.leave();
-        threads.run(parts, &job, TokensJob.work);
-    }
+    parallel.run(activations.len * @sizeOf(f32), scales.len, &job, TokensJob.work);
     if (!job.bad.load(.monotonic)) return;
     const index = firstNotFinite(activations) orelse 0;
     return abi.fail(error.InvalidValue, "Expected finite activations, got {d} at index {d}", .{ activations[index], index });

@@ -6,6 +6,7 @@
 //! values in each.
 
 const std = @import("std");
+const magnitudes = @import("magnitudes.zig");
 const simd = @import("simd.zig");
 
 /// Values below this would make 127 / absmax overflow; they are scaled up by a power of two first.
@@ -22,7 +23,9 @@ pub fn quantizeToken(
     sums: [*]i32,
     scale: *f32,
 ) callconv(.c) u32 {
-    const most = @max(absmaxOf(input[0..columns]) orelse return 1, absmax_floor);
+    const largest = magnitudes.largest(input, columns);
+    if (largest >= magnitudes.infinity_bits) return 1;
+    const most = @max(@as(f32, @bitCast(largest)), absmax_floor);
     // A token whose scale would be 0 is a token of zeros.
     const absmax = if (most / 127 == 0) 0 else most;
     const factor: f32 = if (absmax < tiny) tiny_factor else 1;
@@ -43,23 +46,6 @@ pub fn quantizeToken(
 
 const width = 16;
 const F = @Vector(width, f32);
-
-/// The largest magnitude, or null where a value is NaN or infinite.
-fn absmaxOf(input: []const f32) ?f32 {
-    // Magnitudes compare like integers, and every NaN and infinity is at least the infinity.
-    const magnitude: @Vector(width, u32) = @splat(0x7fff_ffff);
-    var largest: [2]@Vector(width, u32) = @splat(@splat(0));
-    var i: usize = 0;
-    while (i + 2 * width <= input.len) : (i += 2 * width) {
-        inline for (0..2) |part| {
-            const bits: @Vector(width, u32) = @bitCast(simd.load(F, input.ptr + i + part * width));
-            largest[part] = @max(largest[part], bits & magnitude);
-        }
-    }
-    var most = @reduce(.Max, @max(largest[0], largest[1]));
-    while (i < input.len) : (i += 1) most = @max(most, @as(u32, @bitCast(input[i])) & 0x7fff_ffff);
-    return if (most >= 0x7f80_0000) null else @bitCast(most);
-}
 
 /// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, and the low bits
 /// of the shifted value are that integer: exact for the magnitudes here, on every tier.

@@ -30,7 +30,8 @@ pub fn sum(weights: [*]const f32, count: usize) callconv(.c) f64 {
     return total;
 }
 
-const infinity_bits = 0x7f80_0000;
+/// The bits of the least magnitude that is not finite.
+pub const infinity_bits = 0x7f80_0000;
 const unshrink = 0x1p896;
 
 /// The magnitude of the f32 in each upper half, times 2^-896: its exponent and mantissa as those of an

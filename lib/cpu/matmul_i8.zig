@@ -99,7 +99,7 @@ noinline fn registerTile(
 /// 2 * 4 * 128 * 127 * 2^14 < 2^31.
 const shifted_steps_max = 1 << 14;
 
-/// One token: the planes stay where they are (codes times 1, 4, 16, 64), each with an accumulator
+/// One token on AVX-512: the planes stay where they are (codes times 1, 4, 16, 64), each with an accumulator
 /// of its own, and the sums are shifted back at the end; no shift per vector of weights.
 inline fn groupOfOne(
     comptime layout: Layout,

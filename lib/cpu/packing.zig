@@ -58,8 +58,12 @@ pub fn pack(comptime T: type, kernels: *const table.Kernels, trits: []const T, s
     var job: PackJob(T) = .{ .kernels = kernels, .trits = trits, .runs = shape.runs(), .bytes = bytes };
     parallel.run(shape.size() * @sizeOf(T), job.runs.count, &job, PackJob(T).work);
     if (!job.bad.load(.monotonic)) return null;
-    for (trits, 0..) |trit, index| if (trit != 0 and trit != 1 and trit != -1) return index;
-    // Another thread has made it a trit meanwhile.
+    return firstNotTrit(T, trits);
+}
+
+/// The index of a value that is no trit, of which there was one; 0 if it has become one meanwhile.
+pub fn firstNotTrit(comptime T: type, values: []const T) usize {
+    for (values, 0..) |value, index| if (value != 0 and value != 1 and value != -1) return index;
     return 0;
 }
 
@@ -177,13 +181,13 @@ const ScaledJob = struct {
     }
 };
 
-fn firstBad(bytes: []const u8, shape: Shape) usize {
+/// The index of a code 11, of which there was one; 0 if it has become a trit meanwhile.
+pub fn firstBad(bytes: []const u8, shape: Shape) usize {
     for (0..shape.rows) |row| {
         const source = bytes[row * shape.rowBytes() ..][0..shape.rowBytes()];
         for (0..shape.columns) |column| {
             if (source[column / 4] >> @intCast(column % 4 * 2) & 3 == 3) return row * shape.columns + column;
         }
     }
-    // Another thread has made it a trit meanwhile.
     return 0;
 }

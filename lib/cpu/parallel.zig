@@ -22,7 +22,11 @@ pub fn partsOf(size_bytes: u64, units: usize) u32 {
 /// Runs `function(context, part, parts)` for the parts of a pass over `size_bytes`. Must not be called
 /// between threads.enter and threads.leave.
 pub fn run(size_bytes: u64, units: usize, context: anytype, comptime function: fn (@TypeOf(context), u32, u32) void) void {
-    const parts = partsOf(size_bytes, units);
+    runParts(partsOf(size_bytes, units), context, function);
+}
+
+/// The same for parts that the caller has counted.
+pub fn runParts(parts: u32, context: anytype, comptime function: fn (@TypeOf(context), u32, u32) void) void {
     if (parts == 1) return function(context, 0, 1);
     threads.enter();
     defer threads.leave();

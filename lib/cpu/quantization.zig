@@ -134,13 +134,7 @@ pub fn quantize(weights: []const f32, ternary: []i8, scales: []f32, options: Opt
         .options = options,
         .sorted = sorted,
     };
-    if (parts == 1) {
-        job.work(0, 1);
-    } else {
-        threads.enter();
-        defer threads.leave();
-        threads.run(parts, &job, Job.work);
-    }
+    parallel.runParts(parts, &job, Job.work);
     if (job.bad.load(.monotonic)) return refuseNotFinite(weights);
 }
 

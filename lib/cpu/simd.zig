@@ -44,10 +44,9 @@ pub inline fn dot4(sum: I32, codes: U32, activations: I32) I32 {
     return sum + low + high;
 }
 
-/// One word of activations in every lane. AVX-512 by assembly, as the compiler would take the float
-/// form of the instruction, and crossing over to integers costs Zen 4 a twelfth of `dotPlanes`.
+/// One word of activations in every lane, on AVX-512. By assembly, as the compiler would take the
+/// float form of the instruction, and crossing over to integers costs Zen 4 a twelfth of `dotPlanes`.
 pub inline fn broadcast(word: [*]const i32) I32 {
-    if (!has_avx512) return @splat(word[0]);
     return asm volatile ("vpbroadcastd (%[word]), %[result]"
         : [result] "=v" (-> I32),
         : [word] "r" (word),
@@ -55,14 +54,9 @@ pub inline fn broadcast(word: [*]const i32) I32 {
 }
 
 /// Adds to four sums the dot products of the four planes of a vector of codes, left where they are:
-/// codes times 1, 4, 16 and 64. AVX-512 as one block of assembly: two ANDs before their two dot
+/// codes times 1, 4, 16 and 64. On AVX-512, as one block of assembly: two ANDs before their two dot
 /// products keep all pipes of Zen 4 busy, where the compiler's order costs a sixth.
 pub inline fn dotPlanes(sums: *[4]I32, codes: [*]const u8, masks: [4]U32, activations: [4]I32) void {
-    if (!has_avx512) {
-        const vector: U32 = @bitCast(load(@Vector(lanes * 4, u8), codes));
-        inline for (0..4) |plane| sums[plane] = dot4(sums[plane], vector & masks[plane], activations[plane]);
-        return;
-    }
     var sum0, var sum1, var sum2, var sum3 = sums.*;
     var vector: U32 = undefined;
     var even: U32 = undefined;

@@ -26,7 +26,7 @@ const nn_table = @import("nn_table.zig");
 const ternary_table = @import("ternary_table.zig");
 const probe_table = @import("probe_table.zig");
 
-pub const panel_rows = 16;
+pub const panel_rows = ternary_table.panel_rows;
 /// Columns of a step of planes, the layout that weights are first prepared in.
 pub const step_columns = 16;
 pub const panel_step_bytes = 64;
@@ -62,9 +62,8 @@ pub const Layout = enum(u8) {
 
 pub const step_columns_max = 20;
 
-/// Tokens that one pass over the weights serves; a tile in memory interleaves 1 to this many. With
-/// int8 activations each tier has its own number, up to this.
-pub const tile_tokens_i8_max = 5;
+/// Tokens that one pass over the weights serves with f32 activations; a tile in memory interleaves 1
+/// to this many.
 pub const tile_tokens_f32 = 4;
 
 /// int8: one block of weights times one tile of tokens, over all columns.
@@ -118,6 +117,7 @@ pub const BlockF32 = extern struct {
 };
 
 pub const Kernels = extern struct {
+    /// The same with int8 activations.
     tile_tokens_i8: u32,
     /// Quantises one token: q = round(x * 127/absmax) ties to even, group by group, each padded with
     /// zeros to whole steps; writes the scale and the sum of each group. Returns 0, or 1 where a

@@ -121,13 +121,7 @@ pub const Weights = struct {
         const trits = try memory.alloc(i8, @as(u64, self.columns) * parts);
         defer memory.free(i8, trits);
         const job: RewriteJob = .{ .before = self, .after = &after, .trits = trits };
-        if (parts == 1) {
-            job.work(0, 1);
-        } else {
-            threads.enter();
-            defer threads.leave();
-            threads.run(parts, &job, RewriteJob.work);
-        }
+        parallel.runParts(parts, &job, RewriteJob.work);
         after.memory_bytes = after.data.len + self.row_scales.len * @sizeOf(f32) + @sizeOf(Weights);
         memory.free(u8, @alignCast(self.data));
         self.* = after;
@@ -310,13 +304,13 @@ fn fromSource(source: anytype, scales: []const f32, rows: u32, shape: Shape) abi
     const kernels = try dispatch.kernels();
     const self = try create(rows, shape);
     errdefer self.destroy();
-    if (!fillOnThreads(self, kernels, source, source.sizeBytes())) return source.refuse(rows, shape);
+    const parts = parallel.partsOf(source.sizeBytes(), self.panels());
+    if (!fillOnThreads(self, kernels, source, parts)) return source.refuse(rows, shape);
     fillScales(self, scales);
     return self;
 }
 
-fn fillOnThreads(self: *Weights, kernels: *const table.Kernels, source: anytype, size_bytes: u64) bool {
-    const parts = parallel.partsOf(size_bytes, self.panels());
+fn fillOnThreads(self: *Weights, kernels: *const table.Kernels, source: anytype, parts: u32) bool {
     if (parts == 1) return fill(self, kernels, source, 1);
     threads.enter();
     defer threads.leave();
@@ -346,10 +340,7 @@ pub fn fromWeights(values: []const f32, rows: u32, columns: u32, options: quanti
     const sorted = try memory.alloc(f32, options.sortedCount() * parts);
     defer memory.free(f32, sorted);
     const source: sources.WeightSource = .{ .values = values, .options = options, .sorted = sorted };
-    if (parts > 1) threads.enter();
-    const good = fill(self, kernels, source, parts);
-    if (parts > 1) threads.leave();
-    return if (good) self else quantization.refuseNotFinite(values);
+    return if (fillOnThreads(self, kernels, source, parts)) self else quantization.refuseNotFinite(values);
 }
 
 pub fn fromWire(bytes: []const u8, scales: []const f32, rows: u32, columns: u32) abi.Failure!*Weights {

@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const packing = @import("packing.zig");
 const quantization = @import("quantization.zig");
 const table = @import("table.zig");
 const weights_file = @import("weights.zig");
@@ -53,10 +54,7 @@ pub fn TritSource(comptime T: type) type {
         }
 
         pub fn refuse(self: Self, _: u32, _: Shape) abi.Failure {
-            // Where none is found another thread has made it a trit meanwhile.
-            const index = for (self.values, 0..) |value, i| {
-                if (value != 0 and value != 1 and value != -1) break i;
-            } else 0;
+            const index = packing.firstNotTrit(T, self.values);
             return abi.fail(error.InvalidValue, "Expected ternary values -1, 0 or 1, got {d} at index {d}", .{ self.values[index], index });
         }
     };
@@ -91,11 +89,7 @@ pub const WireSource = struct {
     }
 
     pub fn refuse(self: WireSource, rows: u32, shape: Shape) abi.Failure {
-        const index = for (0..@as(u64, rows) * shape.columns) |i| {
-            const column = i % shape.columns;
-            const byte = self.bytes[i / shape.columns * self.row_bytes + column / 4];
-            if (byte >> @intCast(column % 4 * 2) & 3 == 3) break i;
-        } else 0;
+        const index = packing.firstBad(self.bytes, .{ .rows = rows, .columns = shape.columns });
         return abi.fail(error.InvalidValue, "Expected packed codes 00, 01 or 10, got 11 at index {d}", .{index});
     }
 };

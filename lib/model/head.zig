@@ -4,7 +4,7 @@
 //! bf16    a copy on huge pages, rounded to bf16 where the file has more: half the bytes of f32, and
 //!         no smaller pages than the other weights have
 //! int8    rows quantised by their largest magnitude, times the hidden state quantised the same way:
-//!         half the bytes of bf16; the logits differ by about a hundredth of their length
+//!         half the bytes of bf16; the logits differ by about a two-hundredth of their length
 //!
 //! Floor for one token: the bytes of the table, once.
 

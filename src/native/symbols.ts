@@ -132,6 +132,13 @@ export const symbols = {
     choice: "w:f64",
     choice_length: "u32",
   },
+  probe: {
+    kind: "u32",
+    size_bytes: "u64",
+    duration_ms: "u32",
+    result: "w:f64",
+    result_length: "u32",
+  },
   weights_from_ternary: {
     ternary: "r:i8",
     ternary_length: "u32",
@@ -294,13 +301,6 @@ export const symbols = {
   check_scales: {
     scales: "r:f32",
     scales_length: "u32",
-  },
-  probe: {
-    kind: "u32",
-    size_bytes: "u64",
-    duration_ms: "u32",
-    result: "w:f64",
-    result_length: "u32",
   },
   quantize_weights: {
     weights: "r:f32",
@@ -477,6 +477,18 @@ export interface NativeLibrary {
     options_length: number,
     choice: Float64Array | null,
     choice_length: number,
+  ): number;
+  /**
+   * Runs a probe on all threads for a while.
+   * kind: 0 reading memory, 1 byte dot products, 2 f32 multiply-adds, 3 f32 additions
+   * result = [median, best] in bytes (kind 0) or operations (a multiply-add is two) per nanosecond
+   */
+  probe(
+    kind: number,
+    size_bytes: bigint,
+    duration_ms: number,
+    result: Float64Array | null,
+    result_length: number,
   ): number;
   /**
    * Prepares weights from int8 trits and one scale for each row, or each group of a row.
@@ -682,18 +694,6 @@ export interface NativeLibrary {
    * Refuses scales that are not finite, and none at all.
    */
   check_scales(scales: Float32Array | null, scales_length: number): number;
-  /**
-   * Runs a probe on all threads for a while.
-   * kind: 0 reading memory, 1 byte dot products, 2 f32 multiply-adds, 3 f32 additions
-   * result = [median, best] in bytes (kind 0) or operations (a multiply-add is two) per nanosecond
-   */
-  probe(
-    kind: number,
-    size_bytes: bigint,
-    duration_ms: number,
-    result: Float64Array | null,
-    result_length: number,
-  ): number;
   /**
    * Trits and scales of a matrix of f32 weights.
    * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
