@@ -21,22 +21,22 @@ export const version = "0.1.0";
 export const prebuilt: Readonly<Record<string, PrebuiltLibrary>> = {
   "linux-x64": {
     file: "libtritter.so",
-    size: 669240,
-    sha256: "7665c31684a9a322de89e0d69882650b01d2fffc3361e3a6e5f6e87bfddd8dea",
+    size: 1076160,
+    sha256: "7dd99e0acd80d9ae68770b7add65862e550496f96dfd7265fd517fd38e2011a5",
   },
   "linux-arm64": {
     file: "libtritter.so",
-    size: 375528,
-    sha256: "db0eabec6a616dcf24d42bce0e27f71a93d1225bbb0da3d89b225c37b4f98337",
+    size: 517112,
+    sha256: "d78ef118bf60f82064ac3694ff52fa8bd2eae5790094d92dbdf9e932c3c541dd",
   },
   "darwin-arm64": {
     file: "libtritter.dylib",
-    size: 399824,
-    sha256: "e45c0b88335ba6216520c3efe7a51e8b372d88af6f42bae188ea352510f0e5e8",
+    size: 531648,
+    sha256: "7c5e6674e6b720436d773e17d89136567de63778ec86058e0e6dd86e036e2886",
   },
   "windows-x64": {
     file: "tritter.dll",
-    size: 734208,
-    sha256: "02761af37dcaaa6da5a9e109fc44f19424dc435990b15022b3e702f7850b35c6",
+    size: 1153536,
+    sha256: "4a75e383c72edec821a4c1b527c4ca3fc443614c7897f7f27617cbb08393acfa",
   },
 };
