@@ -71,6 +71,18 @@ export {
 } from "./src/packing/packed_ternary.ts";
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
+// Hypervectors
+export { Hypervector } from "./src/vsa/hypervector.ts";
+export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
+export { type BindOptions, Hypervectors, type OutOptions, type TritCounts } from "./src/vsa/hypervectors.ts";
+export type {
+  BindMode,
+  Distribution,
+  HypervectorOptions,
+  RandomOptions,
+  SimilarityMetric,
+} from "./src/vsa/options.ts";
+
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";

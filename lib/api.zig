@@ -13,6 +13,7 @@ pub const modules = .{
     @import("api/matmul.zig"),
     @import("api/nn.zig"),
     @import("api/limits.zig"),
+    @import("api/vectors.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

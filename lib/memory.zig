@@ -49,3 +49,33 @@ pub fn free(comptime T: type, slice: []align(alignment) T) void {
     }
     _ = allocated_bytes.fetchSub(size, .monotonic);
 }
+
+/// Memory of zeros. What is large comes as pages that the system hands out when they are first
+/// touched, so room for millions of vectors costs nothing before they are there.
+pub fn allocZeroed(comptime T: type, count: u64) error{OutOfMemory}![]align(alignment) T {
+    const bytes = std.math.mul(u64, count, @sizeOf(T)) catch return error.OutOfMemory;
+    if (bytes < huge_page_bytes) {
+        const slice = try alloc(T, count);
+        @memset(slice, 0);
+        return slice;
+    }
+    if (bytes > std.math.maxInt(usize) / 2) return error.OutOfMemory;
+    const size: usize = @intCast(bytes);
+    // Room to align, and for the block's own address in front of what the caller gets.
+    const block = std.c.calloc(1, size + huge_page_bytes + @sizeOf(usize)) orelse return error.OutOfMemory;
+    const start = std.mem.alignForward(usize, @intFromPtr(block) + @sizeOf(usize), huge_page_bytes);
+    @as(*usize, @ptrFromInt(start - @sizeOf(usize))).* = @intFromPtr(block);
+    if (builtin.os.tag == .linux) _ = std.c.madvise(@ptrFromInt(start), size, std.c.MADV.HUGEPAGE);
+    _ = allocated_bytes.fetchAdd(size, .monotonic);
+    const typed: [*]align(alignment) T = @ptrFromInt(start);
+    return typed[0..@intCast(count)];
+}
+
+/// Frees what `allocZeroed` returned.
+pub fn freeZeroed(comptime T: type, slice: []align(alignment) T) void {
+    const size = slice.len * @sizeOf(T);
+    if (size < huge_page_bytes) return free(T, slice);
+    const block: *const usize = @ptrFromInt(@intFromPtr(slice.ptr) - @sizeOf(usize));
+    std.c.free(@ptrFromInt(block.*));
+    _ = allocated_bytes.fetchSub(size, .monotonic);
+}

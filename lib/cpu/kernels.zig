@@ -9,6 +9,7 @@ const matmul_f32 = @import("matmul_f32.zig");
 const nn = @import("nn.zig");
 const ternary = @import("ternary.zig");
 const probes = @import("probes.zig");
+const vsa = @import("vsa.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
@@ -20,6 +21,7 @@ const kernels: table.Kernels = .{
     .nn = nn.kernels,
     .ternary = ternary.kernels,
     .probes = probes.kernels,
+    .vsa = vsa.kernels,
 };
 
 comptime {

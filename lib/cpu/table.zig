@@ -25,6 +25,7 @@
 const nn_table = @import("nn_table.zig");
 const ternary_table = @import("ternary_table.zig");
 const probe_table = @import("probe_table.zig");
+const vsa_table = @import("vsa_table.zig");
 
 pub const panel_rows = ternary_table.panel_rows;
 /// Columns of a step of planes, the layout that weights are first prepared in.
@@ -132,6 +133,7 @@ pub const Kernels = extern struct {
     nn: nn_table.Kernels,
     ternary: ternary_table.Kernels,
     probes: probe_table.Kernels,
+    vsa: vsa_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {

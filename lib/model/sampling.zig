@@ -13,7 +13,7 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const nn_table = @import("../cpu/nn_table.zig");
-const philox = @import("philox.zig");
+const philox = @import("../philox.zig");
 
 pub const Options = struct {
     /// 0 is greedy.

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const dispatch = @import("../cpu/dispatch.zig");
-const philox = @import("philox.zig");
+const philox = @import("../philox.zig");
 const sampling = @import("sampling.zig");
 const expectEqual = std.testing.expectEqual;
 const expectError = std.testing.expectError;

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x94f63f6b0c0c53e9n;
+export const abiFingerprint = 0xbc5c3a79237110ebn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -320,6 +320,66 @@ export const symbols = {
     quantized_length: "u32",
     scales: "w:f32",
     scales_length: "u32",
+  },
+  vectors_create: {
+    count: "u32",
+    dim: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  vectors_write_i8: {
+    handle: "u64",
+    row: "u32",
+    trits: "r:i8",
+    trits_length: "u32",
+  },
+  vectors_read_i8: {
+    handle: "u64",
+    row: "u32",
+    trits: "w:i8",
+    trits_length: "u32",
+  },
+  vectors_copy: {
+    source: "u64",
+    source_row: "u32",
+    target: "u64",
+    target_row: "u32",
+    rows: "u32",
+  },
+  vectors_random: {
+    handle: "u64",
+    seed: "u64",
+    below: "u32",
+  },
+  vectors_bind: {
+    a: "u64",
+    b: "u64",
+    out: "u64",
+    operation: "u32",
+  },
+  vectors_negate: {
+    a: "u64",
+    out: "u64",
+  },
+  vectors_similarity: {
+    a: "u64",
+    b: "u64",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  vectors_count: {
+    handle: "u64",
+    row: "u32",
+    rows: "u32",
+    counts: "w:f64",
+    counts_length: "u32",
+  },
+  vectors_equal: {
+    a: "u64",
+    b: "u64",
+    equal: "w:u32",
+    equal_length: "u32",
   },
 } as const;
 
@@ -720,4 +780,80 @@ export interface NativeLibrary {
     scales: Float32Array | null,
     scales_length: number,
   ): number;
+  /**
+   * Makes vectors of zeros.
+   */
+  vectors_create(
+    count: number,
+    dim: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Writes whole rows from `row` on. What they hold is undefined if a value is no trit.
+   */
+  vectors_write_i8(
+    handle: bigint,
+    row: number,
+    trits: Int8Array | null,
+    trits_length: number,
+  ): number;
+  /**
+   * Reads whole rows from `row` on.
+   */
+  vectors_read_i8(
+    handle: bigint,
+    row: number,
+    trits: Int8Array | null,
+    trits_length: number,
+  ): number;
+  /**
+   * Copies rows; within one object they must not overlap.
+   */
+  vectors_copy(
+    source: bigint,
+    source_row: number,
+    target: bigint,
+    target_row: number,
+    rows: number,
+  ): number;
+  /**
+   * Fills all rows with random trits: -1 and +1 with probability below / 2^32 each (below <= 2^31), or
+   * bipolar ones where `below` is 2^32 - 1.
+   */
+  vectors_random(handle: bigint, seed: bigint, below: number): number;
+  /**
+   * out = a + b (0), a - b (1), both modulo 3, or a * b (2), row by row; one vector serves all rows.
+   * `out` may be `a` or `b`.
+   */
+  vectors_bind(a: bigint, b: bigint, out: bigint, operation: number): number;
+  /**
+   * out = -a; `out` may be `a`.
+   */
+  vectors_negate(a: bigint, out: bigint): number;
+  /**
+   * Row by row; one vector serves all rows. metric: 0 dot, 1 cosine, 2 Hamming distance, 3 Hamming
+   * similarity, 4 overlap, 5 Jaccard
+   */
+  vectors_similarity(
+    a: bigint,
+    b: bigint,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * counts = [nonzero trits, negative trits] of `rows` rows from `row` on.
+   */
+  vectors_count(
+    handle: bigint,
+    row: number,
+    rows: number,
+    counts: Float64Array | null,
+    counts_length: number,
+  ): number;
+  /**
+   * equal = 1 where both have the same shape and the same trits, else 0.
+   */
+  vectors_equal(a: bigint, b: bigint, equal: Uint32Array | null, equal_length: number): number;
 }

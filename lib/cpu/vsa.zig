@@ -1,0 +1,22 @@
+//! The tier's kernels of hypervectors.
+
+const bind = @import("vsa_bind.zig");
+const bytes = @import("vsa_bytes.zig");
+const compare = @import("vsa_compare.zig");
+const random = @import("vsa_random.zig");
+const table = @import("vsa_table.zig");
+
+pub const kernels: table.Kernels = .{
+    .add = bind.add,
+    .subtract = bind.subtract,
+    .multiply = bind.multiply,
+    .negate = bind.negate,
+    .dot = compare.dot,
+    .distance = compare.distance,
+    .counts = compare.counts,
+    .ones = compare.ones,
+    .from_i8 = bytes.fromI8,
+    .to_i8 = bytes.toI8,
+    .random = random.random,
+    .random_bipolar = random.randomBipolar,
+};

@@ -1,0 +1,62 @@
+//! The kernels of hypervectors that every instruction-set tier fills, and their memory layout.
+//!
+//! A trit t is two bits, one in each of two planes: nonzero = (t != 0) and negative = (t < 0), so that
+//! t = nonzero - 2 negative. A plane is whole blocks of 512 bits; trit i is bit i % 64 of word i / 64
+//! of each plane, and bits from `dim` on are 0.
+//!
+//!     vector: [nonzero: words u64][negative: words u64]     words = 8 * ceil(dim / 512)
+//!     batch:  vector 0, vector 1, ...
+//!
+//! These two planes, and not one for +1 and one for -1, because AVX-512's three-input instructions
+//! then add modulo 3 in three, and multiply and compare in two. Kernels take a vector's first word and
+//! the words of one plane, a positive multiple of 8; all vectors are aligned to 64 bytes.
+
+/// 64-bit words of a block.
+pub const block_words = 8;
+pub const block_trits = 512;
+
+/// Words of a plane.
+pub fn wordsOf(dim: u32) usize {
+    return (@as(usize, dim) + block_trits - 1) / block_trits * block_words;
+}
+
+pub const Vector = [*]align(64) const u64;
+pub const Target = [*]align(64) u64;
+
+/// Rows of vectors: words from one to the next, 0 where one vector serves all.
+pub const Rows = extern struct {
+    first: Vector,
+    stride: usize,
+};
+
+pub const Bind = *const fn (a: Rows, b: Rows, out: Target, words: usize, rows: usize) callconv(.c) void;
+
+/// Everything that the similarities of two vectors are made of.
+pub const Counts = extern struct {
+    /// Both are nonzero.
+    common: u64,
+    /// Both are nonzero, of different sign.
+    opposite: u64,
+    nonzero_a: u64,
+    nonzero_b: u64,
+};
+
+pub const Kernels = extern struct {
+    /// (a + b) mod 3, (a - b) mod 3 and a * b in balanced digits; `out` may be `a` or `b`.
+    add: Bind,
+    subtract: Bind,
+    multiply: Bind,
+    negate: *const fn (a: Vector, out: Target, words: usize, rows: usize) callconv(.c) void,
+    dot: *const fn (a: Vector, b: Vector, words: usize) callconv(.c) i64,
+    /// Trits that differ.
+    distance: *const fn (a: Vector, b: Vector, words: usize) callconv(.c) u64,
+    counts: *const fn (a: Vector, b: Vector, words: usize, counts: *Counts) callconv(.c) void,
+    /// Bits that are set in one plane.
+    ones: *const fn (plane: Vector, words: usize) callconv(.c) u64,
+    /// Trits of a whole vector from bytes, padding included. Returns 0, or 1 where a value is no trit.
+    from_i8: *const fn (trits: [*]const i8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_i8: *const fn (a: Vector, words: usize, dim: usize, trits: [*]i8) callconv(.c) void,
+    /// Random trits of one vector; the mapping is described in vsa_random.zig.
+    random: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
+    random_bipolar: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64) callconv(.c) void,
+};

@@ -1,0 +1,153 @@
+// One hypervector.
+
+import { checkArray, checkOptions } from "../checks.ts";
+import { check, native } from "../native/library.ts";
+import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
+import {
+  type HypervectorOptions,
+  metricCode,
+  type RandomOptions,
+  type SimilarityMetric,
+} from "./options.ts";
+
+const oneScore = new Float64Array(1);
+
+/**
+ * A vector of -1, 0 and 1 of 1 to 2^31 dimensions, two bits a trit in native memory.
+ *
+ * For many vectors `HypervectorBatch` is faster: one call for all of them.
+ *
+ * @example
+ * ```ts
+ * import { Hypervector } from "tritter-accel";
+ *
+ * using country = Hypervector.random(10_000, 1, { distribution: "bipolar" });
+ * using mexico = Hypervector.random(10_000, 2, { distribution: "bipolar" });
+ * using bound = country.bind(mexico, { mode: "multiply" });
+ * console.log(bound.cosine(mexico).toFixed(1)); // about 0: binding hides both
+ * ```
+ */
+export class Hypervector extends Hypervectors {
+  /**
+   * Makes a vector of zeros.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using out = new Hypervector(10_000);
+   * console.log(out.sparsity); // 1
+   * ```
+   */
+  constructor(dim: number, options?: HypervectorOptions) {
+    super(1, dim, options);
+  }
+
+  /**
+   * Makes a vector of random trits, the same for the same seed on every machine.
+   *
+   * Philox4x32-10 (Salmon et al. 2011) with the seed as key gives 32-bit words w[0], w[1], ...: output
+   * i mod 4 of the block for the counter (floor(i / 4), 0, 0, 1) is w[i]. Trit i is -1 where
+   * w[i] < b, +1 where w[i] >= 2^32 - b and 0 in between, with b = floor(2^32 / 3) for `"ternary"` and
+   * b = round((1 - p) 2^31) for `{ zeros: p }`. For `"bipolar"` trit i is -1 where bit i mod 32 of
+   * w[floor(i / 32)] is set, else +1. The seed is an integer from 0, below 2^64.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using sparse = Hypervector.random(100_000, 42, { distribution: { zeros: 0.9 } });
+   * console.log(sparse.sparsity.toFixed(1)); // 0.9
+   * ```
+   */
+  static random(dim: number, seed: number | bigint, options?: RandomOptions): Hypervector {
+    return new Hypervector(dim, options).fillRandom(seed, options);
+  }
+
+  /**
+   * Makes a vector from bytes of -1, 0 and 1; any other value throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.from(Int8Array.of(1, 0, -1));
+   * console.log(a.dim); // 3
+   * ```
+   */
+  static from(trits: Int8Array, options?: HypervectorOptions): Hypervector {
+    checkArray(trits, Int8Array, "trits");
+    return new Hypervector(trits.length, options).fillTrits(trits);
+  }
+
+  protected override allocate(): this {
+    return new Hypervector(this.dim, { device: this.device }) as this;
+  }
+
+  /**
+   * Returns the similarity to another vector by `metric`, `"cosine"` unless told.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.from(Int8Array.of(1, 0, -1, 1));
+   * using b = Hypervector.from(Int8Array.of(1, -1, -1, 0));
+   * console.log(a.similarity(b, { metric: "hamming" })); // 2
+   * ```
+   */
+  similarity(other: Hypervector, options?: { metric?: SimilarityMetric | undefined }): number {
+    return this.#score(other, metricCode(checkOptions(options, "options").metric));
+  }
+
+  /**
+   * Returns the sum of the products of the trits.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.from(Int8Array.of(1, 0, -1, 1));
+   * console.log(a.dot(Hypervector.from(Int8Array.of(1, -1, -1, 0)))); // 2
+   * ```
+   */
+  dot(other: Hypervector): number {
+    return this.#score(other, 0);
+  }
+
+  /**
+   * Returns the cosine of the angle between the vectors, from -1 to 1; 0 where one has only zeros.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.random(1000, 1);
+   * console.log(a.cosine(a), a.cosine(a.negate())); // 1 -1
+   * ```
+   */
+  cosine(other: Hypervector): number {
+    return this.#score(other, 1);
+  }
+
+  /**
+   * Returns the number of trits that differ.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.random(1000, 1);
+   * console.log(a.hamming(a)); // 0
+   * ```
+   */
+  hamming(other: Hypervector): number {
+    return this.#score(other, 2);
+  }
+
+  #score(other: Hypervector, metric: number): number {
+    checkVectors(other, "other", this.dim);
+    check(native.vectors_similarity(handleOf(this), handleOf(other), metric, oneScore, 1));
+    return oneScore[0]!;
+  }
+}

@@ -1,0 +1,137 @@
+// What the operations on hypervectors take: names, and the numbers that stand for them natively.
+
+import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
+import { type Device, resolveDevice } from "../device.ts";
+import { tritterError } from "../errors.ts";
+
+/** The most dimensions that a hypervector can have. */
+export const DIM_MAX: number = 2 ** 31;
+
+/**
+ * How two hypervectors are bound, element by element in balanced digits.
+ *
+ * | mode         | bind         | unbind       | good for                                                |
+ * | ------------ | ------------ | ------------ | ------------------------------------------------------- |
+ * | `"add"`      | (a + b) mod 3 | (a - b) mod 3 | exact recovery from a pair; commutative, associative   |
+ * | `"multiply"` | a * b        | a * b        | records; its own inverse where the key has no zero      |
+ * | `"subtract"` | (a - b) mod 3 | (a + b) mod 3 | what trit-vsa computes; not commutative                 |
+ */
+export type BindMode = "add" | "multiply" | "subtract";
+
+/**
+ * How random trits are drawn: a third each of -1, 0 and 1, none of 0, or a share of zeros.
+ */
+export type Distribution = "ternary" | "bipolar" | {
+  /** Probability of 0, from 0 to 1; -1 and 1 share the rest. */
+  zeros: number;
+};
+
+/**
+ * What a similarity measures.
+ *
+ * | metric                | value                                                                 |
+ * | --------------------- | --------------------------------------------------------------------- |
+ * | `"cosine"`            | dot / sqrt(nonzeros of a x nonzeros of b); 0 where one has none       |
+ * | `"dot"`               | sum of the products                                                   |
+ * | `"hamming"`           | trits that differ                                                     |
+ * | `"hammingSimilarity"` | 1 - trits that differ / dimensions                                    |
+ * | `"overlap"`           | dimensions in which both are nonzero                                  |
+ * | `"jaccard"`           | overlap / dimensions in which either is nonzero; 0 where none is      |
+ */
+export type SimilarityMetric =
+  | "cosine"
+  | "dot"
+  | "hamming"
+  | "hammingSimilarity"
+  | "overlap"
+  | "jaccard";
+
+/** Where new hypervectors are kept. */
+export interface HypervectorOptions {
+  /** Device that holds them and computes with them. Default: the default device. */
+  device?: Device | undefined;
+}
+
+/** How random hypervectors are drawn. */
+export interface RandomOptions extends HypervectorOptions {
+  /** Share of each trit. Default: `"ternary"`, a third each. */
+  distribution?: Distribution | undefined;
+}
+
+const METRICS: readonly SimilarityMetric[] = [
+  "dot",
+  "cosine",
+  "hamming",
+  "hammingSimilarity",
+  "overlap",
+  "jaccard",
+];
+
+/** In the order of the operations of the library. */
+const BIND = { add: 0, subtract: 1, multiply: 2 } as const;
+const UNBIND = { add: 1, subtract: 0, multiply: 2 } as const;
+
+function checkMode(mode: unknown): never {
+  throw tritterError(
+    "invalid_option",
+    `mode must be one of "add", "multiply", "subtract", got ${describe(mode)}`,
+  );
+}
+
+/** The native operation that binds. */
+export function bindOperation(mode: BindMode = "add"): number {
+  return Object.hasOwn(BIND, mode) ? BIND[mode] : checkMode(mode);
+}
+
+/** The native operation that unbinds. */
+export function unbindOperation(mode: BindMode = "add"): number {
+  return Object.hasOwn(UNBIND, mode) ? UNBIND[mode] : checkMode(mode);
+}
+
+/** The number of a metric in the library. */
+export function metricCode(metric: SimilarityMetric = "cosine"): number {
+  const code = METRICS.indexOf(metric);
+  if (code >= 0) return code;
+  const names = METRICS.map((name) => `"${name}"`).join(", ");
+  throw tritterError("invalid_option", `metric must be one of ${names}, got ${describe(metric)}`);
+}
+
+/** Stands for bipolar vectors where the library takes a share. */
+const BIPOLAR = 2 ** 32 - 1;
+
+/** The share of -1, and of 1, times 2^32, of a distribution. */
+export function randomShare(distribution: Distribution = "ternary"): number {
+  if (distribution === "ternary") return Math.floor(2 ** 32 / 3);
+  if (distribution === "bipolar") return BIPOLAR;
+  if (typeof distribution !== "object" || distribution === null) {
+    throw tritterError(
+      "invalid_option",
+      `distribution must be "ternary", "bipolar" or { zeros }, got ${describe(distribution)}`,
+    );
+  }
+  const { zeros } = checkOptions(distribution, "distribution");
+  return Math.round((1 - checkNumber(zeros, "zeros", { min: 0, max: 1 })) * 2 ** 31);
+}
+
+/** Checks a number of dimensions. */
+export function checkDim(dim: unknown, name = "dim"): number {
+  return checkCount(dim, name, { min: 1, max: DIM_MAX });
+}
+
+/** Checks a seed, an integer from 0 to 2^64 - 1 as number or bigint, and returns it as the library takes it. */
+export function checkSeed(seed: unknown): bigint {
+  if (typeof seed === "bigint" && seed >= 0n && seed < 1n << 64n) return seed;
+  if (typeof seed === "number" && Number.isSafeInteger(seed) && seed >= 0) return BigInt(seed);
+  if (typeof seed !== "number" && typeof seed !== "bigint") {
+    throw tritterError("invalid_type", `seed must be a number or a bigint, got ${describe(seed)}`);
+  }
+  throw tritterError(
+    "invalid_value",
+    `seed must be an integer from 0 to 2^53 - 1, or a bigint below 2^64, got ${describe(seed)}`,
+  );
+}
+
+/** Checks options that name a device, and returns the device. */
+export function deviceOf(options: HypervectorOptions | undefined): "cpu" {
+  return resolveDevice(checkOptions(options, "options").device);
+}
