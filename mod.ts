@@ -74,7 +74,12 @@ export { matmul, ternaryMatmul } from "./src/matmul.ts";
 // Hypervectors
 export { Hypervector } from "./src/vsa/hypervector.ts";
 export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
-export { type BindOptions, Hypervectors, type OutOptions, type TritCounts } from "./src/vsa/hypervectors.ts";
+export {
+  type BindOptions,
+  Hypervectors,
+  type OutOptions,
+  type TritCounts,
+} from "./src/vsa/hypervectors.ts";
 export type {
   BindMode,
   Distribution,
