@@ -14,6 +14,8 @@ pub const modules = .{
     @import("api/nn.zig"),
     @import("api/limits.zig"),
     @import("api/vectors.zig"),
+    @import("api/encoders.zig"),
+    @import("api/centroids.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

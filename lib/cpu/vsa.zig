@@ -3,6 +3,8 @@
 const bind = @import("vsa_bind.zig");
 const bytes = @import("vsa_bytes.zig");
 const compare = @import("vsa_compare.zig");
+const floats = @import("vsa_floats.zig");
+const ngrams = @import("vsa_ngrams.zig");
 const random = @import("vsa_random.zig");
 const table = @import("vsa_table.zig");
 
@@ -19,4 +21,13 @@ pub const kernels: table.Kernels = .{
     .to_i8 = bytes.toI8,
     .random = random.random,
     .random_bipolar = random.randomBipolar,
+    .encoders = .{
+        .count_grams = ngrams.count,
+        .dot = floats.dot,
+        .add = floats.add,
+        .dot_counts = floats.dotCounts,
+        .add_counts = floats.addCounts,
+        .squares = floats.squares,
+        .squares_counts = floats.squaresCounts,
+    },
 };

@@ -11,6 +11,8 @@
 //! then add modulo 3 in three, and multiply and compare in two. Kernels take a vector's first word and
 //! the words of one plane, a positive multiple of 8; all vectors are aligned to 64 bytes.
 
+const encoders = @import("vsa_encoders_table.zig");
+
 /// 64-bit words of a block.
 pub const block_words = 8;
 pub const block_trits = 512;
@@ -59,4 +61,5 @@ pub const Kernels = extern struct {
     /// Random trits of one vector; the mapping is described in vsa_random.zig.
     random: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
     random_bipolar: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64) callconv(.c) void,
+    encoders: encoders.Kernels,
 };

@@ -5,13 +5,78 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xbc5c3a79237110ebn;
+export const abiFingerprint = 0x573801cf377b907bn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
+  centroids_create: {
+    dim: "u32",
+    classes: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  centroids_copy: {
+    source: "u64",
+    target: "u64",
+  },
+  centroids_train: {
+    handle: "u64",
+    vectors: "u64",
+    labels: "r:u32",
+    labels_length: "u32",
+    rule: "u32",
+    rate: "f64",
+    errors: "w:u32",
+    errors_length: "u32",
+  },
+  centroids_train_counts: {
+    handle: "u64",
+    counts: "r:i32",
+    counts_length: "u32",
+    labels: "r:u32",
+    labels_length: "u32",
+    rule: "u32",
+    rate: "f64",
+    errors: "w:u32",
+    errors_length: "u32",
+  },
+  centroids_scores: {
+    handle: "u64",
+    vectors: "u64",
+    classes: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  centroids_scores_counts: {
+    handle: "u64",
+    counts: "r:i32",
+    counts_length: "u32",
+    classes: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  centroids_best: {
+    handle: "u64",
+    scores: "r:f64",
+    scores_length: "u32",
+    classes: "w:u32",
+    classes_length: "u32",
+  },
+  centroids_read: {
+    handle: "u64",
+    index: "u32",
+    values: "w:f32",
+    values_length: "u32",
+  },
+  centroids_write: {
+    handle: "u64",
+    index: "u32",
+    values: "r:f32",
+    values_length: "u32",
+  },
   abi_fingerprint: {
     fingerprint: "w:u64",
     fingerprint_length: "u32",
@@ -385,6 +450,97 @@ export const symbols = {
 
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
+  /**
+   * Makes classes that have learnt nothing.
+   */
+  centroids_create(
+    dim: number,
+    classes: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Copies all classes to the first ones of another object.
+   */
+  centroids_copy(source: bigint, target: bigint): number;
+  /**
+   * Learns from vectors in their order; rule: 0 centroid, 1 perceptron, 2 online, 3 online, first pass.
+   * errors = samples that were classified wrongly before they were learnt (0 with rule 0).
+   */
+  centroids_train(
+    handle: bigint,
+    vectors: bigint,
+    labels: Uint32Array | null,
+    labels_length: number,
+    rule: number,
+    rate: number,
+    errors: Uint32Array | null,
+    errors_length: number,
+  ): number;
+  /**
+   * The same from rows of counts.
+   */
+  centroids_train_counts(
+    handle: bigint,
+    counts: Int32Array | null,
+    counts_length: number,
+    labels: Uint32Array | null,
+    labels_length: number,
+    rule: number,
+    rate: number,
+    errors: Uint32Array | null,
+    errors_length: number,
+  ): number;
+  /**
+   * Cosines of each vector with the first `classes` classes.
+   */
+  centroids_scores(
+    handle: bigint,
+    vectors: bigint,
+    classes: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The same for rows of counts.
+   */
+  centroids_scores_counts(
+    handle: bigint,
+    counts: Int32Array | null,
+    counts_length: number,
+    classes: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The class of the highest of the scores, a row for each sample; 2^32 - 1 where none has learnt
+   * anything.
+   */
+  centroids_best(
+    handle: bigint,
+    scores: Float64Array | null,
+    scores_length: number,
+    classes: Uint32Array | null,
+    classes_length: number,
+  ): number;
+  /**
+   * The function tritter_centroids_read.
+   */
+  centroids_read(
+    handle: bigint,
+    index: number,
+    values: Float32Array | null,
+    values_length: number,
+  ): number;
+  /**
+   * Replaces what a class has learnt by values of at most 2^80.
+   */
+  centroids_write(
+    handle: bigint,
+    index: number,
+    values: Float32Array | null,
+    values_length: number,
+  ): number;
   /**
    * The fingerprint of the exported functions; the bridge compares it with its own. As the first call
    * of every load it also makes the library stay in the process (see pin.zig).
