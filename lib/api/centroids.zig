@@ -20,15 +20,16 @@ pub fn centroids_copy(source: u64, target: u64) callconv(.c) i32 {
     return abi.finish(copy(source, target));
 }
 
-/// Learns from vectors in their order; rule: 0 centroid, 1 perceptron, 2 online, 3 online, first pass.
-/// errors = samples that were classified wrongly before they were learnt (0 with rule 0).
-pub fn centroids_train(handle: u64, vectors: u64, labels: ?[*]const u32, labels_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) callconv(.c) i32 {
-    return abi.finish(trainVectors(handle, vectors, labels, labels_length, rule, rate, errors, errors_length));
+/// Learns from rows of vectors; visits = pairs of a row and its class, in the order of learning. rule:
+/// 0 centroid, 1 perceptron, 2 online, 3 online, first pass. errors = samples that were classified
+/// wrongly before they were learnt (0 with rule 0).
+pub fn centroids_train(handle: u64, vectors: u64, visits: ?[*]const u32, visits_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) callconv(.c) i32 {
+    return abi.finish(trainVectors(handle, vectors, visits, visits_length, rule, rate, errors, errors_length));
 }
 
 /// The same from rows of counts.
-pub fn centroids_train_counts(handle: u64, counts: ?[*]const i32, counts_length: u32, labels: ?[*]const u32, labels_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) callconv(.c) i32 {
-    return abi.finish(trainCounts(handle, counts, counts_length, labels, labels_length, rule, rate, errors, errors_length));
+pub fn centroids_train_counts(handle: u64, counts: ?[*]const i32, counts_length: u32, visits: ?[*]const u32, visits_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) callconv(.c) i32 {
+    return abi.finish(trainCounts(handle, counts, counts_length, visits, visits_length, rule, rate, errors, errors_length));
 }
 
 /// Cosines of each vector with the first `classes` classes.
@@ -91,29 +92,31 @@ fn expectDim(self: *const Centroids, dim: u32) abi.Failure!void {
         return abi.fail(error.InvalidShape, "Expected vectors of {d} dimensions, got {d}", .{ self.dim, dim });
 }
 
-fn trainVectors(handle: u64, vectors: u64, labels: ?[*]const u32, labels_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) abi.Failure!void {
+fn trainVectors(handle: u64, vectors: u64, visits: ?[*]const u32, visits_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) abi.Failure!void {
     const samples = (try vector_handles.acquire(1, .{vectors}))[0];
     defer handles.release(vectors);
-    try train(handle, .{ .trits = samples }, samples.dim, labels, labels_length, rule, rate, errors, errors_length);
+    try train(handle, .{ .trits = samples }, samples.dim, visits, visits_length, rule, rate, errors, errors_length);
 }
 
-fn trainCounts(handle: u64, counts: ?[*]const i32, counts_length: u32, labels: ?[*]const u32, labels_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) abi.Failure!void {
+fn trainCounts(handle: u64, counts: ?[*]const i32, counts_length: u32, visits: ?[*]const u32, visits_length: u32, rule: u32, rate: f64, errors: ?[*]u32, errors_length: u32) abi.Failure!void {
     const samples = try abi.readable(i32, counts, counts_length, "the counts");
-    try train(handle, .{ .counts = samples }, null, labels, labels_length, rule, rate, errors, errors_length);
+    try train(handle, .{ .counts = samples }, null, visits, visits_length, rule, rate, errors, errors_length);
 }
 
 fn train(
     handle: u64,
     samples: centroids.Samples,
     dim: ?u32,
-    labels: ?[*]const u32,
-    labels_length: u32,
+    visits: ?[*]const u32,
+    visits_length: u32,
     rule: u32,
     rate: f64,
     errors: ?[*]u32,
     errors_length: u32,
 ) abi.Failure!void {
-    const classes = try abi.readable(u32, labels, labels_length, "the labels");
+    const pairs = try abi.readable(u32, visits, visits_length, "the visits");
+    if (pairs.len % 2 != 0) return abi.fail(error.InvalidLength, "Expected pairs of a row and a class, got {d} numbers", .{pairs.len});
+    const known_visits: []const centroids.Visit = @ptrCast(pairs);
     const result = try abi.writable(u32, errors, errors_length, "the errors");
     try expectLength("the errors", result.len, 1);
     const known = std.enums.fromInt(centroids.Rule, rule) orelse
@@ -124,24 +127,26 @@ fn train(
     const self = try acquire(handle);
     defer handles.release(handle);
     try expectDim(self, dim orelse self.dim);
-    try expectRows(self, samples, classes.len);
-    for (classes, 0..) |class, row| if (class >= self.classes) return abi.fail(
+    const rows = try rowsOf(self, samples);
+    for (known_visits, 0..) |visit, index| if (visit.class >= self.classes or visit.row >= rows) return abi.fail(
         error.InvalidValue,
-        "Expected labels below {d}, got {d} at index {d}",
-        .{ self.classes, class, row },
+        "Expected rows below {d} and classes below {d}, got {d} and {d} at visit {d}",
+        .{ rows, self.classes, visit.row, visit.class, index },
     );
     const scores = try std.heap.c_allocator.alloc(f64, self.classes);
     defer std.heap.c_allocator.free(scores);
-    result[0] = try centroids.train(kernels, self, samples, classes, known, rate, scores);
+    result[0] = try centroids.train(kernels, self, samples, known_visits, known, rate, scores);
 }
 
-fn expectRows(self: *const Centroids, samples: centroids.Samples, expected: usize) abi.Failure!void {
-    const rows = samples.rows(self.dim);
+fn rowsOf(self: *const Centroids, samples: centroids.Samples) abi.Failure!usize {
     switch (samples) {
-        .trits => {},
-        .counts => |counts| try expectLength("the counts", counts.len, @as(u64, expected) * self.dim),
+        .trits => |vectors| return vectors.count,
+        .counts => |counts| if (counts.len % self.dim != 0) return abi.fail(
+            error.InvalidLength,
+            "Expected whole rows of {d} counts, got {d}",
+            .{ self.dim, counts.len },
+        ) else return counts.len / self.dim,
     }
-    if (rows != expected) return abi.fail(error.InvalidLength, "Expected {d} labels, got {d}", .{ rows, expected });
 }
 
 fn scoreVectors(handle: u64, vectors: u64, classes: u32, scores: ?[*]f64, scores_length: u32) abi.Failure!void {
@@ -163,9 +168,7 @@ fn score(handle: u64, samples: centroids.Samples, dim: ?u32, classes: u32, score
     try expectDim(self, dim orelse self.dim);
     if (classes == 0 or classes > self.classes)
         return abi.fail(error.InvalidShape, "Expected from 1 to {d} classes, got {d}", .{ self.classes, classes });
-    if (results.len % classes != 0)
-        return abi.fail(error.InvalidLength, "Expected whole rows of {d} scores, got {d}", .{ classes, results.len });
-    try expectRows(self, samples, results.len / classes);
+    try expectLength("the scores", results.len, try rowsOf(self, samples) * classes);
     centroids.score(kernels, self, samples, classes, results);
 }
 

@@ -73,13 +73,6 @@ pub const Samples = union(enum) {
     /// Rows of as many counts as there are dimensions.
     counts: []const i32,
 
-    pub fn rows(self: Samples, dim: u32) usize {
-        return switch (self) {
-            .trits => |vectors| vectors.count,
-            .counts => |counts| counts.len / dim,
-        };
-    }
-
     fn rowCounts(counts: []const i32, dim: u32, row: usize) [*]const i32 {
         return counts.ptr + row * dim;
     }
@@ -161,6 +154,9 @@ pub fn best(centroids: *const Centroids, scores: []const f64) u32 {
     return found;
 }
 
+/// A row of samples and the class it belongs to.
+pub const Visit = extern struct { row: u32, class: u32 };
+
 pub const Rule = enum(u32) {
     /// Every sample is added to its class.
     centroid,
@@ -172,23 +168,24 @@ pub const Rule = enum(u32) {
     online_first,
 };
 
-/// Learns from samples in their order; returns how many were classified wrongly before they were
+/// Learns from samples in the order of visits; returns how many were classified wrongly before they were
 /// learnt, 0 with the rule `centroid`, which does not look. `scores` is room for one score a class.
 pub fn train(
     kernels: *const table.Kernels,
     centroids: *Centroids,
     samples: Samples,
-    labels: []const u32,
+    visits: []const Visit,
     rule: Rule,
     rate: f64,
     scores: []f64,
 ) abi.Failure!u32 {
     if (rule == .centroid) {
-        addAll(kernels, centroids, samples, labels, rate);
+        addAll(kernels, centroids, samples, visits, rate);
         return 0;
     }
     var errors: u32 = 0;
-    for (labels, 0..) |label, row| {
+    for (visits) |visit| {
+        const row, const label = .{ visit.row, visit.class };
         scoreRow(kernels, centroids, samples, row, scores);
         const predicted = best(centroids, scores);
         const wrong = predicted != label;
@@ -230,23 +227,23 @@ fn scoreRow(kernels: *const table.Kernels, centroids: *const Centroids, samples:
     parallel.run(scores.len * centroids.words * 64 * @sizeOf(f32), scores.len, &job, Job.work);
 }
 
-fn addAll(kernels: *const table.Kernels, centroids: *Centroids, samples: Samples, labels: []const u32, rate: f64) void {
+fn addAll(kernels: *const table.Kernels, centroids: *Centroids, samples: Samples, visits: []const Visit, rate: f64) void {
     const Job = struct {
         kernels: *const table.Kernels,
         centroids: *Centroids,
         samples: Samples,
-        labels: []const u32,
+        visits: []const Visit,
         rate: f64,
 
         fn work(self: *const @This(), part: u32, parts: u32) void {
             const from, const to = threads.share(self.centroids.classes, part, parts);
-            for (self.labels, 0..) |label, row| {
-                if (label < from or label >= to) continue;
-                self.samples.addTo(self.kernels, self.centroids, label, row, self.rate);
+            for (self.visits) |visit| {
+                if (visit.class < from or visit.class >= to) continue;
+                self.samples.addTo(self.kernels, self.centroids, visit.class, visit.row, self.rate);
             }
             for (from..to) |class| self.centroids.measure(self.kernels, class);
         }
     };
-    const job: Job = .{ .kernels = kernels, .centroids = centroids, .samples = samples, .labels = labels, .rate = rate };
-    parallel.run(labels.len * centroids.words * 64 * @sizeOf(f32), centroids.classes, &job, Job.work);
+    const job: Job = .{ .kernels = kernels, .centroids = centroids, .samples = samples, .visits = visits, .rate = rate };
+    parallel.run(visits.len * centroids.words * 64 * @sizeOf(f32), centroids.classes, &job, Job.work);
 }
