@@ -3,8 +3,11 @@
 const bind = @import("vsa_bind.zig");
 const bytes = @import("vsa_bytes.zig");
 const compare = @import("vsa_compare.zig");
+const formats = @import("vsa_formats.zig");
+const move = @import("vsa_move.zig");
 const random = @import("vsa_random.zig");
 const table = @import("vsa_table.zig");
+const trits = @import("vsa_trits.zig");
 
 pub const kernels: table.Kernels = .{
     .add = bind.add,
@@ -19,4 +22,8 @@ pub const kernels: table.Kernels = .{
     .to_i8 = bytes.toI8,
     .random = random.random,
     .random_bipolar = random.randomBipolar,
+    .thin = random.thin,
+    .move = move.move,
+    .formats = formats.kernels,
+    .trits = trits.kernels,
 };
