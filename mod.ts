@@ -74,19 +74,20 @@ export { matmul, ternaryMatmul } from "./src/matmul.ts";
 // Hypervectors
 export { Hypervector } from "./src/vsa/hypervector.ts";
 export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
-export {
-  type BindOptions,
-  Hypervectors,
-  type OutOptions,
-  type TritCounts,
-} from "./src/vsa/hypervectors.ts";
+export { Hypervectors } from "./src/vsa/hypervectors.ts";
 export type {
   BindMode,
+  BindOptions,
   Distribution,
   HypervectorOptions,
+  OutOptions,
   RandomOptions,
   SimilarityMetric,
+  ThinOptions,
+  TritCounts,
 } from "./src/vsa/options.ts";
+export type { ThresholdOptions } from "./src/vsa/formats.ts";
+export { Permutation } from "./src/vsa/permutation.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";

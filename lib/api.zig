@@ -16,6 +16,8 @@ pub const modules = .{
     @import("api/vectors.zig"),
     @import("api/encoders.zig"),
     @import("api/centroids.zig"),
+    @import("api/vector_formats.zig"),
+    @import("api/trits.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

@@ -5,8 +5,11 @@ const bytes = @import("vsa_bytes.zig");
 const compare = @import("vsa_compare.zig");
 const floats = @import("vsa_floats.zig");
 const ngrams = @import("vsa_ngrams.zig");
+const formats = @import("vsa_formats.zig");
+const move = @import("vsa_move.zig");
 const random = @import("vsa_random.zig");
 const table = @import("vsa_table.zig");
+const trits = @import("vsa_trits.zig");
 
 pub const kernels: table.Kernels = .{
     .add = bind.add,
@@ -30,4 +33,8 @@ pub const kernels: table.Kernels = .{
         .squares = floats.squares,
         .squares_counts = floats.squaresCounts,
     },
+    .thin = random.thin,
+    .move = move.move,
+    .formats = formats.kernels,
+    .trits = trits.kernels,
 };

@@ -8,6 +8,7 @@
 //!                    0 in between. Uniform thirds are below = 1431655765 = floor(2^32 / 3);
 //!                    a share p of zeros is below = round((1 - p) 2^31).
 //!     bipolar        trit i is -1 where bit i % 32 of word i / 32 is set, else +1.
+//!     thinned        trit i is kept where word i is below `below`; these counters end in 4, not 1.
 //!
 //! Floor: 10 rounds of two 32 x 32-bit products for 4 words, in as many lanes as a register has.
 
@@ -18,8 +19,9 @@ const lanes = simd.lanes;
 const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
-/// Distinguishes these numbers from others of the same seed.
-const domain = 1;
+/// The counter's last word, which distinguishes these numbers from others of the same seed.
+const domain_random = 1;
+const domain_thin = 4;
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;
@@ -28,7 +30,7 @@ const places: U32 = blk: {
 };
 
 /// Outputs of the blocks first, first + 1, ... of a row, one in each lane.
-inline fn blocks(first: u32, row: u64, seed: u64) [4]U32 {
+inline fn blocks(comptime domain: u32, first: u32, row: u64, seed: u64) [4]U32 {
     var counter = [4]U32{
         @as(U32, @splat(first)) +% places,
         @splat(@truncate(row)),
@@ -73,7 +75,7 @@ pub fn random(out: table.Target, words: usize, dim: usize, row: u64, seed: u64, 
         var i: usize = 0;
         while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
             const first: u32 = @intCast((word * 64 + i) / 4);
-            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(first, row, seed));
+            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(domain_random, first, row, seed));
             const Mask = @Int(.unsigned, 4 * lanes);
             const minus: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
             const plus: Mask = @bitCast(values > @as(@Vector(4 * lanes, u32), @splat(~below)));
@@ -90,12 +92,28 @@ pub fn randomBipolar(out: table.Target, words: usize, dim: usize, row: u64, seed
     const step = 2 * lanes;
     var word: usize = 0;
     while (word < words) : (word += step) {
-        const values = wordsInOrder(blocks(@intCast(word / 2), row, seed));
+        const values = wordsInOrder(blocks(domain_random, @intCast(word / 2), row, seed));
         for (word..@min(word + step, words), 0..) |target, i| {
             const kept = keptBits(target, dim);
             out[target] = kept;
             out[words + target] = kept & (@as(u64, values[2 * i + 1]) << 32 | values[2 * i]);
         }
+    }
+}
+
+pub fn thin(a: table.Vector, out: table.Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void {
+    for (0..words) |word| {
+        var kept: u64 = 0;
+        var i: usize = 0;
+        while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
+            const first: u32 = @intCast((word * 64 + i) / 4);
+            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(domain_thin, first, row, seed));
+            const Mask = @Int(.unsigned, 4 * lanes);
+            const mask: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
+            kept |= @as(u64, mask) << @intCast(i);
+        }
+        out[word] = a[word] & kept;
+        out[words + word] = a[words + word] & kept;
     }
 }
 

@@ -5,78 +5,13 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x573801cf377b907bn;
+export const abiFingerprint = 0x73485b389e397a56n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
-  centroids_create: {
-    dim: "u32",
-    classes: "u32",
-    handle: "w:u64",
-    handle_length: "u32",
-  },
-  centroids_copy: {
-    source: "u64",
-    target: "u64",
-  },
-  centroids_train: {
-    handle: "u64",
-    vectors: "u64",
-    labels: "r:u32",
-    labels_length: "u32",
-    rule: "u32",
-    rate: "f64",
-    errors: "w:u32",
-    errors_length: "u32",
-  },
-  centroids_train_counts: {
-    handle: "u64",
-    counts: "r:i32",
-    counts_length: "u32",
-    labels: "r:u32",
-    labels_length: "u32",
-    rule: "u32",
-    rate: "f64",
-    errors: "w:u32",
-    errors_length: "u32",
-  },
-  centroids_scores: {
-    handle: "u64",
-    vectors: "u64",
-    classes: "u32",
-    scores: "w:f64",
-    scores_length: "u32",
-  },
-  centroids_scores_counts: {
-    handle: "u64",
-    counts: "r:i32",
-    counts_length: "u32",
-    classes: "u32",
-    scores: "w:f64",
-    scores_length: "u32",
-  },
-  centroids_best: {
-    handle: "u64",
-    scores: "r:f64",
-    scores_length: "u32",
-    classes: "w:u32",
-    classes_length: "u32",
-  },
-  centroids_read: {
-    handle: "u64",
-    index: "u32",
-    values: "w:f32",
-    values_length: "u32",
-  },
-  centroids_write: {
-    handle: "u64",
-    index: "u32",
-    values: "r:f32",
-    values_length: "u32",
-  },
   abi_fingerprint: {
     fingerprint: "w:u64",
     fingerprint_length: "u32",
@@ -106,6 +41,12 @@ export const symbols = {
   },
   free: {
     handle: "u64",
+  },
+  checksum: {
+    bytes: "r:u8",
+    bytes_length: "u32",
+    sum: "w:u64",
+    sum_length: "u32",
   },
   file_map: {
     path: "r:u8",
@@ -386,6 +327,109 @@ export const symbols = {
     scales: "w:f32",
     scales_length: "u32",
   },
+  trits_bind: {
+    a: "r:i8",
+    a_length: "u32",
+    b: "r:i8",
+    b_length: "u32",
+    out: "w:i8",
+    out_length: "u32",
+    operation: "u32",
+  },
+  trits_similarity: {
+    a: "r:i8",
+    a_length: "u32",
+    b: "r:i8",
+    b_length: "u32",
+    metric: "u32",
+    score: "w:f64",
+    score_length: "u32",
+  },
+  vectors_read_wire: {
+    handle: "u64",
+    row: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_wire: {
+    handle: "u64",
+    row: "u32",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  vectors_read_base3: {
+    handle: "u64",
+    row: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_base3: {
+    handle: "u64",
+    row: "u32",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  vectors_read_planes: {
+    handle: "u64",
+    row: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_planes: {
+    handle: "u64",
+    row: "u32",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_f32: {
+    handle: "u64",
+    row: "u32",
+    values: "r:f32",
+    values_length: "u32",
+    threshold: "f64",
+  },
+  vectors_get: {
+    handle: "u64",
+    row: "u32",
+    place: "u32",
+    trit: "w:i8",
+    trit_length: "u32",
+  },
+  vectors_rotate: {
+    a: "u64",
+    out: "u64",
+    shift: "u32",
+  },
+  vectors_gather: {
+    a: "u64",
+    out: "u64",
+    places: "r:u32",
+    places_length: "u32",
+  },
+  vectors_move: {
+    a: "u64",
+    from: "u32",
+    out: "u64",
+    to: "u32",
+    count: "u32",
+  },
+  vectors_thin: {
+    a: "u64",
+    out: "u64",
+    seed: "u64",
+    below: "u32",
+  },
+  permutation_random: {
+    seed: "u64",
+    places: "w:u32",
+    places_length: "u32",
+  },
+  permutation_invert: {
+    places: "r:u32",
+    places_length: "u32",
+    inverse: "w:u32",
+    inverse_length: "u32",
+  },
   vectors_create: {
     count: "u32",
     dim: "u32",
@@ -451,97 +495,6 @@ export const symbols = {
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
   /**
-   * Makes classes that have learnt nothing.
-   */
-  centroids_create(
-    dim: number,
-    classes: number,
-    handle: BigUint64Array | null,
-    handle_length: number,
-  ): number;
-  /**
-   * Copies all classes to the first ones of another object.
-   */
-  centroids_copy(source: bigint, target: bigint): number;
-  /**
-   * Learns from vectors in their order; rule: 0 centroid, 1 perceptron, 2 online, 3 online, first pass.
-   * errors = samples that were classified wrongly before they were learnt (0 with rule 0).
-   */
-  centroids_train(
-    handle: bigint,
-    vectors: bigint,
-    labels: Uint32Array | null,
-    labels_length: number,
-    rule: number,
-    rate: number,
-    errors: Uint32Array | null,
-    errors_length: number,
-  ): number;
-  /**
-   * The same from rows of counts.
-   */
-  centroids_train_counts(
-    handle: bigint,
-    counts: Int32Array | null,
-    counts_length: number,
-    labels: Uint32Array | null,
-    labels_length: number,
-    rule: number,
-    rate: number,
-    errors: Uint32Array | null,
-    errors_length: number,
-  ): number;
-  /**
-   * Cosines of each vector with the first `classes` classes.
-   */
-  centroids_scores(
-    handle: bigint,
-    vectors: bigint,
-    classes: number,
-    scores: Float64Array | null,
-    scores_length: number,
-  ): number;
-  /**
-   * The same for rows of counts.
-   */
-  centroids_scores_counts(
-    handle: bigint,
-    counts: Int32Array | null,
-    counts_length: number,
-    classes: number,
-    scores: Float64Array | null,
-    scores_length: number,
-  ): number;
-  /**
-   * The class of the highest of the scores, a row for each sample; 2^32 - 1 where none has learnt
-   * anything.
-   */
-  centroids_best(
-    handle: bigint,
-    scores: Float64Array | null,
-    scores_length: number,
-    classes: Uint32Array | null,
-    classes_length: number,
-  ): number;
-  /**
-   * The function tritter_centroids_read.
-   */
-  centroids_read(
-    handle: bigint,
-    index: number,
-    values: Float32Array | null,
-    values_length: number,
-  ): number;
-  /**
-   * Replaces what a class has learnt by values of at most 2^80.
-   */
-  centroids_write(
-    handle: bigint,
-    index: number,
-    values: Float32Array | null,
-    values_length: number,
-  ): number;
-  /**
    * The fingerprint of the exported functions; the bridge compares it with its own. As the first call
    * of every load it also makes the library stay in the process (see pin.zig).
    */
@@ -580,6 +533,15 @@ export interface NativeLibrary {
    * Frees any handle; the object goes when no call uses it any more.
    */
   free(handle: bigint): number;
+  /**
+   * XXH64 with seed 0 (xxHash 0.8): what everything that is saved ends in.
+   */
+  checksum(
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    sum: BigUint64Array | null,
+    sum_length: number,
+  ): number;
   /**
    * The function tritter_file_map.
    */
@@ -935,6 +897,137 @@ export interface NativeLibrary {
     quantized_length: number,
     scales: Float32Array | null,
     scales_length: number,
+  ): number;
+  /**
+   * out = a + b (0), a - b (1), both modulo 3, or a * b (2). `out` may be `a` or `b`; it holds nothing of
+   * use if a value is no trit.
+   */
+  trits_bind(
+    a: Int8Array | null,
+    a_length: number,
+    b: Int8Array | null,
+    b_length: number,
+    out: Int8Array | null,
+    out_length: number,
+    operation: number,
+  ): number;
+  /**
+   * metric: 0 dot, 1 cosine, 2 Hamming distance, 3 Hamming similarity, 4 overlap, 5 Jaccard
+   */
+  trits_similarity(
+    a: Int8Array | null,
+    a_length: number,
+    b: Int8Array | null,
+    b_length: number,
+    metric: number,
+    score: Float64Array | null,
+    score_length: number,
+  ): number;
+  /**
+   * Reads rows as the wire format: 2 bits a trit, each row padded to whole bytes.
+   */
+  vectors_read_wire(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes rows of the wire format. What they hold is undefined if a code is 11.
+   */
+  vectors_write_wire(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Reads rows with 5 trits a byte, each row padded to whole bytes.
+   */
+  vectors_read_base3(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes rows with 5 trits a byte. What they hold is undefined if a byte is above 242 or a trit after
+   * the last is not 0.
+   */
+  vectors_write_base3(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Reads rows as two planes of whole bytes.
+   */
+  vectors_read_planes(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes rows of two planes of whole bytes. What they hold is undefined if a bit after the last or a
+   * negative zero is set.
+   */
+  vectors_write_planes(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes the signs of values whose magnitude is above `threshold`, 0 for the others. What the rows
+   * hold is undefined if a value is NaN.
+   */
+  vectors_write_f32(
+    handle: bigint,
+    row: number,
+    values: Float32Array | null,
+    values_length: number,
+    threshold: number,
+  ): number;
+  /**
+   * trit = that of one place of a row.
+   */
+  vectors_get(
+    handle: bigint,
+    row: number,
+    place: number,
+    trit: Int8Array | null,
+    trit_length: number,
+  ): number;
+  /**
+   * out[(i + shift) mod dim] = a[i] in every row, for a shift below dim; `out` may be `a`.
+   */
+  vectors_rotate(a: bigint, out: bigint, shift: number): number;
+  /**
+   * out[i] = a[places[i]] in every row; `out` may be `a`.
+   */
+  vectors_gather(a: bigint, out: bigint, places: Uint32Array | null, places_length: number): number;
+  /**
+   * Copies `count` trits of every row from place `from` of `a` to place `to` of `out`, another object.
+   */
+  vectors_move(a: bigint, from: number, out: bigint, to: number, count: number): number;
+  /**
+   * Keeps each nonzero trit with probability below / 2^32; `out` may be `a`.
+   */
+  vectors_thin(a: bigint, out: bigint, seed: bigint, below: number): number;
+  /**
+   * A random permutation of 0, 1, ...; the mapping stands in cpu/vsa_places.zig.
+   */
+  permutation_random(seed: bigint, places: Uint32Array | null, places_length: number): number;
+  /**
+   * inverse[places[i]] = i; refuses what is no permutation of 0, 1, ...
+   */
+  permutation_invert(
+    places: Uint32Array | null,
+    places_length: number,
+    inverse: Uint32Array | null,
+    inverse_length: number,
   ): number;
   /**
    * Makes vectors of zeros.
