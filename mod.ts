@@ -72,6 +72,8 @@ export {
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
 // Hypervectors
+export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
+export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";
 export { Hypervector } from "./src/vsa/hypervector.ts";
 export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
 export { Hypervectors } from "./src/vsa/hypervectors.ts";
@@ -84,10 +86,20 @@ export type {
   RandomOptions,
   SimilarityMetric,
   ThinOptions,
+  Tie,
   TritCounts,
 } from "./src/vsa/options.ts";
 export type { ThresholdOptions } from "./src/vsa/formats.ts";
 export { Permutation } from "./src/vsa/permutation.ts";
+
+export { CentroidClassifier } from "./src/vsa/centroid_classifier.ts";
+export type {
+  Evaluation,
+  FitOptions,
+  LearningRule,
+  LearnOptions,
+  Samples,
+} from "./src/vsa/learning.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";

@@ -18,6 +18,7 @@ pub const modules = .{
     @import("api/centroids.zig"),
     @import("api/vector_formats.zig"),
     @import("api/trits.zig"),
+    @import("api/bundles.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

@@ -1,12 +1,14 @@
 //! The tier's kernels of hypervectors.
 
 const bind = @import("vsa_bind.zig");
+const bundle = @import("vsa_bundle.zig");
 const bytes = @import("vsa_bytes.zig");
 const compare = @import("vsa_compare.zig");
 const floats = @import("vsa_floats.zig");
 const ngrams = @import("vsa_ngrams.zig");
 const formats = @import("vsa_formats.zig");
 const move = @import("vsa_move.zig");
+const counts = @import("vsa_counts.zig");
 const random = @import("vsa_random.zig");
 const table = @import("vsa_table.zig");
 const trits = @import("vsa_trits.zig");
@@ -37,4 +39,11 @@ pub const kernels: table.Kernels = .{
     .move = move.move,
     .formats = formats.kernels,
     .trits = trits.kernels,
+    .bundle = bundle.bundle,
+    .fill_ties = random.fillTies,
+    .bind_many = bind.bindMany,
+    .count = counts.add,
+    .count_signs = counts.signs,
+    .count_dot = counts.dot,
+    .count_squares = counts.squares,
 };
