@@ -100,6 +100,8 @@ export type {
   LearnOptions,
   Samples,
 } from "./src/vsa/learning.ts";
+export { NgramEncoder, type NgramEncoderOptions } from "./src/vsa/ngram_encoder.ts";
+export type { SymbolText } from "./src/vsa/symbol_table.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";

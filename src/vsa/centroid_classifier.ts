@@ -359,16 +359,13 @@ export class CentroidClassifier implements Disposable {
    */
   static load(bytes: Uint8Array, options?: HypervectorOptions): CentroidClassifier {
     const { header, payload } = readContainer(bytes, KIND);
-    const { dim, labels } = header as { dim?: unknown; labels?: unknown };
-    const names = checkSaved(dim, labels, payload.length);
-    const classifier = new CentroidClassifier(dim as number, options);
+    const { dim, labels } = checkSaved(header, payload);
+    const classifier = new CentroidClassifier(dim, options);
     try {
-      classifier.#replace(
-        allocate(classifier.dim, Math.max(names.length, 1)),
-        Math.max(names.length, 1),
-      );
-      classifier.#classes = new Map(names.map((name, index) => [name, index]));
-      names.forEach((_, index) => classifier.#restore(index, payload));
+      const capacity = Math.max(labels.length, 1);
+      classifier.#replace(allocate(dim, capacity), capacity);
+      classifier.#classes = new Map(labels.map((label, index) => [label, index]));
+      labels.forEach((_, index) => classifier.#restore(index, payload));
     } catch (error) {
       classifier[Symbol.dispose]();
       throw error;

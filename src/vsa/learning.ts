@@ -3,7 +3,9 @@
 import { checkNumber, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, type NativeHandle } from "../native/library.ts";
+import { checkPayload, type ContainerHeader, headerCount } from "./container.ts";
 import { handleOf, Hypervectors } from "./hypervectors.ts";
+import { DIM_MAX } from "./options.ts";
 
 /**
  * How a classifier learns from a sample.
@@ -132,18 +134,22 @@ export function train(
   return oneCount[0]!;
 }
 
-/** Checks the header of a saved classifier and returns its labels. */
-export function checkSaved(dim: unknown, labels: unknown, length: number): string[] {
-  const wrong = (what: string) => tritterError("invalid_format", `a saved classifier must ${what}`);
-  if (typeof dim !== "number" || !Number.isInteger(dim) || dim < 1 || dim > 2 ** 31) {
-    throw wrong(`have from 1 to 2^31 dimensions, got ${describe(dim)}`);
-  }
+/** Checks what a classifier was saved as, and returns its dimensions and labels. */
+export function checkSaved(
+  header: ContainerHeader,
+  payload: Uint8Array,
+): { dim: number; labels: string[] } {
+  const dim = headerCount(header, "dim", { min: 1, max: DIM_MAX });
+  const { labels } = header;
   if (!Array.isArray(labels) || labels.some((label) => typeof label !== "string")) {
-    throw wrong(`have a list of labels, got ${describe(labels)}`);
+    throw tritterError(
+      "invalid_format",
+      `labels must be a list of strings, got ${describe(labels)}`,
+    );
   }
-  if (new Set(labels).size !== labels.length) throw wrong("have every label once, got one twice");
-  if (length !== 4 * dim * labels.length) {
-    throw wrong(`hold ${4 * dim * labels.length} bytes of centroids, got ${length}`);
+  if (new Set(labels).size !== labels.length) {
+    throw tritterError("invalid_format", "labels must name every class once, got one twice");
   }
-  return labels;
+  checkPayload(payload, 4 * dim * labels.length);
+  return { dim, labels };
 }
