@@ -19,6 +19,7 @@ const bind = @import("vsa_bind.zig");
 const bits = @import("vsa_bits.zig");
 
 const Block = bits.Block;
+const Vector = [*]const u64;
 const Grams = encoders.Grams;
 const Counts = [table.block_trits]i32;
 
@@ -30,8 +31,9 @@ const chunk = ((1 << planes) - 1) / group * group;
 
 /// Counts of ones in 512 columns of bits: plane p is worth 2^p.
 const Adder = struct {
-    values: [planes]Block = @splat(bits.none),
+    values: [planes]Block,
 
+    const empty: Adder = .{ .values = @splat(bits.none) };
     const Sum = struct { sum: Block, carry: Block };
 
     inline fn full(a: Block, b: Block, c: Block) Sum {
@@ -57,117 +59,167 @@ const Adder = struct {
             carry = next;
         }
     }
-
-    /// counts += factor x ones, in every column.
-    fn flush(self: *Adder, comptime factor: i32, counts: *Counts) void {
-        var words: [planes][table.block_words]u64 = undefined;
-        inline for (&words, self.values) |*word, value| word.* = value;
-        for (0..table.block_words) |w| {
-            var ones: @Vector(64, u8) = @splat(0);
-            inline for (0..planes) |p| {
-                const set: @Vector(64, bool) = @bitCast(words[p][w]);
-                ones |= @select(u8, set, @as(@Vector(64, u8), @splat(1 << p)), @as(@Vector(64, u8), @splat(0)));
-            }
-            const bytes: [64]u8 = ones;
-            inline for (0..64 / simd.lanes) |part| {
-                const column = w * 64 + part * simd.lanes;
-                const some: @Vector(simd.lanes, u8) = bytes[part * simd.lanes ..][0..simd.lanes].*;
-                const wide: simd.I32 = @intCast(some);
-                const sum = simd.load(simd.I32, counts[column..].ptr) +% wide * @as(simd.I32, @splat(factor));
-                simd.store(counts[column..].ptr, sum);
-            }
-        }
-        self.values = @splat(bits.none);
-    }
 };
+
+/// counts += factor x ones, in every column.
+fn flush(adder: *const Adder, comptime factor: i32, counts: *Counts) void {
+    const words: *const [planes][table.block_words]u64 = @ptrCast(&adder.values);
+    for (0..table.block_words) |w| {
+        var ones: @Vector(64, u8) = @splat(0);
+        inline for (0..planes) |p| {
+            const set: @Vector(64, bool) = @bitCast(words[p][w]);
+            ones |= @select(u8, set, @as(@Vector(64, u8), @splat(1 << p)), @as(@Vector(64, u8), @splat(0)));
+        }
+        const bytes: [64]u8 = ones;
+        inline for (0..64 / simd.lanes) |part| {
+            const column = w * 64 + part * simd.lanes;
+            const some: @Vector(simd.lanes, u8) = bytes[part * simd.lanes ..][0..simd.lanes].*;
+            const wide: simd.I32 = @intCast(some);
+            const sum = simd.load(simd.I32, counts[column..].ptr) +% wide * @as(simd.I32, @splat(factor));
+            simd.store(counts[column..].ptr, sum);
+        }
+    }
+}
 
 pub fn count(grams: *const Grams, block: usize, counts: *Counts) callconv(.c) void {
     switch (grams.mode) {
-        .multiply_bipolar => switch (grams.n) {
-            2 => countBipolar(2, grams, block, counts),
-            3 => countBipolar(3, grams, block, counts),
-            4 => countBipolar(4, grams, block, counts),
-            else => countBipolar(null, grams, block, counts),
+        .multiply_bipolar => {
+            // Without a negative item every window adds 1; each negative one takes off 2.
+            @memset(counts, @truncate(@as(i64, @intCast(grams.grams))));
+            run(.bipolar, grams, block, counts);
         },
-        .add => countTrits(.add, grams, block, counts),
-        .subtract => countTrits(.subtract, grams, block, counts),
-        .multiply => countTrits(.multiply, grams, block, counts),
+        inline .add, .subtract, .multiply => |mode| {
+            @memset(counts, 0);
+            run(if (mode == .add) .add else if (mode == .subtract) .subtract else .multiply, grams, block, counts);
+        },
     }
 }
 
-/// The planes of a window's symbol at a place.
-inline fn item(grams: *const Grams, n: usize, first: table.Vector, window: usize, place: usize) table.Vector {
-    const row = @as(usize, grams.symbols[window + place]) * n + place;
-    return @alignCast(first + row * 2 * grams.words);
+const Binding = enum { add, subtract, multiply, bipolar };
+
+fn run(comptime binding: Binding, grams: *const Grams, block: usize, counts: *Counts) void {
+    switch (grams.n) {
+        2 => runOf(binding, 2, grams, block, counts),
+        3 => runOf(binding, 3, grams, block, counts),
+        4 => runOf(binding, 4, grams, block, counts),
+        else => runOf(binding, null, grams, block, counts),
+    }
 }
 
-fn countBipolar(comptime known: ?usize, grams: *const Grams, block: usize, counts: *Counts) void {
-    const n = known orelse @as(usize, grams.n);
-    // Of the negative plane.
-    const first: table.Vector = @alignCast(grams.items + grams.words + block * table.block_words);
-    // Without a negative item every window adds 1; each negative one takes off 2.
-    @memset(counts, @truncate(@as(i64, @intCast(grams.grams))));
-    var adder: Adder = .{};
+/// Planes that a bound window has: the negative one alone, or both.
+fn widthOf(comptime binding: Binding) usize {
+    return if (binding == .bipolar) 1 else 2;
+}
+
+fn runOf(comptime binding: Binding, comptime known: ?usize, grams: *const Grams, block: usize, counts: *Counts) void {
+    const width = comptime widthOf(binding);
+    const reader: Reader(binding, known) = .{
+        .items = grams.items + block * table.block_words + if (binding == .bipolar) grams.words else 0,
+        .words = grams.words,
+        .n = grams.n,
+        .symbols = grams.symbols,
+    };
     var window: usize = 0;
-    while (window < grams.grams) : (window += group) {
-        if (window > 0 and window % chunk == 0) adder.flush(-2, counts);
-        var rows: [group]Block = @splat(bits.none);
-        if (window + group <= grams.grams) {
-            inline for (&rows, 0..) |*row, i| row.* = parity(known, grams, n, first, window + i);
+    while (window < grams.grams) {
+        const end = @min(window + chunk, grams.grams);
+        var adders: [width]Adder = @splat(.empty);
+        while (window + group <= end) : (window += group) {
+            const rows = reader.windows(window);
+            inline for (&adders, rows) |*adder, row| adder.add(row);
+        }
+        if (window < end) {
+            var rows: [width][group]Block = @splat(@splat(bits.none));
+            for (window..end, 0..) |index, i| {
+                const bound = reader.one(index);
+                inline for (&rows, bound) |*row, plane| row[i] = plane;
+            }
+            inline for (&adders, rows) |*adder, row| adder.add(row);
+            window = end;
+        }
+        if (binding == .bipolar) {
+            flush(&adders[0], -2, counts);
         } else {
-            for (rows[0 .. grams.grams - window], window..) |*row, index| row.* = parity(known, grams, n, first, index);
+            flush(&adders[0], 1, counts);
+            flush(&adders[1], -2, counts);
         }
-        adder.add(rows);
     }
-    adder.flush(-2, counts);
 }
 
-inline fn parity(comptime known: ?usize, grams: *const Grams, n: usize, first: table.Vector, window: usize) Block {
-    if (known == 3) return bits.xor3(
-        bits.load(item(grams, n, first, window, 0)),
-        bits.load(item(grams, n, first, window, 1)),
-        bits.load(item(grams, n, first, window, 2)),
-    );
-    var result = bits.load(item(grams, n, first, window, 0));
-    if (known) |places| {
-        inline for (1..places) |place| result ^= bits.load(item(grams, n, first, window, place));
-    } else {
-        for (1..n) |place| result ^= bits.load(item(grams, n, first, window, place));
-    }
-    return result;
-}
+/// Reads a block of windows; `known` is n where it is one of the usual.
+fn Reader(comptime binding: Binding, comptime known: ?usize) type {
+    return struct {
+        items: Vector,
+        words: usize,
+        n: usize,
+        symbols: [*]const u32,
 
-fn countTrits(comptime operation: bind.Operation, grams: *const Grams, block: usize, counts: *Counts) void {
-    const n: usize = grams.n;
-    const first: table.Vector = @alignCast(grams.items + block * table.block_words);
-    @memset(counts, 0);
-    var nonzero: Adder = .{};
-    var negative: Adder = .{};
-    var window: usize = 0;
-    while (window < grams.grams) : (window += group) {
-        if (window > 0 and window % chunk == 0) {
-            nonzero.flush(1, counts);
-            negative.flush(-2, counts);
+        const Self = @This();
+        const width = widthOf(binding);
+        const Bound = [width]Block;
+
+        /// Where the items of the symbols of `count` windows begin.
+        inline fn bases(self: *const Self, comptime windows_count: usize, first: usize) [windows_count + (known orelse 1) - 1]Vector {
+            const stride = (known orelse self.n) * 2 * self.words;
+            var result: [windows_count + (known orelse 1) - 1]Vector = undefined;
+            inline for (&result, 0..) |*base, i| base.* = self.items + self.symbols[first + i] * stride;
+            return result;
         }
-        var rows: [2][group]Block = @splat(@splat(bits.none));
-        for (0..@min(group, grams.grams - window)) |i| {
-            const bound = bindWindow(operation, grams, n, first, window + i);
-            rows[0][i] = bound.nonzero;
-            rows[1][i] = bound.negative;
+
+        inline fn windows(self: *const Self, first: usize) [width][group]Block {
+            var rows: [width][group]Block = undefined;
+            if (known != null) {
+                const all = self.bases(group, first);
+                inline for (0..group) |i| {
+                    const result = self.bound(all, i);
+                    inline for (&rows, result) |*row, plane| row[i] = plane;
+                }
+            } else {
+                inline for (0..group) |i| {
+                    const result = self.boundAny(first + i);
+                    inline for (&rows, result) |*row, plane| row[i] = plane;
+                }
+            }
+            return rows;
         }
-        nonzero.add(rows[0]);
-        negative.add(rows[1]);
-    }
-    nonzero.flush(1, counts);
-    negative.flush(-2, counts);
-}
 
-inline fn bindWindow(comptime operation: bind.Operation, grams: *const Grams, n: usize, first: table.Vector, window: usize) bind.Planes {
-    var result = planesOf(grams, item(grams, n, first, window, 0));
-    for (1..n) |place| result = bind.apply(operation, result, planesOf(grams, item(grams, n, first, window, place)));
-    return result;
-}
+        inline fn bound(self: *const Self, all: anytype, comptime i: usize) Bound {
+            const n = known.?;
+            const step = 2 * self.words;
+            if (binding == .bipolar and n == 3)
+                return .{bits.xor3(at(all[i]), at(all[i + 1] + step), at(all[i + 2] + 2 * step))};
+            var result = self.item(all[i]);
+            inline for (1..n) |place| result = combine(result, self.item(all[i + place] + place * step));
+            return result;
+        }
 
-inline fn planesOf(grams: *const Grams, vector: table.Vector) bind.Planes {
-    return .{ .nonzero = bits.load(vector), .negative = bits.load(@alignCast(vector + grams.words)) };
+        inline fn one(self: *const Self, window: usize) Bound {
+            return if (known == null) self.boundAny(window) else self.bound(self.bases(1, window), 0);
+        }
+
+        inline fn boundAny(self: *const Self, window: usize) Bound {
+            const step = 2 * self.words;
+            var result = self.item(self.bases(1, window)[0]);
+            for (1..self.n) |place| result = combine(result, self.item(self.bases(1, window + place)[0] + place * step));
+            return result;
+        }
+
+        inline fn item(self: *const Self, place: Vector) Bound {
+            return if (binding == .bipolar) .{at(place)} else .{ at(place), at(place + self.words) };
+        }
+
+        inline fn combine(a: Bound, b: Bound) Bound {
+            if (binding == .bipolar) return .{a[0] ^ b[0]};
+            const operation: bind.Operation = switch (binding) {
+                .add => .add,
+                .subtract => .subtract,
+                .multiply, .bipolar => .multiply,
+            };
+            const result = bind.apply(operation, .{ .nonzero = a[0], .negative = a[1] }, .{ .nonzero = b[0], .negative = b[1] });
+            return .{ result.nonzero, result.negative };
+        }
+
+        inline fn at(place: Vector) Block {
+            return bits.load(@alignCast(place));
+        }
+    };
 }
