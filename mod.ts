@@ -102,6 +102,23 @@ export type {
 } from "./src/vsa/learning.ts";
 export { NgramEncoder, type NgramEncoderOptions } from "./src/vsa/ngram_encoder.ts";
 export type { SymbolText } from "./src/vsa/symbol_table.ts";
+export {
+  CategoricalEncoder,
+  type CategoricalEncoderOptions,
+} from "./src/vsa/categorical_encoder.ts";
+export { ProjectionEncoder, type ProjectionEncoderOptions } from "./src/vsa/projection_encoder.ts";
+export {
+  CircularEncoder,
+  type CircularEncoderOptions,
+  LevelEncoder,
+  ScalarEncoder,
+  ThermometerEncoder,
+} from "./src/vsa/scalar_encoders.ts";
+export {
+  type LevelEncoderOptions,
+  type ScalarEncoderOptions,
+  ValueEncoder,
+} from "./src/vsa/value_encoder.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";

@@ -5,7 +5,7 @@ import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { handleOf } from "./hypervectors.ts";
-import { type HypervectorOptions } from "./options.ts";
+import type { HypervectorOptions } from "./options.ts";
 
 /** A text: its code points are the symbols; or the symbols themselves, any numbers below 2^32. */
 export type SymbolText = string | Uint32Array;
