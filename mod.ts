@@ -71,6 +71,19 @@ export {
 } from "./src/packing/packed_ternary.ts";
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
+// Trits and words
+export {
+  addTernary,
+  compareTernary,
+  fromBalancedTernary,
+  multiplyTernary,
+  negateTernary,
+  toBalancedTernary,
+} from "./src/vsa/balanced.ts";
+export { TernaryWord, type WordProduct, type WordSum } from "./src/vsa/ternary_word.ts";
+export { Trit, type TritArithmetic } from "./src/vsa/trit.ts";
+export { Tryte3, Word6 } from "./src/vsa/word.ts";
+
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";
