@@ -87,6 +87,18 @@ export type {
   RandomOptions,
   SimilarityMetric,
 } from "./src/vsa/options.ts";
+// Trits and words
+export {
+  addTernary,
+  compareTernary,
+  fromBalancedTernary,
+  multiplyTernary,
+  negateTernary,
+  toBalancedTernary,
+} from "./src/vsa/balanced.ts";
+export { TernaryWord, type WordProduct, type WordSum } from "./src/vsa/ternary_word.ts";
+export { Trit, type TritArithmetic } from "./src/vsa/trit.ts";
+export { Tryte3, Word6 } from "./src/vsa/word.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";

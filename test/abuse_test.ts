@@ -91,6 +91,35 @@ const VALID: Record<string, () => unknown[]> = {
   "Tokenizer#encode": () => ["a text", { addSpecialTokens: true }],
   "Tokenizer#decode": () => [[1, 2, 3], { skipSpecialTokens: true }],
   "StreamDecoder#push": () => [1],
+  "Trit.is": () => [1],
+  "Trit.from": () => [1],
+  "Trit.negate": () => [1],
+  "Trit.multiply": () => [1, -1],
+  "Trit.addWithCarry": () => [1, -1],
+  "Trit.addModulo3": () => [1, -1],
+  "Trit.subtractModulo3": () => [1, -1],
+  "Trit.toBits": () => [1],
+  "Trit.fromBits": () => [1, 0],
+  "Trit.format": () => [1],
+  "Trit.parse": () => ["+"],
+  "TernaryWord#trit": () => [2],
+  "TernaryWord#add": () => [api.Tryte3.fromValue(9)],
+  "TernaryWord#multiply": () => [api.Tryte3.fromValue(9)],
+  "TernaryWord#compare": () => [api.Tryte3.fromValue(9)],
+  "TernaryWord#equals": () => [api.Tryte3.fromValue(9)],
+  "Tryte3.fromValue": () => [5],
+  "Tryte3.fromTrits": () => [trits(3)],
+  "Tryte3.fromRaw": () => [21],
+  "Word6.fromValue": () => [5],
+  "Word6.fromTrits": () => [trits(6)],
+  "Word6.fromRaw": () => [1365],
+  "Word6.fromTrytes": () => [api.Tryte3.fromValue(5), api.Tryte3.fromValue(-5)],
+  toBalancedTernary: () => [10n ** 40n, 100],
+  fromBalancedTernary: () => [trits(64)],
+  addTernary: () => [trits(64), trits(16)],
+  multiplyTernary: () => [trits(64), trits(16)],
+  negateTernary: () => [trits(64)],
+  compareTernary: () => [trits(64), trits(16)],
 };
 
 const tensor = (shape: number[]) =>
@@ -109,6 +138,9 @@ const INSTANCES: Record<string, () => unknown> = {
   TernaryModel: () => model,
   Tokenizer: () => model.tokenizer,
   StreamDecoder: () => model.tokenizer.stream(),
+  TernaryWord: () => api.Tryte3.fromValue(5),
+  Tryte3: () => api.Tryte3.fromValue(5),
+  Word6: () => api.Word6.fromValue(5),
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
   TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),
@@ -123,7 +155,12 @@ const ERRORS = ["TritterTypeError", "TritterRangeError", "TritterRuntimeError"];
 /** Abstract: it has no instances of its own. */
 const ABSTRACT = ["TritterError"];
 
-const exported = Object.entries(api) as [string, Callable][];
+/** Functions and classes by their names; those of an object, such as `Trit`, by both names. */
+const exported = Object.entries(api).flatMap(([name, value]) =>
+  typeof value === "function"
+    ? [[name, value]]
+    : Object.entries(value).map(([key, part]) => [`${name}.${key}`, part])
+) as [string, Callable][];
 const isClass = (value: Callable) => /^class\b/.test(Function.prototype.toString.call(value));
 const functions = exported.filter(([, value]) => !isClass(value));
 const classes = exported.filter(([, value]) => isClass(value));
