@@ -113,6 +113,7 @@ export class HypervectorBatch extends Hypervectors {
     return batch;
   }
 
+  /** Zeros of the same shape. */
   protected override allocate(): this {
     return new HypervectorBatch(this.count, this.dim, { device: this.device }) as this;
   }
