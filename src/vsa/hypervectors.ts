@@ -87,6 +87,12 @@ export abstract class Hypervectors implements Disposable {
 
   /** Allocates vectors of zeros. */
   protected constructor(count: number, dim: number, options?: HypervectorOptions) {
+    if (new.target === Hypervectors) {
+      throw tritterError(
+        "invalid_type",
+        "Hypervectors is made by the constructors of Hypervector and HypervectorBatch",
+      );
+    }
     this.device = deviceOf(options);
     this.dim = checkDim(dim);
     this.count = count;
