@@ -142,7 +142,8 @@ const measured: Report = {
 const report = JSON.parse(
   JSON.stringify(
     measured,
-    (_, value) => typeof value === "number" ? Number(value.toPrecision(6)) : value,
+    (_, value) =>
+      typeof value === "number" ? Number(value.toPrecision(6)) : value,
   ),
 ) as Report;
 const problems = [

@@ -14,7 +14,8 @@ interface Target {
 
 type Pair = readonly [must: number, aim: number];
 
-const isShape = (row: Row, rows: number) => row.shape?.[0] === rows && row.shape[1] === 4096;
+const isShape = (row: Row, rows: number) =>
+  row.shape?.[0] === rows && row.shape[1] === 4096;
 const isSquare = (row: Row) => isShape(row, 4096);
 const isBest = (row: Row) => row.isa === "avx512";
 
@@ -52,7 +53,12 @@ function share(
 }
 
 /** Hypervectors by the name of the case, and by the peer where there are several. */
-function vsa(name: RegExp, [must, aim]: Pair, reason?: string, peer?: string): Target {
+function vsa(
+  name: RegExp,
+  [must, aim]: Pair,
+  reason?: string,
+  peer?: string,
+): Target {
   return {
     must,
     aim,
@@ -90,17 +96,31 @@ const TARGETS: readonly Target[] = [
   {
     must: 0.8,
     aim: 0.95,
-    reason: "in the caches checking and packing take the instructions about as long as the read",
-    covers: (row) => row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
+    reason:
+      "in the caches checking and packing take the instructions about as long as the read",
+    covers: (row) =>
+      row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
   },
   {
     must: 15.9,
     aim: 16,
     covers: (row) => row.suite === "memory" && isSquare(row),
   },
-  { must: 0.7, aim: 0.85, covers: (row) => row.suite === "model" && row.batch === undefined },
-  { must: 0.6, aim: 0.8, covers: (row) => row.suite === "model" && row.batch === 512 },
-  vsa(/^bind .* in place/, [1, 2], "writing takes as long as reading in these caches"),
+  {
+    must: 0.7,
+    aim: 0.85,
+    covers: (row) => row.suite === "model" && row.batch === undefined,
+  },
+  {
+    must: 0.6,
+    aim: 0.8,
+    covers: (row) => row.suite === "model" && row.batch === 512,
+  },
+  vsa(
+    /^bind .* in place/,
+    [1, 2],
+    "writing takes as long as reading in these caches",
+  ),
   vsa(/^(dot|cosine|hamming) of two vectors of 1,000,000/, [0.8, 0.95]),
   vsa(/^bundle 3 /, [1, 2]),
   vsa(/^bundle 16 /, [1, 1.5]),

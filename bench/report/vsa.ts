@@ -40,10 +40,18 @@ interface Call {
 }
 
 /** Lets the compilers finish, then measures all calls in turn. */
-async function measureCalls(context: Context, calls: readonly Call[], count: number) {
-  const timed = calls.map(({ run }) => new Many(context.effort.quick ? 10 : count, run));
+async function measureCalls(
+  context: Context,
+  calls: readonly Call[],
+  count: number,
+) {
+  const timed = calls.map(({ run }) =>
+    new Many(context.effort.quick ? 10 : count, run)
+  );
   for (let left = context.effort.quick ? 0 : 50; left > 0; left--) {
-    for (const turn of timed) await turn.take({ ...context.effort, sample_ms: 0, warmup_ms: 0 });
+    for (const turn of timed) {
+      await turn.take({ ...context.effort, sample_ms: 0, warmup_ms: 0 });
+    }
   }
   for (const turn of timed) turn.reset();
   const load = await interleave(timed, context.effort);
@@ -54,7 +62,9 @@ async function measureCalls(context: Context, calls: readonly Call[], count: num
 async function measureBind(context: Context): Promise<void> {
   const count = context.effort.quick ? 10 : 1000;
   const kinds = ["with one key, in place", "with one key", "in pairs"] as const;
-  const names = kinds.map((kind) => `bind 1,000 vectors of 10,000 ${kind}, per vector`);
+  const names = kinds.map((kind) =>
+    `bind 1,000 vectors of 10,000 ${kind}, per vector`
+  );
   if (!names.some((name) => context.wants(SUITE, name))) return;
   using a = HypervectorBatch.random(count, DIM, 1);
   using b = HypervectorBatch.random(count, DIM, 2);
@@ -70,7 +80,9 @@ async function measureBind(context: Context): Promise<void> {
   const load = await interleave([...timed, probe], context.effort);
   const limit = probe.result.median / 1e9;
   for (const [index, { moved }] of calls.entries()) {
-    const samples_us = timed[index]!.samples_us.map((sample_us) => sample_us / count);
+    const samples_us = timed[index]!.samples_us.map((sample_us) =>
+      sample_us / count
+    );
     const rate = moved * VECTOR_BYTES / median(samples_us) / 1000;
     addRow(context, samples_us, {
       suite: SUITE,
@@ -91,12 +103,20 @@ async function measureBind(context: Context): Promise<void> {
 /** Similarities of long vectors, as a share of reading them. */
 async function measureSimilarity(context: Context): Promise<void> {
   const dim = context.effort.quick ? 100_000 : 1_000_000;
-  const metrics = ["dot", "cosine", "hamming"] as const satisfies SimilarityMetric[];
-  const names = metrics.map((metric) => `${metric} of two vectors of 1,000,000`);
+  const metrics = [
+    "dot",
+    "cosine",
+    "hamming",
+  ] as const satisfies SimilarityMetric[];
+  const names = metrics.map((metric) =>
+    `${metric} of two vectors of 1,000,000`
+  );
   if (!names.some((name) => context.wants(SUITE, name))) return;
   using a = Hypervector.random(dim, 1);
   using b = Hypervector.random(dim, 2);
-  const timed = metrics.map((metric) => new Timed(() => void a.similarity(b, { metric })));
+  const timed = metrics.map((metric) =>
+    new Timed(() => void a.similarity(b, { metric }))
+  );
   const bytes = a.memoryBytes + b.memoryBytes;
   const probe = new Probe("read", bytes - bytes % 1024);
   const load = await interleave([...timed, probe], context.effort);
@@ -104,7 +124,13 @@ async function measureSimilarity(context: Context): Promise<void> {
   for (const [index, name] of names.entries()) {
     const rate = bytes / median(timed[index]!.samples_us) / 1000;
     addRow(context, timed[index]!, {
-      ...{ suite: SUITE, name, subject: "tritter-accel", rate, rate_unit: "GB/s" },
+      ...{
+        suite: SUITE,
+        name,
+        subject: "tritter-accel",
+        rate,
+        rate_unit: "GB/s",
+      },
       ...{ limit, limit_unit: "GB/s", share: rate / limit },
     }, load);
   }
@@ -121,17 +147,29 @@ async function measureBundle(context: Context): Promise<void> {
     const [long, short] = [vectorsOf(DIM), vectorsOf(64)];
     const [outLong, outShort] = [new Hypervector(DIM), new Hypervector(64)];
     const { load, samples } = await measureCalls(context, [
-      { name: "long", run: () => void Hypervector.bundle(long, { out: outLong }) },
-      { name: "short", run: () => void Hypervector.bundle(short, { out: outShort }) },
+      {
+        name: "long",
+        run: () => void Hypervector.bundle(long, { out: outLong }),
+      },
+      {
+        name: "short",
+        run: () => void Hypervector.bundle(short, { out: outShort }),
+      },
     ], 500);
     const call_us = median(samples[1]!);
-    const native_us = samples[0]!.map((sample_us) => Math.max(sample_us - call_us, 1e-4));
+    const native_us = samples[0]!.map((sample_us) =>
+      Math.max(sample_us - call_us, 1e-4)
+    );
     addRow(context, native_us, {
       ...{ suite: SUITE, name, subject: "tritter-accel" },
       ...{ peer: `${allowed_us} µs`, ratio: allowed_us / median(native_us) },
-      note: `the call itself, on 64 dimensions: ${(call_us * 1000).toFixed(0)} ns`,
+      note: `the call itself, on 64 dimensions: ${
+        (call_us * 1000).toFixed(0)
+      } ns`,
     }, load);
-    for (const vector of [...long, ...short, outLong, outShort]) vector[Symbol.dispose]();
+    for (const vector of [...long, ...short, outLong, outShort]) {
+      vector[Symbol.dispose]();
+    }
   }
 }
 
@@ -152,7 +190,10 @@ const loops = {
 
 /** Single calls on one vector, against TypeScript, against simsimd, and on next to nothing. */
 async function measureSingle(context: Context): Promise<void> {
-  const names = ["bind two vectors of 10,000", "dot of two vectors of 10,000"] as const;
+  const names = [
+    "bind two vectors of 10,000",
+    "dot of two vectors of 10,000",
+  ] as const;
   const short = "a call (bind) on 64 dimensions";
   if (![...names, short].some((name) => context.wants(SUITE, name))) return;
   using a = Hypervector.random(DIM, 1);
@@ -170,7 +211,10 @@ async function measureSingle(context: Context): Promise<void> {
     if (!(error instanceof Unavailable)) throw error;
     context.skipped.add(error.message);
   }
-  const bits = [new Uint8Array(DIM / 8).fill(0x5a), new Uint8Array(DIM / 8).fill(0x33)] as const;
+  const bits = [
+    new Uint8Array(DIM / 8).fill(0x5a),
+    new Uint8Array(DIM / 8).fill(0x33),
+  ] as const;
   let sink = 0;
   const calls: Call[] = [
     { name: names[0], run: () => void a.bind(b, { out }) },
@@ -188,12 +232,22 @@ async function measureSingle(context: Context): Promise<void> {
   if (!Number.isFinite(sink)) throw new Error("the loops computed nothing");
   const medians = samples.map(median);
   const own = { suite: SUITE, subject: "tritter-accel" };
-  const peer = (index: number, samples_us: readonly number[], subject: string, factor = 1) => {
+  const peer = (
+    index: number,
+    samples_us: readonly number[],
+    subject: string,
+    factor = 1,
+  ) => {
     const name = names[index]!;
     addRow(context, samples_us, { suite: SUITE, name, subject }, load);
     const ratio = factor * median(samples_us) / medians[index]!;
     const described = factor === 1 ? subject : `${factor} x ${subject}`;
-    addRow(context, samples[index]!, { ...own, name, peer: described, ratio }, load);
+    addRow(
+      context,
+      samples[index]!,
+      { ...own, name, peer: described, ratio },
+      load,
+    );
   };
   peer(0, samples[2]!, "TypeScript");
   peer(1, samples[3]!, "TypeScript");
@@ -203,7 +257,12 @@ async function measureSingle(context: Context): Promise<void> {
   }
   const allowed_us = context.runtime.startsWith("Bun") ? 0.15 : 0.4;
   addRow(context, samples[4]!, {
-    ...{ ...own, name: short, peer: "the time allowed", ratio: allowed_us / medians[4]! },
+    ...{
+      ...own,
+      name: short,
+      peer: "the time allowed",
+      ratio: allowed_us / medians[4]!,
+    },
     note: `${allowed_us * 1000} ns are allowed`,
   }, load);
 }
