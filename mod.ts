@@ -73,13 +73,14 @@ export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
 // Hypervectors
 export { Hypervector } from "./src/vsa/hypervector.ts";
-export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
+export { HypervectorBatch, type TopK, type TopKOptions } from "./src/vsa/hypervector_batch.ts";
 export {
   type BindOptions,
   Hypervectors,
   type OutOptions,
   type TritCounts,
 } from "./src/vsa/hypervectors.ts";
+export { ItemMemory, type ItemMemoryMatch, type ItemMemoryOptions } from "./src/vsa/item_memory.ts";
 export type {
   BindMode,
   Distribution,

@@ -14,6 +14,7 @@ pub const modules = .{
     @import("api/nn.zig"),
     @import("api/limits.zig"),
     @import("api/vectors.zig"),
+    @import("api/vector_search.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

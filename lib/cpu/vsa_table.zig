@@ -41,6 +41,39 @@ pub const Counts = extern struct {
     nonzero_b: u64,
 };
 
+/// What a similarity measures; see vsa_vectors.zig for each.
+pub const Metric = enum(u32) { dot, cosine, hamming, hamming_similarity, overlap, jaccard };
+
+/// One number for each pair of a few rows and a few queries, from the words `from` to `to` of their
+/// planes, multiples of 8. The first words set the sums, later ones add to them.
+pub const Scan = extern struct {
+    rows: Rows,
+    row_count: usize,
+    queries: Rows,
+    query_count: usize,
+    words: usize,
+    from: usize,
+    to: usize,
+    /// The sum of row r and query q is at q * sums_stride + r.
+    sums: [*]i64,
+    sums_stride: usize,
+};
+
+/// What makes scores out of the sums of one query.
+pub const Scores = extern struct {
+    metric: Metric,
+    dim: u32,
+    sums: [*]const i64,
+    /// Nonzero trits of each row and of the query; only cosine and Jaccard look at them.
+    row_nonzeros: [*]const f64,
+    query_nonzeros: f64,
+    scores: [*]f64,
+    /// A multiple of 8.
+    count: usize,
+};
+
+const ScanKernel = *const fn (scan: *const Scan) callconv(.c) void;
+
 pub const Kernels = extern struct {
     /// (a + b) mod 3, (a - b) mod 3 and a * b in balanced digits; `out` may be `a` or `b`.
     add: Bind,
@@ -51,6 +84,11 @@ pub const Kernels = extern struct {
     /// Trits that differ.
     distance: *const fn (a: Vector, b: Vector, words: usize) callconv(.c) u64,
     counts: *const fn (a: Vector, b: Vector, words: usize, counts: *Counts) callconv(.c) void,
+    /// Every row with every query: products, trits that differ, dimensions in which both are nonzero.
+    scan_dot: ScanKernel,
+    scan_distance: ScanKernel,
+    scan_common: ScanKernel,
+    scores: *const fn (job: *const Scores) callconv(.c) void,
     /// Bits that are set in one plane.
     ones: *const fn (plane: Vector, words: usize) callconv(.c) u64,
     /// Trits of a whole vector from bytes, padding included. Returns 0, or 1 where a value is no trit.

@@ -80,6 +80,7 @@ export class Hypervector extends Hypervectors {
     return new Hypervector(trits.length, options).fillTrits(trits);
   }
 
+  /** Zeros of the same shape on the same device. */
   protected override allocate(): this {
     return new Hypervector(this.dim, { device: this.device }) as this;
   }
