@@ -89,6 +89,51 @@ export type {
   SimilarityMetric,
 } from "./src/vsa/options.ts";
 
+// Structures of hypervectors
+export {
+  AssociativeMemory,
+  type AssociativeMemoryOptions,
+  type RecallOptions,
+} from "./src/vsa/associative_memory.ts";
+export type { DevicePreference } from "./src/vsa/device_preference.ts";
+export {
+  encodeNgrams,
+  type EncodeNgramsOptions,
+  encodeSequence,
+  encodeSet,
+  type VectorList,
+} from "./src/vsa/encodings.ts";
+export { FiniteStateAutomaton } from "./src/vsa/finite_state_automaton.ts";
+export {
+  type VsaArrayOptions,
+  vsaBind,
+  type VsaBindOptions,
+  vsaBundle,
+  type VsaBundleOptions,
+  type VsaFunctionOptions,
+  vsaRandom,
+  type VsaRandomOptions,
+  vsaSimilarity,
+  type VsaSimilarityOptions,
+  vsaUnbind,
+} from "./src/vsa/functions.ts";
+export { Graph, type GraphOptions, type NeighborsOptions } from "./src/vsa/graph.ts";
+export { HashTable } from "./src/vsa/hash_table.ts";
+export { Multiset } from "./src/vsa/multiset.ts";
+export {
+  type EncodeRecordOptions,
+  RecordEncoder,
+  type RecordEncoderOptions,
+} from "./src/vsa/record_encoder.ts";
+export { type Factorization, Resonator, type ResonatorOptions } from "./src/vsa/resonator.ts";
+export { Sequence } from "./src/vsa/sequence.ts";
+export {
+  type StructureMode,
+  type StructureOptions,
+  Superposition,
+} from "./src/vsa/superposition.ts";
+export { type VsaConfig, VsaOps } from "./src/vsa/vsa_ops.ts";
+
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";

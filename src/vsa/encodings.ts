@@ -2,7 +2,7 @@
 
 import { checkCount, checkOptions } from "../checks.ts";
 import { check, native } from "../native/library.ts";
-import type { BundleOptions } from "./bundle_options.ts";
+import type { BundleOptions } from "./bundling.ts";
 import type { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, handleOf } from "./hypervectors.ts";
@@ -12,7 +12,7 @@ import { checkStructureMode, type StructureMode } from "./superposition.ts";
 export type VectorList = HypervectorBatch | readonly Hypervector[];
 
 /** Options of `encodeNgrams`. */
-export interface EncodeNgramsOptions extends BundleOptions {
+export interface EncodeNgramsOptions extends BundleOptions<Hypervector> {
   /** How the vectors of an n-gram are bound. Default: `"multiply"`. */
   mode?: StructureMode | undefined;
 }
@@ -41,7 +41,7 @@ function withBatch<T>(vectors: VectorList, use: (batch: HypervectorBatch) => T):
  * console.log(set.cosine(red) > 0.4, Math.abs(set.cosine(loud)) < 0.1); // true true
  * ```
  */
-export function encodeSet(vectors: VectorList, options?: BundleOptions): Hypervector {
+export function encodeSet(vectors: VectorList, options?: BundleOptions<Hypervector>): Hypervector {
   return withBatch(vectors, (batch) => batch.bundle(options));
 }
 
@@ -63,7 +63,7 @@ export function encodeSet(vectors: VectorList, options?: BundleOptions): Hyperve
  * console.log(letters.similarity(last).map((cosine) => Math.round(2 * cosine))); // 0 0 1
  * ```
  */
-export function encodeSequence(vectors: VectorList, options?: BundleOptions): Hypervector {
+export function encodeSequence(vectors: VectorList, options?: BundleOptions<Hypervector>): Hypervector {
   return withBatch(vectors, (batch) => {
     using shifted = batch.copy();
     using vector = batch.get(0);

@@ -3,7 +3,7 @@
 import { checkArray, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import type { BundleOptions } from "./bundle_options.ts";
+import type { BundleOptions } from "./bundling.ts";
 import { type DevicePreference, resolvePreference } from "./device_preference.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
@@ -48,7 +48,7 @@ export interface VsaSimilarityOptions extends VsaFunctionOptions {
 }
 
 /** Options of `vsaBundle`: those of `Hypervector.bundle`, and where it runs. */
-export interface VsaBundleOptions extends VsaArrayOptions, Omit<BundleOptions, "out"> {}
+export interface VsaBundleOptions extends VsaArrayOptions, Omit<BundleOptions<Hypervector>, "out"> {}
 
 const oneScore = new Float64Array(1);
 

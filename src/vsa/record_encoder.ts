@@ -2,7 +2,7 @@
 
 import { checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { BundleOptions } from "./bundle_options.ts";
+import type { SignOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import type { OutOptions } from "./hypervectors.ts";
@@ -24,7 +24,7 @@ export interface RecordEncoderOptions extends StructureOptions {
 }
 
 /** How a record is bundled, and where it goes. */
-export type EncodeRecordOptions = Omit<BundleOptions, "weights">;
+export type EncodeRecordOptions = SignOptions<Hypervector>;
 
 /**
  * Encodes records, roles with fillers, as one vector: the bundle of each role bound with its filler.
@@ -129,14 +129,13 @@ export class RecordEncoder<Role extends string = string> implements Disposable {
     if (filled.length === 0) {
       throw tritterError("invalid_value", "fillers must hold at least one role");
     }
-    const { tie, seed, threshold, out } = checkOptions(options, "options");
     using pairs = new HypervectorBatch(filled.length, this.dim, { device: this.#vectors.device });
     using pair = new Hypervector(this.dim, { device: this.#vectors.device });
     for (const [index, [row, filler]] of filled.entries()) {
       this.#vectors.get(row, { out: pair }).bind(filler, { mode: this.mode, out: pair });
       pairs.set(index, pair);
     }
-    return pairs.bundle({ tie, seed, threshold, out });
+    return pairs.bundle(options);
   }
 
   /**

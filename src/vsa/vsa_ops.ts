@@ -3,7 +3,7 @@
 import { checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { type DevicePreference, resolvePreference } from "./device_preference.ts";
-import type { BundleOptions } from "./bundle_options.ts";
+import type { BundleOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { type BindOptions, checkVectors, type Hypervectors, type OutOptions } from "./hypervectors.ts";
@@ -109,7 +109,7 @@ export class VsaOps {
   /** Bundles vectors: the sign of their sum. */
   bundle(
     vectors: readonly Hypervector[] | HypervectorBatch,
-    options?: BundleOptions,
+    options?: BundleOptions<Hypervector>,
   ): Hypervector {
     return vectors instanceof HypervectorBatch
       ? vectors.bundle(options)
