@@ -72,6 +72,8 @@ export {
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
 // Hypervectors
+export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
+export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";
 export { Hypervector } from "./src/vsa/hypervector.ts";
 export { HypervectorBatch, type TopK, type TopKOptions } from "./src/vsa/hypervector_batch.ts";
 export {
@@ -87,6 +89,7 @@ export type {
   HypervectorOptions,
   RandomOptions,
   SimilarityMetric,
+  Tie,
 } from "./src/vsa/options.ts";
 
 // Structures of hypervectors

@@ -15,6 +15,7 @@ pub const modules = .{
     @import("api/limits.zig"),
     @import("api/vectors.zig"),
     @import("api/vector_search.zig"),
+    @import("api/bundles.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

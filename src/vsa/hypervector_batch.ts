@@ -3,8 +3,15 @@
 import { checkArray, checkCount, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import {
+  bindRows,
+  type BundleOptions,
+  bundleRows,
+  checkOut,
+  type SignOptions,
+} from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
-import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
+import { type BindOptions, checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
   type HypervectorOptions,
   metricCode,
@@ -205,6 +212,80 @@ export class HypervectorBatch extends Hypervectors {
     const code = metricCode(metric);
     check(native.vectors_similarity(handleOf(this), handleOf(other), code, scores, scores.length));
     return scores as Float64Array<ArrayBuffer>;
+  }
+
+  /**
+   * Bundles all rows: trit by trit the sign of their sum.
+   *
+   * Options are those of `Hypervector.bundle`, `weights` one for each row.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(21, 10_000, 1);
+   * using bundle = batch.bundle();
+   * console.log(batch.similarity(bundle).every((cosine) => cosine > 0.1)); // true
+   * ```
+   */
+  bundle(options?: BundleOptions<Hypervector>): Hypervector {
+    const checked = checkOptions(options, "options");
+    return bundleRows(this, this.count, this.#single(checked.out), checked);
+  }
+
+  /**
+   * Bundles each `size` rows: row i of the result is the bundle of rows i x size to (i + 1) x size.
+   *
+   * `size` must divide the number of rows, else it throws `invalid_shape`; `out` has count / size rows.
+   * Ties of zero are random by the row of the result.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(12, 1000, 1);
+   * console.log(batch.bundleGroups(3).count); // 4
+   * ```
+   */
+  bundleGroups(size: number, options?: SignOptions<HypervectorBatch>): HypervectorBatch {
+    const checked = checkOptions(options, "options");
+    checkCount(size, "size", { min: 1 });
+    if (this.count % size !== 0) {
+      throw tritterError("invalid_shape", `size must divide ${this.count} rows, got ${size}`);
+    }
+    const count = this.count / size;
+    const { tie, seed, threshold, out } = checked;
+    if (out !== undefined) {
+      checkVectors(out, "out", this.dim);
+      if (out.count !== count) {
+        throw tritterError("invalid_shape", `out must be ${count} vectors, got ${out.count}`);
+      }
+    }
+    const target = out ?? new HypervectorBatch(count, this.dim, { device: this.device });
+    return bundleRows(this, size, target, { tie, seed, threshold });
+  }
+
+  /**
+   * Binds all rows from the left: the first with the second, that with the third, and so on.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(2, 1000, 1);
+   * console.log(batch.bindMany().equals(batch.get(0).bind(batch.get(1)))); // true
+   * ```
+   */
+  bindMany(options?: BindOptions<Hypervector>): Hypervector {
+    const { mode, out } = checkOptions(options, "options");
+    return bindRows(this, this.#single(out), mode);
+  }
+
+  /** A single vector to write to. */
+  #single(out: Hypervector | undefined): Hypervector {
+    return out === undefined
+      ? new Hypervector(this.dim, { device: this.device })
+      : checkOut(out, this.dim);
   }
 
   /**
