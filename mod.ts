@@ -76,21 +76,22 @@ export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
 export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";
 export { Hypervector } from "./src/vsa/hypervector.ts";
 export { HypervectorBatch, type TopK, type TopKOptions } from "./src/vsa/hypervector_batch.ts";
-export {
-  type BindOptions,
-  Hypervectors,
-  type OutOptions,
-  type TritCounts,
-} from "./src/vsa/hypervectors.ts";
+export { Hypervectors } from "./src/vsa/hypervectors.ts";
 export { ItemMemory, type ItemMemoryMatch, type ItemMemoryOptions } from "./src/vsa/item_memory.ts";
 export type {
   BindMode,
+  BindOptions,
   Distribution,
   HypervectorOptions,
+  OutOptions,
   RandomOptions,
   SimilarityMetric,
+  ThinOptions,
   Tie,
+  TritCounts,
 } from "./src/vsa/options.ts";
+export type { ThresholdOptions } from "./src/vsa/formats.ts";
+export { Permutation } from "./src/vsa/permutation.ts";
 
 // Structures of hypervectors
 export {

@@ -24,7 +24,9 @@ function word(name: string): Hypervector {
 
 /** One vector for everything that is known about a country. */
 function record(facts: readonly string[]): Hypervector {
-  return encoder.encode(Object.fromEntries(ROLES.map((role, index) => [role, word(facts[index]!)])));
+  return encoder.encode(
+    Object.fromEntries(ROLES.map((role, index) => [role, word(facts[index]!)])),
+  );
 }
 
 using usa = record(COUNTRIES.usa);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import {
   cudaAvailable,
+  type DevicePreference,
   Hypervector,
   HypervectorBatch,
   vsaBind,
@@ -165,12 +166,12 @@ describe("functions on arrays", () => {
   it("know the names of devices in upper and lower case", () => {
     const [a, b] = [randomTrits(8, 1), randomTrits(8, 2)];
     const calls = [
-      (device: never) => vsaBind(a, b, { device }),
-      (device: never) => vsaUnbind(a, b, { device }),
-      (device: never) => vsaBundle([a, b], { device }),
-      (device: never) => vsaSimilarity(a, b, { device }),
-      (device: never) => vsaRandom(8, 1, { device }),
-      (device: never) => new VsaOps({ device }),
+      (device: DevicePreference) => vsaBind(a, b, { device }),
+      (device: DevicePreference) => vsaUnbind(a, b, { device }),
+      (device: DevicePreference) => vsaBundle([a, b], { device }),
+      (device: DevicePreference) => vsaSimilarity(a, b, { device }),
+      (device: DevicePreference) => vsaRandom(8, 1, { device }),
+      (device: DevicePreference) => new VsaOps({ device }),
     ];
     for (const call of calls) {
       for (const device of ["cpu", "CPU", "auto", "Auto"]) call(wrong(device));

@@ -8,6 +8,7 @@
 //!                    0 in between. Uniform thirds are below = 1431655765 = floor(2^32 / 3);
 //!                    a share p of zeros is below = round((1 - p) 2^31).
 //!     bipolar        trit i is -1 where bit i % 32 of word i / 32 is set, else +1.
+//!     thinned        trit i is kept where word i is below `below`; these counters end in 4, not 1.
 //!
 //! Floor: 10 rounds of two 32 x 32-bit products for 4 words, in as many lanes as a register has.
 
@@ -18,8 +19,8 @@ const lanes = simd.lanes;
 const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
-/// Distinguishes numbers of the same seed: those of random vectors, and those that decide ties.
-const Domain = enum(u32) { vectors = 1, ties = 2 };
+/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin.
+const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4 };
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;
@@ -116,6 +117,22 @@ pub fn fillTies(out: table.Target, words: usize, dim: usize, from: usize, to: us
         const values = wordsInOrder(blocks(.ties, @intCast(word / 2), row, seed));
         for (word..end, 0..) |target, i|
             out[words + target] |= ties[i] & (@as(u64, values[2 * i + 1]) << 32 | values[2 * i]);
+    }
+}
+
+pub fn thin(a: table.Vector, out: table.Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void {
+    for (0..words) |word| {
+        var kept: u64 = 0;
+        var i: usize = 0;
+        while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
+            const first: u32 = @intCast((word * 64 + i) / 4);
+            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(.thin, first, row, seed));
+            const Mask = @Int(.unsigned, 4 * lanes);
+            const mask: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
+            kept |= @as(u64, mask) << @intCast(i);
+        }
+        out[word] = a[word] & kept;
+        out[words + word] = a[words + word] & kept;
     }
 }
 

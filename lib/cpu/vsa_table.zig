@@ -105,6 +105,38 @@ pub const Scores = extern struct {
 
 const ScanKernel = *const fn (scan: *const Scan) callconv(.c) void;
 
+/// Bits from place `from` of `source` to place `to` of `target`; those around them stay. No word may be
+/// in both.
+pub const Move = *const fn (source: [*]const u64, from: usize, target: [*]u64, to: usize, count: usize) callconv(.c) void;
+
+/// Whole vectors from and to other formats, which vsa_formats.zig describes. Those that read another
+/// format write every word, keep the padding 0 and return 0, or 1 where something is no trit.
+pub const Formats = extern struct {
+    from_wire: *const fn (bytes: [*]const u8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_wire: *const fn (a: Vector, words: usize, dim: usize, bytes: [*]u8) callconv(.c) void,
+    from_base3: *const fn (bytes: [*]const u8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_base3: *const fn (a: Vector, words: usize, dim: usize, bytes: [*]u8) callconv(.c) void,
+    from_planes: *const fn (bytes: [*]const u8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_planes: *const fn (a: Vector, words: usize, dim: usize, bytes: [*]u8) callconv(.c) void,
+    /// Signs of the values whose magnitude is above `above`; NaN is no trit.
+    from_f32: *const fn (values: [*]const f32, dim: usize, above: f32, out: Target, words: usize) callconv(.c) u32,
+    /// Trit i is trits[places[i]]. A place that is not below `dim` is no trit, and nothing is written.
+    gather: *const fn (trits: [*]const i8, places: [*]const u32, dim: usize, out: Target, words: usize) callconv(.c) u32,
+};
+
+pub const BindTrits = *const fn (a: [*]const i8, b: [*]const i8, out: [*]i8, count: usize) callconv(.c) u32;
+
+/// The same operations on one signed byte a trit, at most 2^24 at a time. They return 0, or 1 where a
+/// value is no trit.
+pub const TritKernels = extern struct {
+    /// `out` may be `a` or `b`.
+    add: BindTrits,
+    subtract: BindTrits,
+    multiply: BindTrits,
+    counts: *const fn (a: [*]const i8, b: [*]const i8, count: usize, counts: *Counts) callconv(.c) u32,
+    dot: *const fn (a: [*]const i8, b: [*]const i8, count: usize, dot: *i64) callconv(.c) u32,
+};
+
 pub const Kernels = extern struct {
     /// (a + b) mod 3, (a - b) mod 3 and a * b in balanced digits; `out` may be `a` or `b`.
     add: Bind,
@@ -141,4 +173,9 @@ pub const Kernels = extern struct {
     count_dot: *const fn (counts: [*]align(64) const i32, a: Vector, words: usize) callconv(.c) i64,
     /// Sums of the low and of the high halves of the squares of `length` counts, a multiple of 16.
     count_squares: *const fn (counts: [*]align(64) const i32, length: usize, sums: *[2]u64) callconv(.c) void,
+    /// Keeps the trits whose random word is below `below`; `out` may be `a`.
+    thin: *const fn (a: Vector, out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
+    move: Move,
+    formats: Formats,
+    trits: TritKernels,
 };

@@ -93,7 +93,10 @@ export class AssociativeMemory extends HashTable {
   ): ItemMemoryMatch | undefined | (ItemMemoryMatch | undefined)[] {
     const { memory = this.#memory } = checkOptions(options, "options");
     if (memory === undefined) {
-      throw tritterError("invalid_value", "memory must be an ItemMemory, here or when constructing");
+      throw tritterError(
+        "invalid_value",
+        "memory must be an ItemMemory, here or when constructing",
+      );
     }
     using values = this.get(keys);
     return checkMemory(memory).cleanup(values as Hypervector);

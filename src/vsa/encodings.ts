@@ -63,7 +63,10 @@ export function encodeSet(vectors: VectorList, options?: BundleOptions<Hypervect
  * console.log(letters.similarity(last).map((cosine) => Math.round(2 * cosine))); // 0 0 1
  * ```
  */
-export function encodeSequence(vectors: VectorList, options?: BundleOptions<Hypervector>): Hypervector {
+export function encodeSequence(
+  vectors: VectorList,
+  options?: BundleOptions<Hypervector>,
+): Hypervector {
   return withBatch(vectors, (batch) => {
     using shifted = batch.copy();
     using vector = batch.get(0);

@@ -48,7 +48,8 @@ export interface VsaSimilarityOptions extends VsaFunctionOptions {
 }
 
 /** Options of `vsaBundle`: those of `Hypervector.bundle`, and where it runs. */
-export interface VsaBundleOptions extends VsaArrayOptions, Omit<BundleOptions<Hypervector>, "out"> {}
+export interface VsaBundleOptions
+  extends VsaArrayOptions, Omit<BundleOptions<Hypervector>, "out"> {}
 
 const oneScore = new Float64Array(1);
 

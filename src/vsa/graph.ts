@@ -3,7 +3,8 @@
 import { checkChoice, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { Hypervector } from "./hypervector.ts";
-import type { OutOptions } from "./hypervectors.ts";
+
+import { type OutOptions } from "./options.ts";
 import {
   checkStructureMode,
   checkVector,

@@ -2,7 +2,8 @@
 
 import { checkOptions } from "../checks.ts";
 import type { Hypervector } from "./hypervector.ts";
-import { checkVectors, type Hypervectors, type OutOptions } from "./hypervectors.ts";
+import { checkVectors, type Hypervectors } from "./hypervectors.ts";
+import { type OutOptions } from "./options.ts";
 import {
   checkStructureMode,
   type StructureMode,

@@ -11,8 +11,16 @@ import {
   type SignOptions,
 } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
-import { type BindOptions, checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
+  checkBytes,
+  type Format,
+  readSaved,
+  thresholdOf,
+  type ThresholdOptions,
+} from "./formats.ts";
+import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
+import {
+  type BindOptions,
   type HypervectorOptions,
   metricCode,
   type RandomOptions,
@@ -136,9 +144,104 @@ export class HypervectorBatch extends Hypervectors {
     return batch;
   }
 
-  /** Zeros of the same shape on the same device. */
-  protected override allocate(): this {
-    return new HypervectorBatch(this.count, this.dim, { device: this.device }) as this;
+  /**
+   * Makes vectors from the signs of numbers, row by row: 0 where the magnitude is at most `threshold`
+   * (default 0).
+   *
+   * NaN throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.fromFloats(Float32Array.of(0.7, -0.1, -2, 0), [2, 2]);
+   * console.log(batch.toInt8Array()); // 1 -1 -1 0
+   * ```
+   */
+  static fromFloats(
+    values: Float32Array,
+    shape: readonly [count: number, dim: number],
+    options?: ThresholdOptions & HypervectorOptions,
+  ): HypervectorBatch {
+    const threshold = thresholdOf(options);
+    const [count, dim] = checkShape(shape, "shape", 2) as [number, number];
+    checkArray(values, Float32Array, "values", count * dim);
+    return new HypervectorBatch(count, dim, options).fillFloats(values, threshold);
+  }
+
+  /**
+   * Makes vectors from what `toPackedBytes` returns, ceil(dim / 4) bytes a row.
+   *
+   * Bits after the last trit of a row are ignored; the code 11 throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.fromPackedBytes(Uint8Array.of(1, 2), [2, 3]);
+   * console.log(batch.toInt8Array()); // 1 0 0 -1 0 0
+   * ```
+   */
+  static fromPackedBytes(
+    bytes: Uint8Array,
+    shape: readonly [count: number, dim: number],
+    options?: HypervectorOptions,
+  ): HypervectorBatch {
+    return HypervectorBatch.#fromFormat("wire", bytes, shape, options);
+  }
+
+  /**
+   * Makes vectors from what `toBase3Bytes` returns, ceil(dim / 5) bytes a row.
+   *
+   * Bytes above 242, and trits after the last of a row that are not 0, throw `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.fromBase3Bytes(Uint8Array.of(122, 121), [2, 5]);
+   * console.log(batch.counts().positive); // 1
+   * ```
+   */
+  static fromBase3Bytes(
+    bytes: Uint8Array,
+    shape: readonly [count: number, dim: number],
+    options?: HypervectorOptions,
+  ): HypervectorBatch {
+    return HypervectorBatch.#fromFormat("base3", bytes, shape, options);
+  }
+
+  static #fromFormat(
+    format: Format,
+    bytes: Uint8Array,
+    shape: readonly [count: number, dim: number],
+    options: HypervectorOptions | undefined,
+  ): HypervectorBatch {
+    const [count, dim] = checkShape(shape, "shape", 2) as [number, number];
+    checkBytes(bytes, format, { count, dim });
+    return new HypervectorBatch(count, dim, options).fillFormat(format, bytes);
+  }
+
+  /**
+   * Reads what `save` returned, also that of a single vector; throws `invalid_format` for anything
+   * else.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.load(HypervectorBatch.random(3, 100, 1).save());
+   * console.log(batch.count, batch.dim); // 3 100
+   * ```
+   */
+  static load(bytes: Uint8Array, options?: HypervectorOptions): HypervectorBatch {
+    const { count, dim, planes } = readSaved(bytes);
+    return new HypervectorBatch(count, dim, options).fillFormat("planes", planes);
+  }
+
+  /** Zeros of as many vectors on the same device. */
+  protected override allocate(dim: number = this.dim): this {
+    return new HypervectorBatch(this.count, dim, { device: this.device }) as this;
   }
 
   /**

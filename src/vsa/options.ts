@@ -70,6 +70,36 @@ export interface RandomOptions extends HypervectorOptions {
   distribution?: Distribution | undefined;
 }
 
+/** How many trits of each kind there are. */
+export interface TritCounts {
+  /** Trits of 1. */
+  positive: number;
+  /** Trits of -1. */
+  negative: number;
+  /** Trits of 0. */
+  zero: number;
+}
+
+/** Where a result goes; `Out` is a `Hypervector` or a `HypervectorBatch`. */
+export interface OutOptions<Out> {
+  /** Vectors of the result's shape to write to instead of allocating; may be an operand. */
+  out?: Out | undefined;
+}
+
+/** Options of binding. */
+export interface BindOptions<Out> extends OutOptions<Out> {
+  /** What binding means. Default: `"add"`. */
+  mode?: BindMode | undefined;
+}
+
+/** Options of thinning. */
+export interface ThinOptions<Out> extends OutOptions<Out> {
+  /** Probability with which a nonzero trit is kept, from 0 to 1. */
+  keep: number;
+  /** What the choice is made from, an integer from 0, below 2^64. Default: 0. */
+  seed?: number | bigint | undefined;
+}
+
 const METRICS: readonly SimilarityMetric[] = [
   "dot",
   "cosine",

@@ -5,8 +5,8 @@ import { tritterError } from "../errors.ts";
 import type { SignOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import type { OutOptions } from "./hypervectors.ts";
-import type { Distribution } from "./options.ts";
+
+import { type Distribution, type OutOptions } from "./options.ts";
 import {
   checkStructureMode,
   checkVector,

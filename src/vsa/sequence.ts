@@ -4,8 +4,8 @@ import { checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors, type OutOptions } from "./hypervectors.ts";
-import type { HypervectorOptions } from "./options.ts";
+import { checkVectors } from "./hypervectors.ts";
+import { type HypervectorOptions, type OutOptions } from "./options.ts";
 import { checkVector, Superposition } from "./superposition.ts";
 
 /**

@@ -4,8 +4,8 @@ import { checkChoice, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { Bundler } from "./bundler.ts";
 import { Hypervector } from "./hypervector.ts";
-import { checkVectors, type Hypervectors, type OutOptions } from "./hypervectors.ts";
-import type { BindMode, HypervectorOptions } from "./options.ts";
+import { checkVectors, type Hypervectors } from "./hypervectors.ts";
+import { type BindMode, type HypervectorOptions, type OutOptions } from "./options.ts";
 
 /** How structures bind: the modes in which the order of the operands makes no difference. */
 export type StructureMode = Exclude<BindMode, "subtract">;

@@ -6,8 +6,13 @@ import { type DevicePreference, resolvePreference } from "./device_preference.ts
 import type { BundleOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import { type BindOptions, checkVectors, type Hypervectors, type OutOptions } from "./hypervectors.ts";
-import type { Distribution, SimilarityMetric } from "./options.ts";
+import { checkVectors, type Hypervectors } from "./hypervectors.ts";
+import {
+  type BindOptions,
+  type Distribution,
+  type OutOptions,
+  type SimilarityMetric,
+} from "./options.ts";
 import type { Permutation } from "./permutation.ts";
 
 /** What `VsaOps` computes on. */
