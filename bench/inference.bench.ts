@@ -14,9 +14,7 @@ const { isa, threads } = info();
 const model = await loadModel(directory, { tokenizer: false });
 const { vocabSize } = model.config;
 console.log(
-  `${isa}, ${threads} threads; ${
-    (model.parameterCount / 1e6).toFixed(1)
-  } M parameters, ` +
+  `${isa}, ${threads} threads; ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ` +
     `${(model.memoryBytes / 1e6).toFixed(1)} MB`,
 );
 

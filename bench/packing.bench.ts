@@ -1,12 +1,7 @@
 // How long packing and unpacking take, and preparing weights for matrix products.
 
 import { bench, do_not_optimize, run } from "mitata";
-import {
-  info,
-  PackedTernary,
-  packTernaryWeights,
-  unpackTernaryWeights,
-} from "../mod.ts";
+import { info, PackedTernary, packTernaryWeights, unpackTernaryWeights } from "../mod.ts";
 
 const { isa, threads } = info();
 console.log(`${isa}, ${threads} threads`);

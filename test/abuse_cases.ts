@@ -9,9 +9,10 @@ export const modelFolder: string = fileURLToPath(
 );
 export const model: api.TernaryModel = await api.loadModel(modelFolder);
 
-export const floats = (length: number) =>
+export const floats = (length: number): Float32Array<ArrayBuffer> =>
   Float32Array.from({ length }, (_, at) => Math.sin(at + 1));
-export const trits = (length: number) => Int8Array.from({ length }, (_, at) => at % 3 - 1);
+export const trits = (length: number): Int8Array<ArrayBuffer> =>
+  Int8Array.from({ length }, (_, at) => at % 3 - 1);
 const packed = () => api.PackedTernary.fromWeights(floats(64), [4, 16]);
 
 /** Calls that are right, for spoiling; functions that are not named here get garbage only. */

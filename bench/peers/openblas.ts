@@ -19,13 +19,9 @@ type Kind = "i32" | "f32" | "buffer" | "text" | "nothing";
 /** One letter a parameter. */
 const KINDS: Record<string, Kind> = { i: "i32", f: "f32", b: "buffer" };
 
-const kindsOf = (letters: string): Kind[] =>
-  [...letters].map((letter) => KINDS[letter]!);
+const kindsOf = (letters: string): Kind[] => [...letters].map((letter) => KINDS[letter]!);
 
-const FUNCTIONS: Record<
-  string,
-  readonly [parameters: readonly Kind[], result: Kind]
-> = {
+const FUNCTIONS: Record<string, readonly [parameters: readonly Kind[], result: Kind]> = {
   // order, trans a, trans b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
   cblas_sgemm: [kindsOf("iiiiiifbibifbi"), "nothing"],
   // order, trans, m, n, alpha, a, lda, x, incx, beta, y, incy
@@ -127,27 +123,9 @@ export function openBlas(product: Product, threads: number): Subject {
   const output = new Float32Array(batch * rows);
   setThreads!(threads);
   // The order and the transpositions, then the arguments as FUNCTIONS names them.
-  const matrix = [
-    ROW_MAJOR,
-    NO_TRANSPOSE,
-    rows,
-    cols,
-    1,
-    weights,
-    cols,
-  ] as const;
+  const matrix = [ROW_MAJOR, NO_TRANSPOSE, rows, cols, 1, weights, cols] as const;
   const one = () => void sgemv!(...matrix, input, 1, 0, output, 1);
-  const matrices = [
-    ROW_MAJOR,
-    NO_TRANSPOSE,
-    TRANSPOSE,
-    batch,
-    rows,
-    cols,
-    1,
-    input,
-    cols,
-  ] as const;
+  const matrices = [ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, batch, rows, cols, 1, input, cols] as const;
   const many = () => void sgemm!(...matrices, weights, cols, 0, output, rows);
   return {
     name: "OpenBLAS fp32",

@@ -36,9 +36,7 @@ function load(): Ort {
     try {
       loaded = createRequire(import.meta.url)("onnxruntime-node") as Ort;
     } catch (error) {
-      const reason = error instanceof Error
-        ? error.message.split("\n")[0]
-        : String(error);
+      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
       loaded = new Unavailable(`onnxruntime-node cannot be loaded: ${reason}`);
     }
   }

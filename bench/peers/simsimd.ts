@@ -16,9 +16,7 @@ export function loadSimsimd(): Simsimd {
   try {
     return createRequire(import.meta.url)("simsimd") as Simsimd;
   } catch (error) {
-    const reason = error instanceof Error
-      ? error.message.split("\n")[0]
-      : String(error);
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new Unavailable(`simsimd cannot be loaded: ${reason}`);
   }
 }

@@ -58,9 +58,7 @@ function packedLoop(
   y: Float32Array,
 ): () => void {
   const codes = new Uint8Array(trits.length / 4);
-  trits.forEach((trit, index) =>
-    codes[index >> 2]! |= (trit + 1) << (index & 3) * 2
-  );
+  trits.forEach((trit, index) => codes[index >> 2]! |= (trit + 1) << (index & 3) * 2);
   return () => {
     let total = 0;
     for (let col = 0; col < cols; col++) total += x[col]!;

@@ -27,9 +27,7 @@ export interface Context {
 /** "Bun 1.4.5" or "Deno 2.9.6". */
 function runtimeName(): string {
   const { Deno: deno } = globalThis as { Deno?: { version: { deno: string } } };
-  return deno === undefined
-    ? `Bun ${process.versions["bun"]}`
-    : `Deno ${deno.version.deno}`;
+  return deno === undefined ? `Bun ${process.versions["bun"]}` : `Deno ${deno.version.deno}`;
 }
 
 export function createContext(
@@ -56,9 +54,7 @@ export function createContext(
 /** For the notes of rows: whether the machine was busy while they were measured. */
 export const busyNote = (load: Load): string | undefined =>
   isBusy(load)
-    ? `${BUSY_NOTE}: ${
-      Math.round((load.others + load.stolen) * 100)
-    } % used by others`
+    ? `${BUSY_NOTE}: ${Math.round((load.others + load.stolen) * 100)} % used by others`
     : undefined;
 
 type Details = Omit<
@@ -99,8 +95,7 @@ export function addRow(
 export function processorName(): string {
   try {
     const text = readFileSync("/proc/cpuinfo", "utf8");
-    const field = (name: string) =>
-      new RegExp(`^${name}\\s*: (.*)$`, "m").exec(text)?.[1];
+    const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, "m").exec(text)?.[1];
     const family = `family ${field("cpu family")}, model ${field("model")}`;
     return `${field("model name") ?? "unknown processor"} (${family})`;
   } catch {

@@ -40,8 +40,7 @@ export const QUICK: Effort = {
 /** Calls shorter than this are timed several at once, so that the clock does not count. */
 const BATCH_MS = 0.02;
 
-const pause = (time_ms: number) =>
-  new Promise((resolve) => setTimeout(resolve, time_ms));
+const pause = (time_ms: number) => new Promise((resolve) => setTimeout(resolve, time_ms));
 
 /** Something that takes its turn in each round. */
 export interface Turn {
@@ -72,9 +71,7 @@ export class Timed implements Turn {
       shortest = Math.min(shortest, performance.now() - start);
       calls++;
     } while (performance.now() - began < effort.warmup_ms);
-    const repeat = shortest < BATCH_MS
-      ? Math.ceil(BATCH_MS / Math.max(shortest, 1e-5))
-      : 1;
+    const repeat = shortest < BATCH_MS ? Math.ceil(BATCH_MS / Math.max(shortest, 1e-5)) : 1;
     const least = calls === 1 ? 2 : 3;
     let taken = 0;
     const from = performance.now();
@@ -107,11 +104,7 @@ export class Probe implements Turn {
 
   take(effort: Effort): void {
     // Reads of several hundred megabytes need some time for a few passes.
-    const durationMs = effort.quick
-      ? 2
-      : this.#size_bytes > 2 ** 26
-      ? 120
-      : effort.sample_ms;
+    const durationMs = effort.quick ? 2 : this.#size_bytes > 2 ** 26 ? 120 : effort.sample_ms;
     this.#limits.push(
       measureLimits({
         kind: this.#kind,

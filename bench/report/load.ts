@@ -24,13 +24,10 @@ const TICKS_PER_SECOND = 100;
 function read(): Reading | undefined {
   try {
     const line = readFileSync("/proc/stat", "utf8").split("\n")[0]!;
-    const ticks = line.trim().split(/\s+/).slice(1, 9).map((text) =>
-      Number(text)
-    );
-    const [user, nice, system, idle, waiting, interrupts, soft, steal] =
-      ticks as [
-        ...[number, number, number, number, number, number, number, number],
-      ];
+    const ticks = line.trim().split(/\s+/).slice(1, 9).map((text) => Number(text));
+    const [user, nice, system, idle, waiting, interrupts, soft, steal] = ticks as [
+      ...[number, number, number, number, number, number, number, number],
+    ];
     const busy = user + nice + system + interrupts + soft;
     const own = process.cpuUsage();
     return {
@@ -65,5 +62,4 @@ export function watchLoad(): () => Load {
 }
 
 /** From these shares on a report says that the machine was busy. */
-export const isBusy = ({ others, stolen }: Load): boolean =>
-  others > 0.03 || stolen > 0.02;
+export const isBusy = ({ others, stolen }: Load): boolean => others > 0.03 || stolen > 0.02;

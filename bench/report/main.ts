@@ -142,8 +142,7 @@ const measured: Report = {
 const report = JSON.parse(
   JSON.stringify(
     measured,
-    (_, value) =>
-      typeof value === "number" ? Number(value.toPrecision(6)) : value,
+    (_, value) => typeof value === "number" ? Number(value.toPrecision(6)) : value,
   ),
 ) as Report;
 const problems = [

@@ -25,16 +25,12 @@ export function table(
   const widths = header.map((title, column) =>
     Math.max(
       3,
-      ...[title, ...rows.map((row) => row[column]!)].map((text) =>
-        [...text].length
-      ),
+      ...[title, ...rows.map((row) => row[column]!)].map((text) => [...text].length),
     )
   );
   const line = (cells: readonly string[]) =>
     `| ${
-      cells.map((cell, column) =>
-        cell + " ".repeat(widths[column]! - [...cell].length)
-      ).join(" | ")
+      cells.map((cell, column) => cell + " ".repeat(widths[column]! - [...cell].length)).join(" | ")
     } |`;
   const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
   return [line(header), rule, ...rows.map(line)].join("\n");
@@ -42,9 +38,7 @@ export function table(
 
 /** Required numbers, a line for each requirement and a column for each runtime. */
 function targets({ processes }: Report): string {
-  const rows = processes.flatMap((process) => process.rows).filter((row) =>
-    row.must !== undefined
-  );
+  const rows = processes.flatMap((process) => process.rows).filter((row) => row.must !== undefined);
   if (rows.length === 0) {
     return "Nothing that was measured has a number to reach.";
   }
@@ -60,9 +54,7 @@ function targets({ processes }: Report): string {
       const doubt = isDisturbed(row) ? `, ${BUSY_NOTE}` : "";
       return `${judged(row, reached(row))} (${verdict(row)}${doubt})`;
     });
-    const reasons = rows.filter((row) => verdict(row) === "missed").map((row) =>
-      row.note ?? ""
-    );
+    const reasons = rows.filter((row) => verdict(row) === "missed").map((row) => row.note ?? "");
     const reason = [...new Set(reasons)].filter(Boolean).join("; ");
     return [
       text,
@@ -81,15 +73,9 @@ function targets({ processes }: Report): string {
 /** How much of the machine others used, with a warning where the numbers may suffer. */
 function loads({ before, during }: Measured): string {
   const text = (load: Measured["before"]) =>
-    `${percent(load.others)} by other processes, ${
-      percent(load.stolen)
-    } by other machines`;
-  const warning = isBusy(before) || isBusy(during)
-    ? "**The machine was busy:** its"
-    : "Its";
-  return `${warning} processors were used ${text(before)} just before, ${
-    text(during)
-  } meanwhile.`;
+    `${percent(load.others)} by other processes, ${percent(load.stolen)} by other machines`;
+  const warning = isBusy(before) || isBusy(during) ? "**The machine was busy:** its" : "Its";
+  return `${warning} processors were used ${text(before)} just before, ${text(during)} meanwhile.`;
 }
 
 function limits({ processes }: Report): string {
@@ -107,9 +93,7 @@ function limits({ processes }: Report): string {
     ...processes.map((process) => {
       const limit = process.limits.find((limit) => limit.name === name);
       if (limit === undefined) return "";
-      return `${digits(limit.median)} ${limit.unit} (best ${
-        digits(limit.best)
-      })`;
+      return `${digits(limit.median)} ${limit.unit} (best ${digits(limit.best)})`;
     }),
   ]);
   return table(header, body);
@@ -125,29 +109,19 @@ function shareText({ share, limit, limit_unit }: Row): string {
 
 /** Rows of one process, each subject of a case once. */
 function details({ rows }: Measured): string {
-  const own = rows.filter((row) =>
-    row.peer === undefined || row.suite !== "products"
-  );
+  const own = rows.filter((row) => row.peer === undefined || row.suite !== "products");
   const body = own.map((row) => {
     const ratios = rows
-      .filter((other) =>
-        isSame(other, row) && other.peer === row.subject && other.ratio
-      )
-      .map((other) =>
-        `${other.activations ?? ""} ${times(other.ratio!)}`.trim()
-      );
-    const ratio = row.ratio === undefined
-      ? ratios.join(", ")
-      : `${times(row.ratio)} (${row.peer})`;
+      .filter((other) => isSame(other, row) && other.peer === row.subject && other.ratio)
+      .map((other) => `${other.activations ?? ""} ${times(other.ratio!)}`.trim());
+    const ratio = row.ratio === undefined ? ratios.join(", ") : `${times(row.ratio)} (${row.peer})`;
     return [
       row.name,
       [row.subject, row.activations].filter(Boolean).join(", "),
       `${row.threads}`,
       digits(row.median_us),
       `${digits(row.p10_us)} to ${digits(row.p90_us)}`,
-      row.rate === undefined
-        ? ""
-        : `${digits(row.rate)} ${row.rate_unit ?? ""}`,
+      row.rate === undefined ? "" : `${digits(row.rate)} ${row.rate_unit ?? ""}`,
       shareText(row),
       ratio,
       row.note ?? "",

@@ -47,17 +47,16 @@ export interface Measured {
   rows: Row[];
 }
 
-const LIMITS: readonly [name: string, kind: LimitKind, size_bytes?: number][] =
-  [
-    ["int8 dot products", "dot"],
-    ["f32 multiply-adds", "multiplyAdd"],
-    ["f32 additions", "add"],
-    ["read of 256 KiB", "read", 2 ** 18],
-    ["read of 1 MiB", "read", 2 ** 20],
-    ["read of 4 MiB", "read", 2 ** 22],
-    ["read of 14 MiB", "read", 14 * 2 ** 20],
-    ["read of 1 GiB", "read", 2 ** 30],
-  ];
+const LIMITS: readonly [name: string, kind: LimitKind, size_bytes?: number][] = [
+  ["int8 dot products", "dot"],
+  ["f32 multiply-adds", "multiplyAdd"],
+  ["f32 additions", "add"],
+  ["read of 256 KiB", "read", 2 ** 18],
+  ["read of 1 MiB", "read", 2 ** 20],
+  ["read of 4 MiB", "read", 2 ** 22],
+  ["read of 14 MiB", "read", 14 * 2 ** 20],
+  ["read of 1 GiB", "read", 2 ** 30],
+];
 
 async function measureLimitsOf(
   { effort, wants }: Context,
@@ -65,9 +64,7 @@ async function measureLimitsOf(
   const wanted = LIMITS.filter(([name, , size_bytes = 0]) =>
     wants("limits", name) && !(effort.quick && size_bytes > 2 ** 22)
   );
-  const probes = wanted.map(([, kind, size_bytes]) =>
-    new Probe(kind, size_bytes)
-  );
+  const probes = wanted.map(([, kind, size_bytes]) => new Probe(kind, size_bytes));
   await interleave(probes, { ...effort, rounds: Math.min(effort.rounds, 3) });
   return probes.map(({ result }, index) => {
     const [name, kind] = wanted[index]!;

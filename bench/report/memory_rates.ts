@@ -89,8 +89,7 @@ async function measureSize(
     },
     {
       name: names[3]!,
-      run: () =>
-        void unpackTernaryWeights(packed, scales, shape, { out: floats }),
+      run: () => void unpackTernaryWeights(packed, scales, shape, { out: floats }),
       note: "rate of the f32 side, which is written",
     },
   ];

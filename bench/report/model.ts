@@ -1,20 +1,10 @@
 // A whole model of the shape of BitNet b1.58 2B4T, with random weights: generating a token, which
 // reads all weights once, and a prompt, which is all dot products.
 
-import {
-  loadModel,
-  type LoadModelOptions,
-  type TernaryModel,
-} from "../../mod.ts";
+import { loadModel, type LoadModelOptions, type TernaryModel } from "../../mod.ts";
 import { randomModel } from "./random_model.ts";
 import { addRow, type Context } from "./context.ts";
-import {
-  type Effort,
-  interleave,
-  Probe,
-  Timed,
-  type Turn,
-} from "./interleave.ts";
+import { type Effort, interleave, Probe, Timed, type Turn } from "./interleave.ts";
 import { median } from "./statistics.ts";
 
 const SUITE = "model";
@@ -63,10 +53,7 @@ async function measureDecoding(
   const name = "one token";
   if (!context.wants(SUITE, name)) return;
   const turns = models.map((model) => new Decoding(model));
-  const probe = new Probe(
-    "read",
-    context.effort.quick ? 2 ** 22 : MEMORY_BYTES,
-  );
+  const probe = new Probe("read", context.effort.quick ? 2 ** 22 : MEMORY_BYTES);
   const load = await interleave([probe, ...turns], context.effort);
   const limit = probe.result.median / 1e9;
   for (const [index, model] of models.entries()) {
@@ -86,10 +73,7 @@ async function measureDecoding(
   }
 }
 
-async function measurePrompt(
-  context: Context,
-  model: TernaryModel,
-): Promise<void> {
+async function measurePrompt(context: Context, model: TernaryModel): Promise<void> {
   const tokens = context.effort.quick ? 32 : PROMPT_TOKENS;
   const name = `a prompt of ${tokens} tokens`;
   if (!context.wants(SUITE, name)) return;
@@ -100,15 +84,11 @@ async function measurePrompt(
   const prompt = new Timed(() => void model.forward(ids, { logits: "last" }));
   const probe = new Probe("dot");
   // A prompt takes a second or so; a few are enough.
-  const effort: Effort = {
-    ...context.effort,
-    rounds: Math.min(context.effort.rounds, 3),
-  };
+  const effort: Effort = { ...context.effort, rounds: Math.min(context.effort.rounds, 3) };
   const load = await interleave([probe, prompt], effort);
   const limit = probe.result.median / 1e9;
   // The linear layers' multiply-adds alone; norms and attention take their time besides.
-  const rate = 2 * linearWeights(model) * tokens / median(prompt.samples_us) /
-    1000;
+  const rate = 2 * linearWeights(model) * tokens / median(prompt.samples_us) / 1000;
   addRow(context, prompt, {
     suite: SUITE,
     name,
@@ -125,18 +105,14 @@ async function measurePrompt(
 
 /** Weights of the linear layers of the transformer. */
 function linearWeights({ config }: TernaryModel): number {
-  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, layers } =
-    config;
-  const attention = 2 * hiddenSize * heads * headDim +
-    2 * hiddenSize * kvHeads * headDim;
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, layers } = config;
+  const attention = 2 * hiddenSize * heads * headDim + 2 * hiddenSize * kvHeads * headDim;
   return layers * (attention + 3 * hiddenSize * intermediateSize);
 }
 
 /** Measures the model; its random weights are made on first use and kept outside the repository. */
 export async function measureModel(context: Context): Promise<void> {
-  if (!context.wants(SUITE, `one token, a prompt of ${PROMPT_TOKENS} tokens`)) {
-    return;
-  }
+  if (!context.wants(SUITE, `one token, a prompt of ${PROMPT_TOKENS} tokens`)) return;
   const directory = randomModel(context.effort.quick ? "tiny" : "bitnet-2b");
   const models: TernaryModel[] = [];
   try {

@@ -44,8 +44,7 @@ export async function measureOverhead(context: Context): Promise<void> {
   product.samples_us.length = 0;
   empty.samples_us.length = 0;
   const load = await interleave([product, empty], context.effort);
-  const perCall = (timed: Timed) =>
-    timed.samples_us.map((sample_us) => sample_us / calls);
+  const perCall = (timed: Timed) => timed.samples_us.map((sample_us) => sample_us / calls);
   const limit_us = allowed_us(context.runtime);
   const samples_us = perCall(product);
   addRow(context, samples_us, {

@@ -150,10 +150,7 @@ function dotProductNote(
   const dot_us = dot_s * 1e6;
   if (dot_s <= read_s) return {};
   return {
-    note:
-      `its dot products alone take this processor ${
-        dot_us.toFixed(1)
-      } µs, the read ` +
+    note: `its dot products alone take this processor ${dot_us.toFixed(1)} µs, the read ` +
       `${(read_s * 1e6).toFixed(1)} µs: ${
         (dot_us / median_us * 100).toFixed(0)
       } % of the tighter limit`,
@@ -248,17 +245,11 @@ async function measureCase(
 
 /** Measures all shapes and batches that were asked for. */
 export async function measureProducts(context: Context): Promise<void> {
-  const cases = context.effort.quick
-    ? QUICK_CASES
-    : context.isForced
-    ? FORCED_CASES
-    : FULL_CASES;
+  const cases = context.effort.quick ? QUICK_CASES : context.isForced ? FORCED_CASES : FULL_CASES;
   for (const each of cases) {
     const { rows, cols } = each;
     const batches = each.batches
-      .filter((batch) =>
-        context.wants(SUITE, `${rows} x ${cols}, batch ${batch}`)
-      );
+      .filter((batch) => context.wants(SUITE, `${rows} x ${cols}, batch ${batch}`));
     if (batches.length === 0) continue;
     const weights = makeWeights(rows, cols);
     using packed = PackedTernary.fromTernary(weights.trits, weights.scales, [

@@ -38,14 +38,7 @@ export const SHAPES: Readonly<Record<"bitnet-2b" | "tiny", ModelShape>> = {
     kvHeads: 5,
     vocab: 128_256,
   },
-  tiny: {
-    hidden: 256,
-    layers: 2,
-    intermediate: 512,
-    heads: 4,
-    kvHeads: 2,
-    vocab: 2048,
-  },
+  tiny: { hidden: 256, layers: 2, intermediate: 512, heads: 4, kvHeads: 2, vocab: 2048 },
 };
 
 interface TensorPlan {
@@ -66,17 +59,11 @@ export function randomModel(
   const shape = SHAPES[name];
   const plans = planTensors(shape);
   const header = makeHeader(plans);
-  const totalBytes = plans.reduce(
-    (sum, plan) => sum + plan.sizeBytes,
-    header.length,
-  );
+  const totalBytes = plans.reduce((sum, plan) => sum + plan.sizeBytes, header.length);
   const path = join(directory, "model.safetensors");
   if (sizeOf(path) === totalBytes) return directory;
   mkdirSync(directory, { recursive: true });
-  writeFileSync(
-    join(directory, "config.json"),
-    JSON.stringify(makeConfig(shape), null, 2) + "\n",
-  );
+  writeFileSync(join(directory, "config.json"), JSON.stringify(makeConfig(shape), null, 2) + "\n");
   // Under its own name only once it is whole: an interrupted run leaves nothing that looks right.
   const partial = `${path}.${process.pid}`;
   const file = openSync(partial, "w");
@@ -127,11 +114,7 @@ function makeConfig(shape: ModelShape): Record<string, unknown> {
 function planTensors(shape: ModelShape): TensorPlan[] {
   const random = randomWords(0x5eed);
   const keys = shape.hidden / shape.heads * shape.kvHeads;
-  const table = (
-    name: string,
-    sizes: number[],
-    fill: TensorPlan["fill"],
-  ): TensorPlan => {
+  const table = (name: string, sizes: number[], fill: TensorPlan["fill"]): TensorPlan => {
     const sizeBytes = sizes.reduce((product, size) => product * size, 2);
     return { name, dtype: "BF16", shape: sizes, sizeBytes, fill };
   };
@@ -145,19 +128,11 @@ function planTensors(shape: ModelShape): TensorPlan[] {
       fill: (words) => fillTrits(words, random),
     },
     // Outputs about as large as the normed inputs: trits have the variance 2/3.
-    table(
-      `${name}.weight_scale`,
-      [1],
-      (words) => words.fill(bfloat16(Math.sqrt(1.5 / cols))),
-    ),
+    table(`${name}.weight_scale`, [1], (words) => words.fill(bfloat16(Math.sqrt(1.5 / cols)))),
   ];
   const { hidden, intermediate } = shape;
   const plans = [
-    table(
-      "model.embed_tokens.weight",
-      [shape.vocab, hidden],
-      (words) => fillFloats(words, random),
-    ),
+    table("model.embed_tokens.weight", [shape.vocab, hidden], (words) => fillFloats(words, random)),
     table("model.norm.weight", [hidden], ones),
   ];
   for (let layer = 0; layer < shape.layers; layer += 1) {
@@ -184,11 +159,7 @@ function makeHeader(plans: readonly TensorPlan[]): Uint8Array {
   const entries: Record<string, unknown> = {};
   let offset = 0;
   for (const { name, dtype, shape, sizeBytes } of plans) {
-    entries[name] = {
-      dtype,
-      shape,
-      data_offsets: [offset, offset + sizeBytes],
-    };
+    entries[name] = { dtype, shape, data_offsets: [offset, offset + sizeBytes] };
     offset += sizeBytes;
   }
   const json = JSON.stringify(entries);
@@ -222,16 +193,14 @@ function randomWords(seed: number): () => number {
 /** All bytes of four codes 0, 1, 2, over and over, so that eight random bits choose one. */
 const TRIT_BYTES = Uint8Array.from({ length: 256 }, (_, index) => {
   const trits = index % 81;
-  return trits % 3 | Math.floor(trits / 3) % 3 << 2 |
-    Math.floor(trits / 9) % 3 << 4 |
+  return trits % 3 | Math.floor(trits / 3) % 3 << 2 | Math.floor(trits / 9) % 3 << 4 |
     Math.floor(trits / 27) << 6;
 });
 
 function fillTrits(words: Uint32Array, random: () => number): void {
   for (let index = 0; index < words.length; index += 1) {
     const bits = random();
-    words[index] = TRIT_BYTES[bits & 255]! |
-      TRIT_BYTES[bits >>> 8 & 255]! << 8 |
+    words[index] = TRIT_BYTES[bits & 255]! | TRIT_BYTES[bits >>> 8 & 255]! << 8 |
       TRIT_BYTES[bits >>> 16 & 255]! << 16 | TRIT_BYTES[bits >>> 24]! << 24;
   }
 }

@@ -33,15 +33,11 @@ export function speedTable(
     BATCHES.flatMap((batch) => {
       const of = rows.filter((row) => isShown(row) && row.batch === batch);
       const cell = (activations: "int8" | "f32") => {
-        const row = of.find((row) =>
-          row.activations === activations && row.peer === undefined
-        );
+        const row = of.find((row) => row.activations === activations && row.peer === undefined);
         return row === undefined ? "" : `${digits(row.median_us)} µs`;
       };
       const ratios = PEERS.map((peer) => {
-        const row = of.find((row) =>
-          row.activations === "int8" && row.peer === peer
-        );
+        const row = of.find((row) => row.activations === "int8" && row.peer === peer);
         return row?.ratio === undefined ? "" : times(row.ratio);
       });
       return of.length === 0 ? [] : [[
@@ -61,18 +57,14 @@ export function speedTable(
   const runtimes = [...new Set(best.map(({ runtime }) => runtime))].join(
     " and ",
   );
-  const busy = best.some(({ rows }) =>
-    rows.some((row) => isShown(row) && isDisturbed(row))
-  );
+  const busy = best.some(({ rows }) => rows.some((row) => isShown(row) && isDisturbed(row)));
   const { isa = "", threads = 0 } = best[0] ?? {};
   const text = [
     "Time of one product with prepared weights through the public API, with int8 and with f32",
     "activations, and how many times faster int8 is than the peers: OpenBLAS with fp32 weights,",
     "onnxruntime-node's 2-bit `MatMulNBits`, and the fastest of four TypeScript loops on one thread.",
     `Measured on ${date} on ${processor}, ${cores} cores, ${isa}, ${threads} threads,`,
-    `${runtimes}${
-      busy ? ", while the machine was busy" : ""
-    }. Everything else, and how it was`,
+    `${runtimes}${busy ? ", while the machine was busy" : ""}. Everything else, and how it was`,
     "measured, is in [bench/report.md](bench/report.md).",
   ];
   return [table(header, body), wrap(text.join(" "))].join("\n\n");

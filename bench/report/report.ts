@@ -19,21 +19,14 @@ export interface Report {
 /** Three digits: 0.123, 1.23, 12.3, 123, 1,234. */
 export function digits(value: number): string {
   const size = Math.abs(value);
-  const decimals = size >= 100 || size === 0
-    ? 0
-    : size >= 10
-    ? 1
-    : size >= 1
-    ? 2
-    : 3;
+  const decimals = size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
   return value.toLocaleString("en-US", {
     minimumFractionDigits: decimals,
     maximumFractionDigits: decimals,
   });
 }
 
-export const percent = (share: number): string =>
-  `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+export const percent = (share: number): string => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 
 export const times = (ratio: number): string => `${digits(ratio)}x`;
 
@@ -47,15 +40,12 @@ export const family = (runtime: string): string => runtime.split(" ")[0]!;
 /** What is required, as a line of its own; the runtimes' rows meet in it. */
 export function requirement(row: Row): string {
   const what = [row.name, row.activations].filter(Boolean).join(", ");
-  const against = row.ratio !== undefined
-    ? `vs ${row.peer}`
-    : `share of the measured limit`;
+  const against = row.ratio !== undefined ? `vs ${row.peer}` : `share of the measured limit`;
   return `${row.isa}: ${what}, ${against}`;
 }
 
 /** Whether others used the machine while this was measured; `addRow` notes it. */
-export const isDisturbed = (row: Row): boolean =>
-  row.note?.includes(BUSY_NOTE) ?? false;
+export const isDisturbed = (row: Row): boolean => row.note?.includes(BUSY_NOTE) ?? false;
 
 /** How such a note begins. */
 export const BUSY_NOTE = "busy machine";
@@ -79,9 +69,7 @@ export function findProblems({ processes }: Report): string[] {
     }
   };
   // A filter may leave a process nothing to do, but not all of them.
-  if (processes.every(({ rows }) => rows.length === 0)) {
-    problems.push("no rows");
-  }
+  if (processes.every(({ rows }) => rows.length === 0)) problems.push("no rows");
   for (const { runtime, isa, rows, limits, before, during } of processes) {
     for (const each of [...rows, ...limits]) {
       const where = `${runtime}, ${isa}: ${each.name}`;

@@ -38,8 +38,7 @@ interface Series {
   has(row: Row): boolean;
 }
 
-const isOurs = (row: Row) =>
-  row.subject === "tritter-accel" && row.peer === undefined;
+const isOurs = (row: Row) => row.subject === "tritter-accel" && row.peer === undefined;
 
 const SERIES: readonly Series[] = [
   {
@@ -91,9 +90,7 @@ function axes(y: Height, most: number): string[] {
   const parts: string[] = [];
   for (let value = X_LOW; value <= X_HIGH; value *= 2) {
     parts.push(
-      `<line class="grid" x1="${at(x(value))}" x2="${
-        at(x(value))
-      }" y1="${TOP}" y2="${BOTTOM}"/>`,
+      `<line class="grid" x1="${at(x(value))}" x2="${at(x(value))}" y1="${TOP}" y2="${BOTTOM}"/>`,
     );
     const isLabelled = Math.log2(value) % 2 === 0;
     if (isLabelled) {
@@ -104,9 +101,7 @@ function axes(y: Height, most: number): string[] {
   }
   for (let value = Y_LOW; value <= most; value *= 10) {
     parts.push(
-      `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${at(y(value))}" y2="${
-        at(y(value))
-      }"/>`,
+      `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${at(y(value))}" y2="${at(y(value))}"/>`,
       text(
         LEFT - 8,
         y(value) + 4,
@@ -156,14 +151,10 @@ function ceilings({ limits }: Measured, y: Height, highest: number): string[] {
         y(to * median),
       ];
       parts.push(
-        `<line class="roof" x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${
-          at(y2)
-        }"/>`,
+        `<line class="roof" x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}"/>`,
       );
       const angle = Math.atan2(y2 - y1, x2 - x1) * 180 / Math.PI;
-      const turn = `transform="translate(${at(x1)} ${at(y1)}) rotate(${
-        at(angle)
-      })"`;
+      const turn = `transform="translate(${at(x1)} ${at(y1)}) rotate(${at(angle)})"`;
       parts.push(text(10, -6, label, turn));
     }
   }
@@ -199,8 +190,7 @@ function points(rows: readonly Row[], series: Series, y: Height): string[] {
   ];
 }
 
-const STYLE =
-  `text { font: 13px sans-serif; fill: #222 } .title { font-size: 15px }
+const STYLE = `text { font: 13px sans-serif; fill: #222 } .title { font-size: 15px }
 .head { font-size: 17px; font-weight: bold } .small { font-size: 10px; paint-order: stroke; stroke: white; stroke-width: 3px }
 .grid { stroke: #e4e4e4 } .roof { stroke: #222; stroke-width: 1.5; stroke-dasharray: 6 3 }`;
 
@@ -228,10 +218,7 @@ export function roofline(report: Report): string | undefined {
       text(RIGHT + 32, top, name),
     ];
   });
-  const head =
-    `Products of ${
-      shape.join(" x ")
-    } weights, ${process.runtime}, ${process.isa}, ` +
+  const head = `Products of ${shape.join(" x ")} weights, ${process.runtime}, ${process.isa}, ` +
     `${process.threads} threads`;
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}">`,

@@ -10,8 +10,7 @@ export function quantile(sorted: readonly number[], share: number): number {
 export const sortedCopy = (samples: readonly number[]): number[] =>
   [...samples].sort((a, b) => a - b);
 
-export const median = (samples: readonly number[]): number =>
-  quantile(sortedCopy(samples), 0.5);
+export const median = (samples: readonly number[]): number => quantile(sortedCopy(samples), 0.5);
 
 /** Median and spread, as rows have them. */
 export function spread(

@@ -14,8 +14,7 @@ interface Target {
 
 type Pair = readonly [must: number, aim: number];
 
-const isShape = (row: Row, rows: number) =>
-  row.shape?.[0] === rows && row.shape[1] === 4096;
+const isShape = (row: Row, rows: number) => row.shape?.[0] === rows && row.shape[1] === 4096;
 const isSquare = (row: Row) => isShape(row, 4096);
 const isBest = (row: Row) => row.isa === "avx512";
 
@@ -96,10 +95,8 @@ const TARGETS: readonly Target[] = [
   {
     must: 0.8,
     aim: 0.95,
-    reason:
-      "in the caches checking and packing take the instructions about as long as the read",
-    covers: (row) =>
-      row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
+    reason: "in the caches checking and packing take the instructions about as long as the read",
+    covers: (row) => row.suite === "packing" && /^pack f32, (10|256) MB$/.test(row.name),
   },
   {
     must: 15.9,

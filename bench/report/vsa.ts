@@ -45,9 +45,7 @@ async function measureCalls(
   calls: readonly Call[],
   count: number,
 ) {
-  const timed = calls.map(({ run }) =>
-    new Many(context.effort.quick ? 10 : count, run)
-  );
+  const timed = calls.map(({ run }) => new Many(context.effort.quick ? 10 : count, run));
   for (let left = context.effort.quick ? 0 : 50; left > 0; left--) {
     for (const turn of timed) {
       await turn.take({ ...context.effort, sample_ms: 0, warmup_ms: 0 });
@@ -62,9 +60,7 @@ async function measureCalls(
 async function measureBind(context: Context): Promise<void> {
   const count = context.effort.quick ? 10 : 1000;
   const kinds = ["with one key, in place", "with one key", "in pairs"] as const;
-  const names = kinds.map((kind) =>
-    `bind 1,000 vectors of 10,000 ${kind}, per vector`
-  );
+  const names = kinds.map((kind) => `bind 1,000 vectors of 10,000 ${kind}, per vector`);
   if (!names.some((name) => context.wants(SUITE, name))) return;
   using a = HypervectorBatch.random(count, DIM, 1);
   using b = HypervectorBatch.random(count, DIM, 2);
@@ -80,9 +76,7 @@ async function measureBind(context: Context): Promise<void> {
   const load = await interleave([...timed, probe], context.effort);
   const limit = probe.result.median / 1e9;
   for (const [index, { moved }] of calls.entries()) {
-    const samples_us = timed[index]!.samples_us.map((sample_us) =>
-      sample_us / count
-    );
+    const samples_us = timed[index]!.samples_us.map((sample_us) => sample_us / count);
     const rate = moved * VECTOR_BYTES / median(samples_us) / 1000;
     addRow(context, samples_us, {
       suite: SUITE,
@@ -108,15 +102,11 @@ async function measureSimilarity(context: Context): Promise<void> {
     "cosine",
     "hamming",
   ] as const satisfies SimilarityMetric[];
-  const names = metrics.map((metric) =>
-    `${metric} of two vectors of 1,000,000`
-  );
+  const names = metrics.map((metric) => `${metric} of two vectors of 1,000,000`);
   if (!names.some((name) => context.wants(SUITE, name))) return;
   using a = Hypervector.random(dim, 1);
   using b = Hypervector.random(dim, 2);
-  const timed = metrics.map((metric) =>
-    new Timed(() => void a.similarity(b, { metric }))
-  );
+  const timed = metrics.map((metric) => new Timed(() => void a.similarity(b, { metric })));
   const bytes = a.memoryBytes + b.memoryBytes;
   const probe = new Probe("read", bytes - bytes % 1024);
   const load = await interleave([...timed, probe], context.effort);
@@ -157,15 +147,11 @@ async function measureBundle(context: Context): Promise<void> {
       },
     ], 500);
     const call_us = median(samples[1]!);
-    const native_us = samples[0]!.map((sample_us) =>
-      Math.max(sample_us - call_us, 1e-4)
-    );
+    const native_us = samples[0]!.map((sample_us) => Math.max(sample_us - call_us, 1e-4));
     addRow(context, native_us, {
       ...{ suite: SUITE, name, subject: "tritter-accel" },
       ...{ peer: `${allowed_us} µs`, ratio: allowed_us / median(native_us) },
-      note: `the call itself, on 64 dimensions: ${
-        (call_us * 1000).toFixed(0)
-      } ns`,
+      note: `the call itself, on 64 dimensions: ${(call_us * 1000).toFixed(0)} ns`,
     }, load);
     for (const vector of [...long, ...short, outLong, outShort]) {
       vector[Symbol.dispose]();
