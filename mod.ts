@@ -1,5 +1,5 @@
 /**
- * Ternary neural networks on the CPU: weights of -1, 0 and +1, packed to two bits each.
+ * Ternary neural networks and hyperdimensional computing on the CPU: -1, 0 and +1 in two bits each.
  *
  * @example
  * ```ts
