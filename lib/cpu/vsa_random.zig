@@ -2,8 +2,7 @@
 //! tier and device.
 //!
 //! The key is the seed (low word, high word). Block j of a row is the output for the counter
-//! (j, row low, row high, 1), or 2 in place of 1 for the trits that decide ties, and word w of the row
-//! is output w % 4 of block w / 4.
+//! (j, row low, row high, 1), or 2 in place of 1 for the trits that decide ties, and word w of the row is output w % 4 of block w / 4.
 //!
 //!     by threshold   trit i is decided by word i: -1 below `below`, +1 from 2^32 - `below` on,
 //!                    0 in between. Uniform thirds are below = 1431655765 = floor(2^32 / 3);
@@ -20,8 +19,7 @@ const lanes = simd.lanes;
 const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
-/// The counter's last word, which distinguishes numbers of the same seed: those of random vectors,
-/// those that decide ties, and those that thin.
+/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin.
 const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4 };
 
 const places: U32 = blk: {
@@ -102,22 +100,6 @@ pub fn randomBipolar(out: table.Target, words: usize, dim: usize, row: u64, seed
     }
 }
 
-pub fn thin(a: table.Vector, out: table.Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void {
-    for (0..words) |word| {
-        var kept: u64 = 0;
-        var i: usize = 0;
-        while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
-            const first: u32 = @intCast((word * 64 + i) / 4);
-            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(.thin, first, row, seed));
-            const Mask = @Int(.unsigned, 4 * lanes);
-            const mask: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
-            kept |= @as(u64, mask) << @intCast(i);
-        }
-        out[word] = a[word] & kept;
-        out[words + word] = a[words + word] & kept;
-    }
-}
-
 /// Trits of 0 become 1, or bipolar ones drawn for ties.
 pub fn fillTies(out: table.Target, words: usize, dim: usize, from: usize, to: usize, row: u64, seed: u64, with_random: u32) callconv(.c) void {
     const step = 2 * lanes;
@@ -135,6 +117,22 @@ pub fn fillTies(out: table.Target, words: usize, dim: usize, from: usize, to: us
         const values = wordsInOrder(blocks(.ties, @intCast(word / 2), row, seed));
         for (word..end, 0..) |target, i|
             out[words + target] |= ties[i] & (@as(u64, values[2 * i + 1]) << 32 | values[2 * i]);
+    }
+}
+
+pub fn thin(a: table.Vector, out: table.Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void {
+    for (0..words) |word| {
+        var kept: u64 = 0;
+        var i: usize = 0;
+        while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
+            const first: u32 = @intCast((word * 64 + i) / 4);
+            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(.thin, first, row, seed));
+            const Mask = @Int(.unsigned, 4 * lanes);
+            const mask: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
+            kept |= @as(u64, mask) << @intCast(i);
+        }
+        out[word] = a[word] & kept;
+        out[words + word] = a[words + word] & kept;
     }
 }
 

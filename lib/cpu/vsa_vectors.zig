@@ -89,7 +89,7 @@ pub fn bind(kernel: table.Bind, a: table.Rows, b: table.Rows, out: *const Vector
     parallel.run(out.sizeBytes(), out.count, &job, Job.work);
 }
 
-pub const Metric = enum(u32) { dot, cosine, hamming, hamming_similarity, overlap, jaccard };
+pub const Metric = table.Metric;
 
 /// The similarity of two vectors; `dim` is theirs.
 pub fn similarity(kernels: *const table.Kernels, metric: Metric, a: table.Vector, b: table.Vector, words: usize, dim: u32) f64 {

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x9233ac774a7d2635n;
+export const abiFingerprint = 0x70ae1d175c43f412n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -592,6 +592,24 @@ export const symbols = {
     places_length: "u32",
     inverse: "w:u32",
     inverse_length: "u32",
+  },
+  vectors_similarity_matrix: {
+    rows: "u64",
+    queries: "u64",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  vectors_top_k: {
+    rows: "u64",
+    row_count: "u32",
+    queries: "u64",
+    metric: "u32",
+    k: "u32",
+    indices: "w:u32",
+    indices_length: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
   },
   vectors_create: {
     count: "u32",
@@ -1400,6 +1418,32 @@ export interface NativeLibrary {
     places_length: number,
     inverse: Uint32Array | null,
     inverse_length: number,
+  ): number;
+  /**
+   * Scores of every row with every query: scores[row * queries + query]; metrics as in
+   * vectors_similarity.
+   */
+  vectors_similarity_matrix(
+    rows: bigint,
+    queries: bigint,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The k best of the first `row_count` rows for each query, best first, at
+   * indices[query * k ..] and scores[query * k ..]. Equal scores are in ascending order of rows.
+   */
+  vectors_top_k(
+    rows: bigint,
+    row_count: number,
+    queries: bigint,
+    metric: number,
+    k: number,
+    indices: Uint32Array | null,
+    indices_length: number,
+    scores: Float64Array | null,
+    scores_length: number,
   ): number;
   /**
    * Makes vectors of zeros.

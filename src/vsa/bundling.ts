@@ -3,8 +3,8 @@
 import { checkArray, checkChoice, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { checkVectors, handleOf, type Hypervectors, type OutOptions } from "./hypervectors.ts";
-import { type BindMode, bindOperation, checkSeed, type Tie } from "./options.ts";
+import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import { type BindMode, bindOperation, checkSeed, type OutOptions, type Tie } from "./options.ts";
 
 /** Options of the sign of a sum. */
 export interface SignOptions<Out> extends OutOptions<Out> {

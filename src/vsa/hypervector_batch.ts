@@ -27,6 +27,22 @@ import {
   type SimilarityMetric,
 } from "./options.ts";
 
+/** The most similar rows of a batch, for each query. */
+export interface TopK {
+  /** Rows, `k` for each query, best first; equal scores in ascending order of rows. */
+  indices: Uint32Array<ArrayBuffer>;
+  /** Their similarities. */
+  scores: Float64Array<ArrayBuffer>;
+}
+
+/** Options of `HypervectorBatch.topK`. */
+export interface TopKOptions {
+  /** What to rank by; `"hamming"` ranks the smallest distance first. Default: `"cosine"`. */
+  metric?: SimilarityMetric | undefined;
+  /** Searches only so many rows, from the first on. Default: all. */
+  rows?: number | undefined;
+}
+
 /**
  * `count` vectors of `dim` trits each, one after the other in native memory.
  *
@@ -374,4 +390,94 @@ export class HypervectorBatch extends Hypervectors {
       ? new Hypervector(this.dim, { device: this.device })
       : checkOut(out, this.dim);
   }
+
+  /**
+   * Returns the similarity of every row to every row of another batch, [count, other.count] row by row.
+   *
+   * `out`, of that many elements, takes the result instead of a new array. Throws `invalid_length`
+   * where there are 2^32 pairs or more.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using words = HypervectorBatch.random(3, 1000, 1);
+   * const scores = words.similarityMatrix(words);
+   * console.log(scores[0], scores[4], scores[8]); // 1 1 1
+   * ```
+   */
+  similarityMatrix(
+    other: Hypervectors,
+    options?: { metric?: SimilarityMetric | undefined; out?: Float64Array | undefined },
+  ): Float64Array<ArrayBuffer> {
+    const { metric, out } = checkOptions(options, "options");
+    checkVectors(other, "other", this.dim);
+    const code = metricCode(metric);
+    const scores = resultOf(Float64Array, this.count * other.count, out);
+    check(native.vectors_similarity_matrix(
+      handleOf(this),
+      handleOf(other),
+      code,
+      scores,
+      scores.length,
+    ));
+    return scores;
+  }
+
+  /**
+   * Returns the `k` rows that are most similar to each query, best first; among equal ones the lower
+   * row comes first.
+   *
+   * Query q has `indices` and `scores` from q * k on. Many queries in one call take a fraction of the
+   * time of as many calls. Throws `invalid_value` where k is not from 1 to the number of rows.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using words = HypervectorBatch.random(1000, 10_000, 1);
+   * using noise = HypervectorBatch.random(2, 10_000, 2, { distribution: { zeros: 0.9 } });
+   * using noisy = HypervectorBatch.of([words.get(7), words.get(42)]).bind(noise);
+   * console.log(words.topK(noisy, 1).indices); // 7 42
+   * ```
+   */
+  topK(queries: Hypervectors, k: number, options?: TopKOptions): TopK {
+    const { metric, rows } = checkOptions(options, "options");
+    checkVectors(queries, "queries", this.dim);
+    const count = rows === undefined
+      ? this.count
+      : checkCount(rows, "rows", { min: 1, max: this.count });
+    checkCount(k, "k", { min: 1, max: count });
+    const code = metricCode(metric);
+    const indices = resultOf(Uint32Array, queries.count * k);
+    const scores = resultOf(Float64Array, queries.count * k);
+    check(native.vectors_top_k(
+      handleOf(this),
+      count,
+      handleOf(queries),
+      code,
+      k,
+      indices,
+      indices.length,
+      scores,
+      scores.length,
+    ));
+    return { indices, scores };
+  }
+}
+
+/** The array given, of `length` elements, or a new one. */
+function resultOf<C extends Float64ArrayConstructor | Uint32ArrayConstructor>(
+  type: C,
+  length: number,
+  out?: C["prototype"],
+): InstanceType<C> {
+  if (out !== undefined) return checkArray(out, type, "out", length) as InstanceType<C>;
+  if (length >= 2 ** 32) {
+    throw tritterError(
+      "invalid_length",
+      `an array must have fewer than 2^32 elements, got ${length} pairs`,
+    );
+  }
+  return new type(length) as InstanceType<C>;
 }
