@@ -211,7 +211,8 @@ export class CircularEncoder extends ValueEncoder<number> {
   /** The row of the nearest level. */
   protected override rowOf(value: number, name: string): number {
     const part = (checkNumber(value, name) % this.period) / this.period;
-    return Math.round((part < 0 ? part + 1 : part) * this.levels) % this.levels;
+    // Adding 0 makes 0 of -0, which is no row.
+    return Math.round((part < 0 ? part + 1 : part) * this.levels) % this.levels + 0;
   }
 
   /** The number that a level stands for. */
