@@ -88,6 +88,7 @@ export type {
 } from "./src/vsa/options.ts";
 export type { ThresholdOptions } from "./src/vsa/formats.ts";
 export { Permutation } from "./src/vsa/permutation.ts";
+export { SparseHypervector } from "./src/vsa/sparse_hypervector.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
