@@ -47,7 +47,7 @@ function xxh64(bytes: Uint8Array): bigint {
 export function container(
   header: unknown,
   payload: Uint8Array,
-  { version = 1, length = undefined as number | undefined } = {},
+  { version = 1, length }: { version?: number; length?: number } = {},
 ): Uint8Array {
   const text = new TextEncoder().encode(
     typeof header === "string" ? header : JSON.stringify(header),
@@ -65,7 +65,7 @@ export function container(
 }
 
 /** The planes of rows of trits. */
-export const planesOf = (trits: Int8Array, dim: number) => {
+export function planesOf(trits: Int8Array, dim: number): Uint8Array<ArrayBuffer> {
   const planes = new Uint8Array(trits.length / dim * 2 * Math.ceil(dim / 8));
   trits.forEach((trit, index) => {
     const first = Math.floor(index / dim) * 2 * Math.ceil(dim / 8);
@@ -74,7 +74,7 @@ export const planesOf = (trits: Int8Array, dim: number) => {
     if (trit < 0) planes[first + Math.ceil(dim / 8) + (place >> 3)]! |= 1 << (place & 7);
   });
   return planes;
-};
+}
 
 /** Every cut and every changed byte of something saved must be refused, and nothing must be kept. */
 export function assertGuarded(saved: Uint8Array, load: (bytes: Uint8Array) => unknown): void {

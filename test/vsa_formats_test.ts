@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Hypervector, HypervectorBatch, info, SparseHypervector } from "../mod.ts";
+import { assertGuarded, container, planesOf } from "./containers.ts";
 import {
   assertSame,
   assertThrowsCode,
@@ -237,96 +238,6 @@ describe("fromFloats", () => {
   });
 });
 
-/** XXH64 with seed 0, from its specification. */
-function xxh64(bytes: Uint8Array): bigint {
-  const primes = [
-    0x9e3779b185ebca87n,
-    0xc2b2ae3d27d4eb4fn,
-    0x165667b19e3779f9n,
-    0x85ebca77c2b2ae63n,
-    0x27d4eb2f165667c5n,
-  ];
-  const [p1, p2, p3, p4, p5] = primes as [bigint, bigint, bigint, bigint, bigint];
-  const cut = (value: bigint) => BigInt.asUintN(64, value);
-  const left = (value: bigint, bits: bigint) => cut(value << bits) | value >> (64n - bits);
-  const round = (sum: bigint, lane: bigint) => cut(left(cut(sum + lane * p2), 31n) * p1);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let [hash, place] = [p5, 0];
-  if (bytes.length >= 32) {
-    const sums = [cut(p1 + p2), p2, 0n, cut(-p1)];
-    for (; place + 32 <= bytes.length; place += 32) {
-      sums.forEach((sum, lane) =>
-        sums[lane] = round(sum, view.getBigUint64(place + 8 * lane, true))
-      );
-    }
-    hash = cut(sums.reduce((total, sum, lane) => total + left(sum, [1n, 7n, 12n, 18n][lane]!), 0n));
-    for (const sum of sums) hash = cut((hash ^ round(0n, sum)) * p1 + p4);
-  }
-  hash = cut(hash + BigInt(bytes.length));
-  for (; place + 8 <= bytes.length; place += 8) {
-    hash = cut(left(hash ^ round(0n, view.getBigUint64(place, true)), 27n) * p1 + p4);
-  }
-  if (place + 4 <= bytes.length) {
-    hash = cut(left(hash ^ cut(BigInt(view.getUint32(place, true)) * p1), 23n) * p2 + p3);
-    place += 4;
-  }
-  for (; place < bytes.length; place++) {
-    hash = cut(left(hash ^ cut(BigInt(bytes[place]!) * p5), 11n) * p1);
-  }
-  hash = cut((hash ^ hash >> 33n) * p2);
-  hash = cut((hash ^ hash >> 29n) * p3);
-  return hash ^ hash >> 32n;
-}
-
-/** What is saved, by its definition; the checksum is right whatever the rest is. */
-function container(
-  header: unknown,
-  payload: Uint8Array,
-  { version = 1, length = undefined as number | undefined } = {},
-): Uint8Array {
-  const text = new TextEncoder().encode(
-    typeof header === "string" ? header : JSON.stringify(header),
-  );
-  const start = Math.ceil((16 + text.length) / 8) * 8;
-  const bytes = new Uint8Array(start + payload.length + 8);
-  const view = new DataView(bytes.buffer);
-  bytes.set(new TextEncoder().encode("TRITVSA\0"));
-  view.setUint32(8, version, true);
-  view.setUint32(12, length ?? text.length, true);
-  bytes.set(text, 16);
-  bytes.set(payload, start);
-  view.setBigUint64(bytes.length - 8, xxh64(bytes.subarray(0, -8)), true);
-  return bytes;
-}
-
-const planesOf = (trits: Int8Array, dim: number) => {
-  const planes = new Uint8Array(trits.length / dim * 2 * Math.ceil(dim / 8));
-  trits.forEach((trit, index) => {
-    const first = Math.floor(index / dim) * 2 * Math.ceil(dim / 8);
-    const place = index % dim;
-    if (trit !== 0) planes[first + (place >> 3)]! |= 1 << (place & 7);
-    if (trit < 0) planes[first + Math.ceil(dim / 8) + (place >> 3)]! |= 1 << (place & 7);
-  });
-  return planes;
-};
-
-/** Every cut and every changed byte of something saved must be refused, and nothing must be kept. */
-function assertGuarded(saved: Uint8Array, load: (bytes: Uint8Array) => unknown): void {
-  for (let length = 0; length < saved.length; length++) {
-    assertThrowsCode(() => load(saved.subarray(0, length)), "invalid_format");
-  }
-  for (let place = 0; place < saved.length; place++) {
-    for (const flipped of [1, 0x80, 0xff]) {
-      const bytes = saved.slice();
-      bytes[place]! ^= flipped;
-      assertThrowsCode(() => load(bytes), "invalid_format");
-    }
-  }
-  const longer = new Uint8Array(saved.length + 8);
-  longer.set(saved);
-  assertThrowsCode(() => load(longer), "invalid_format");
-}
-
 describe("save and load", () => {
   it("are what the definition says, and the same vectors again", () => {
     for (const dim of DIMS.filter((dim) => dim <= 10_000)) {
@@ -417,118 +328,10 @@ describe("save and load", () => {
     });
   });
 
-  it("refuse sparse places that are none although their checksum is right", () => {
-    const load = (places: number[], header: object) => () =>
-      SparseHypervector.load(
-        container(
-          { kind: "SparseHypervector", ...header },
-          new Uint8Array(Uint32Array.from(places).buffer),
-        ),
-      );
-    const header = { dim: 10, positive: 2, negative: 1 };
-    assert.equal(load([1, 2, 9], header)().dot(load([1, 2, 9], header)()), 3);
-    for (const places of [[2, 1, 9], [1, 1, 9], [1, 10, 9], [1, 2, 10], [1, 2, 2], [1, 2]]) {
-      assertThrowsCode(load(places, header), "invalid_format");
-    }
-    const absurd = [{ dim: 0 }, { dim: 2 ** 32 }, { positive: 11 }, { negative: -1 }, {
-      positive: null,
-    }];
-    for (const change of absurd) {
-      assertThrowsCode(load([1, 2, 9], { ...header, ...change }), "invalid_format");
-    }
-  });
-
   it("leave no native memory behind when refused", () => {
     const saved = container({ kind: "Hypervectors", count: 1, dim: 7 }, Uint8Array.of(0x80, 0));
     const before = info().handles;
     for (let left = 100; left > 0; left--) assert.throws(() => Hypervector.load(saved));
     assert.ok(info().handles <= before);
-  });
-});
-
-const scalar = (a: Int8Array, b: Int8Array) => {
-  const count = (test: (x: number, y: number) => unknown) =>
-    a.reduce((sum, x, index) => sum + (test(x, b[index]!) ? 1 : 0), 0);
-  const common = count((x, y) => x && y);
-  const either = count((x, y) => x || y);
-  const dot = a.reduce((sum, x, index) => sum + x * b[index]!, 0);
-  const norm = Math.sqrt(count((x) => x) * count((_, y) => y));
-  return {
-    dot,
-    cosine: norm === 0 ? 0 : dot / norm,
-    hamming: count((x, y) => x !== y),
-    overlap: common,
-    jaccard: either === 0 ? 0 : common / either,
-  };
-};
-
-describe("SparseHypervector", () => {
-  const METRICS = ["dot", "cosine", "hamming", "overlap", "jaccard"] as const;
-
-  it("is the same vector as the dense one", () => {
-    for (const dim of [1, 2, 64, 1000, 10_000]) {
-      for (const keep of [0, 0.05, 1]) {
-        const rows = [1, 2].map((seed) => Hypervector.random(dim, seed).thin({ keep, seed }));
-        const [a, b] = rows as [Hypervector, Hypervector];
-        const [x, y] = [SparseHypervector.from(a), SparseHypervector.from(b)];
-        const [left, right] = [a.toInt8Array(), b.toInt8Array()];
-        assertSame(x.toInt8Array(), left);
-        assert.ok(x.toHypervector().equals(a));
-        assert.deepEqual(x.counts(), a.counts());
-        assert.ok(Math.abs(x.sparsity - a.sparsity) < 1e-15);
-        assert.ok(x.negate().toHypervector().equals(a.negate()));
-        assert.ok(x.bind(y).toHypervector().equals(a.bind(b, { mode: "multiply" })));
-        const want = scalar(left, right);
-        for (const metric of METRICS) {
-          assert.equal(x[metric](y), want[metric], `${metric}, ${dim}`);
-          assert.equal(x[metric](b), want[metric], `${metric} with a dense vector, ${dim}`);
-        }
-        assert.ok(SparseHypervector.load(x.save()).equals(x));
-        assert.ok(SparseHypervector.fromIndices(x.positive.reverse(), x.negative, dim).equals(x));
-        assert.equal(x.memoryBytes, 4 * (x.positive.length + x.negative.length));
-        assert.equal(x.equals(y), a.equals(b));
-      }
-    }
-  });
-
-  it("keeps its places apart from the caller's", () => {
-    const a = SparseHypervector.fromIndices([1], [2], 5);
-    a.positive[0] = 4;
-    assertSame(a.toInt8Array(), [0, 1, -1, 0, 0]);
-    assert.ok(!a.equals(SparseHypervector.fromIndices([1], [2], 6)));
-  });
-
-  it("refuses bad places and partners", () => {
-    const make = (positive: unknown, negative: unknown, dim: unknown) => () =>
-      SparseHypervector.fromIndices(wrong(positive), wrong(negative), wrong(dim));
-    for (const place of [-1, 10, 0.5, NaN, "1", null]) {
-      assertThrowsCode(make([place], [], 10), "invalid_value", /positive\[0\] must be an integer/);
-      assertThrowsCode(make([], [place], 10), "invalid_value", /negative\[0\] must be an integer/);
-    }
-    assertThrowsCode(make([1, 2, 1], [], 10), "invalid_value", /got 1 twice/);
-    assertThrowsCode(make([1, 2], [2], 10), "invalid_value", /got 2 in both/);
-    assertThrowsCode(make([0, 1], [], 1), "invalid_length", /at most 1 places, got 2/);
-    assertThrowsCode(make({ length: 2 ** 52 }, [], 10), "invalid_length");
-    assertThrowsCode(make(null, [], 10), "invalid_type", /positive must be a list/);
-    assertThrowsCode(make([], [], 0), "invalid_value", /dim must be/);
-    const a = SparseHypervector.fromIndices([1], [2], 5);
-    assertThrowsCode(
-      () => a.dot(SparseHypervector.fromIndices([], [], 6)),
-      "invalid_shape",
-      /other/,
-    );
-    assertThrowsCode(() => a.dot(Hypervector.random(6, 1)), "invalid_shape", /other must have 5/);
-    assertThrowsCode(
-      () => a.bind(wrong(Hypervector.random(5, 1))),
-      "invalid_type",
-      /a SparseHyperv/,
-    );
-    assertThrowsCode(() => a.equals(wrong(1)), "invalid_type", /other must be/);
-    assertThrowsCode(
-      () => SparseHypervector.from(wrong(a)),
-      "invalid_type",
-      /must be a Hypervector/,
-    );
-    assertThrowsCode(() => new (wrong(SparseHypervector))(), "invalid_type", /must be made by/);
   });
 });
