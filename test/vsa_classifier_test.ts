@@ -11,6 +11,7 @@ import {
   NgramEncoder,
   Permutation,
 } from "../mod.ts";
+import { assertGuarded, container } from "./containers.ts";
 import {
   assertNear,
   assertSame,
@@ -296,16 +297,43 @@ describe("save and load", () => {
     assert.deepEqual(empty.labels, []);
   });
 
+  it("is laid out as documented", () => {
+    using classifier = new CentroidClassifier(2);
+    classifier.fit(Hypervector.from(Int8Array.of(1, -1)), ["é"]);
+    const header = { kind: "CentroidClassifier", dim: 2, labels: ["é"] };
+    const payload = new Uint8Array(Float32Array.of(1, -1).buffer);
+    assert.deepEqual(classifier.save(), container(header, payload));
+  });
+
   it("refuses bytes that were damaged, cut off or made of something else", () => {
-    const saved = make().save();
-    for (let at = 0; at < saved.length; at += 7) {
-      const damaged = saved.slice();
-      damaged[at]! ^= 0x10;
-      assertThrowsCode(() => CentroidClassifier.load(damaged), "invalid_format");
-      assertThrowsCode(() => CentroidClassifier.load(saved.subarray(0, at)), "invalid_format");
-    }
+    using small = new CentroidClassifier(9);
+    small.fit(HypervectorBatch.random(2, 9, 1), ["a", "b"]);
+    assertGuarded(small.save(), (bytes) => CentroidClassifier.load(bytes));
     assertThrowsCode(() => CentroidClassifier.load(samples.save()), "invalid_format", /saved/);
     assertThrowsCode(() => CentroidClassifier.load(wrong("x")), "invalid_type");
+  });
+
+  it("refuses hostile contents although their checksum is right", () => {
+    const payload = (...values: number[]) => new Uint8Array(Float32Array.of(...values).buffer);
+    const load = (header: object, bytes: Uint8Array) => () =>
+      CentroidClassifier.load(container({ kind: "CentroidClassifier", ...header }, bytes));
+    const one = payload(1, 2);
+    load({ dim: 2, labels: ["a"] }, one)()[Symbol.dispose]();
+    load({ dim: 2, labels: ["a"] }, payload(2 ** 80, -(2 ** 80)))()[Symbol.dispose]();
+    for (const value of [NaN, Infinity, -Infinity, 2 ** 81]) {
+      const call = load({ dim: 2, labels: ["a"] }, payload(1, value));
+      assertThrowsCode(call, "invalid_format", /at index 1/);
+    }
+    for (const dim of [0, -2, 1.5, "2", null, 2 ** 31 + 1, undefined]) {
+      assertThrowsCode(load({ dim, labels: ["a"] }, one), "invalid_format", /dim/);
+    }
+    for (const labels of ["a", [1], [null], undefined, {}]) {
+      assertThrowsCode(load({ dim: 2, labels }, one), "invalid_format", /labels/);
+    }
+    assertThrowsCode(load({ dim: 1, labels: ["a", "a"] }, one), "invalid_format", /twice/);
+    assertThrowsCode(load({ dim: 3, labels: ["a"] }, one), "invalid_format", /payload/);
+    assertThrowsCode(load({ dim: 2 ** 31, labels: ["a"] }, one), "invalid_format", /payload/);
+    assertThrowsCode(load({ dim: 2, labels: [] }, one), "invalid_format", /payload/);
   });
 });
 
