@@ -19,6 +19,7 @@ pub const rate_max = 1 << 20;
 /// The largest value that a loaded centroid may have.
 pub const value_max = 0x1p80;
 
+pub const classes_max = 1 << 24;
 pub const none = std.math.maxInt(u32);
 
 pub const Centroids = struct {
@@ -27,28 +28,26 @@ pub const Centroids = struct {
     words: usize,
     values: []align(memory.alignment) f32,
     /// Sum of squares of each class; 0 where nothing has been learnt.
-    squares: []f64,
+    squares: []align(memory.alignment) f64,
 
     pub fn create(dim: u32, classes: u32) abi.Failure!*Centroids {
         if (dim == 0 or dim > vsa.dim_max)
             return abi.fail(error.InvalidShape, "Expected from 1 to {d} dimensions, got {d}", .{ vsa.dim_max, dim });
-        if (classes == 0 or classes == none)
-            return abi.fail(error.InvalidShape, "Expected from 1 to {d} classes, got {d}", .{ none - 1, classes });
+        if (classes == 0 or classes > classes_max)
+            return abi.fail(error.InvalidShape, "Expected from 1 to {d} classes, got {d}", .{ classes_max, classes });
         const words = table.wordsOf(dim);
         const self = try std.heap.c_allocator.create(Centroids);
         errdefer std.heap.c_allocator.destroy(self);
-        const squares = try std.heap.c_allocator.alloc(f64, classes);
-        errdefer std.heap.c_allocator.free(squares);
-        @memset(squares, 0);
-        const length = std.math.mul(u64, classes, 64 * words) catch return error.OutOfMemory;
-        const values = try memory.allocZeroed(f32, length);
+        const values = try memory.allocZeroed(f32, @as(u64, classes) * 64 * words);
+        errdefer memory.freeZeroed(f32, values);
+        const squares = try memory.allocZeroed(f64, classes);
         self.* = .{ .classes = classes, .dim = dim, .words = words, .values = values, .squares = squares };
         return self;
     }
 
     pub fn destroy(self: *Centroids) void {
         memory.freeZeroed(f32, self.values);
-        std.heap.c_allocator.free(self.squares);
+        memory.freeZeroed(f64, self.squares);
         std.heap.c_allocator.destroy(self);
     }
 
@@ -227,6 +226,9 @@ fn scoreRow(kernels: *const table.Kernels, centroids: *const Centroids, samples:
     parallel.run(scores.len * centroids.words * 64 * @sizeOf(f32), scores.len, &job, Job.work);
 }
 
+/// No sum of squares.
+const unknown = -1;
+
 fn addAll(kernels: *const table.Kernels, centroids: *Centroids, samples: Samples, visits: []const Visit, rate: f64) void {
     const Job = struct {
         kernels: *const table.Kernels,
@@ -240,8 +242,12 @@ fn addAll(kernels: *const table.Kernels, centroids: *Centroids, samples: Samples
             for (self.visits) |visit| {
                 if (visit.class < from or visit.class >= to) continue;
                 self.samples.addTo(self.kernels, self.centroids, visit.class, visit.row, self.rate);
+                self.centroids.squares[visit.class] = unknown;
             }
-            for (from..to) |class| self.centroids.measure(self.kernels, class);
+            for (self.visits) |visit| {
+                if (visit.class < from or visit.class >= to) continue;
+                if (self.centroids.squares[visit.class] == unknown) self.centroids.measure(self.kernels, visit.class);
+            }
         }
     };
     const job: Job = .{ .kernels = kernels, .centroids = centroids, .samples = samples, .visits = visits, .rate = rate };
