@@ -3,7 +3,7 @@
 import { checkOptions } from "../checks.ts";
 import type { Hypervector } from "./hypervector.ts";
 
-import { type OutOptions } from "./options.ts";
+import type { OutOptions } from "./options.ts";
 import {
   checkStructureMode,
   checkVector,
