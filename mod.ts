@@ -1,5 +1,5 @@
 /**
- * Ternary neural networks on the CPU: weights of -1, 0 and +1, packed to two bits each.
+ * Ternary neural networks and hyperdimensional computing on the CPU: -1, 0 and +1 in two bits each.
  *
  * @example
  * ```ts
@@ -90,6 +90,19 @@ export type {
   Tie,
   TritCounts,
 } from "./src/vsa/options.ts";
+
+// Trits and words
+export {
+  addTernary,
+  compareTernary,
+  fromBalancedTernary,
+  multiplyTernary,
+  negateTernary,
+  toBalancedTernary,
+} from "./src/vsa/balanced.ts";
+export { TernaryWord, type WordProduct, type WordSum } from "./src/vsa/ternary_word.ts";
+export { Trit, type TritArithmetic } from "./src/vsa/trit.ts";
+export { Tryte3, Word6 } from "./src/vsa/word.ts";
 export type { ThresholdOptions } from "./src/vsa/formats.ts";
 export { Permutation } from "./src/vsa/permutation.ts";
 
