@@ -1,6 +1,7 @@
 // The same for hypervectors and what is built of them.
 
 import * as api from "../mod.ts";
+import { STRUCTURE_INSTANCES, STRUCTURES, VALID_ON_STRUCTURES } from "./abuse_structures.ts";
 
 const DIM = 100;
 const vector = (seed = 1) => api.Hypervector.random(DIM, seed);
@@ -13,6 +14,7 @@ type Calls = Record<string, () => unknown[]>;
 export const CONSTRUCTED: Calls = {
   Hypervector: () => [DIM, { device: "cpu" }],
   HypervectorBatch: () => [4, DIM, { device: "cpu" }],
+  ...STRUCTURES,
 };
 
 /** What single vectors and batches share, called on a batch. */
@@ -43,6 +45,7 @@ export const VSA_VALID: Calls = {
   "HypervectorBatch#get": () => [1, { out: vector() }],
   "HypervectorBatch#set": () => [1, vector()],
   "HypervectorBatch#similarity": () => [vector(), { metric: "dot", out: new Float64Array(4) }],
+  ...VALID_ON_STRUCTURES,
 };
 
 /** One instance of every class. */
@@ -50,4 +53,5 @@ export const VSA_INSTANCES: Record<string, () => unknown> = {
   Hypervectors: batch,
   Hypervector: vector,
   HypervectorBatch: batch,
+  ...STRUCTURE_INSTANCES,
 };

@@ -76,6 +76,12 @@ export abstract class Superposition implements Disposable {
 
   /** Makes an empty one. */
   protected constructor(dim: number, options?: HypervectorOptions) {
+    if (new.target === Superposition) {
+      throw tritterError(
+        "invalid_type",
+        "Superposition is made by the constructors of Multiset, HashTable, Sequence and the like",
+      );
+    }
     const { device } = checkOptions(options, "options");
     this.#trace = new Hypervector(dim, { device });
     this.#sum = new Bundler(dim, { device });
