@@ -72,6 +72,7 @@ fn bind(
     const target = try abi.writable(i8, out, out_length, "the result");
     try expectLength("the second trits", y.len, x.len);
     try expectLength("the result", target.len, x.len);
+    if (x.len == 0) return abi.fail(error.InvalidLength, "Expected at least one trit, got none", .{});
     for ([_][]const i8{ x, y }) |source| if (abi.overlap(source, target) and source.ptr != target.ptr)
         return abi.fail(error.InvalidValue, "Expected the result in memory of its own or in that of an operand, got some that overlaps one", .{});
     const kernels = &(try dispatch.kernels()).vsa.trits;

@@ -211,6 +211,7 @@ fn move(a: u64, from: u32, out: u64, to: u32, count: u32) abi.Failure!void {
     const operands = [_]u64{ a, out };
     const source, const target = try acquire(2, operands);
     defer handles.releaseEach(&operands);
+    if (count == 0) return abi.fail(error.InvalidOption, "Expected at least one trit to copy, got none", .{});
     if (source == target) return abi.fail(error.InvalidOption, "Expected two objects, got the same twice", .{});
     if (source.count != target.count)
         return abi.fail(error.InvalidShape, "Expected {d} vectors, got {d}", .{ target.count, source.count });
@@ -229,13 +230,16 @@ fn thin(a: u64, out: u64, seed: u64, below: u32) abi.Failure!void {
 }
 
 fn randomPermutation(seed: u64, places: ?[*]u32, places_length: u32) abi.Failure!void {
-    places_of.shuffle(try abi.writable(u32, places, places_length, "the places"), seed);
+    const target = try abi.writable(u32, places, places_length, "the places");
+    if (target.len == 0) return abi.fail(error.InvalidLength, "Expected at least one place, got none", .{});
+    places_of.shuffle(target, seed);
 }
 
 fn invert(places: ?[*]const u32, places_length: u32, inverse: ?[*]u32, inverse_length: u32) abi.Failure!void {
     const source = try abi.readable(u32, places, places_length, "the places");
     const target = try abi.writable(u32, inverse, inverse_length, "the inverse");
     try expectLength("the inverse", target.len, source.len);
+    if (target.len == 0) return abi.fail(error.InvalidLength, "Expected at least one place, got none", .{});
     if (abi.overlap(source, target))
         return abi.fail(error.InvalidValue, "Expected the inverse in memory of its own, got some that overlaps the places", .{});
     const unset = std.math.maxInt(u32);

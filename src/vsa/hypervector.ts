@@ -262,8 +262,8 @@ export class Hypervector extends Hypervectors {
    * ```
    */
   get(index: number): -1 | 0 | 1 {
-    checkCount(index, "index", { max: this.dim - 1 });
-    check(native.vectors_get(handleOf(this), 0, index, oneTrit, 1));
+    const place = checkCount(index, "index", { max: this.dim - 1 });
+    check(native.vectors_get(handleOf(this), 0, place, oneTrit, 1));
     return oneTrit[0] as -1 | 0 | 1;
   }
 

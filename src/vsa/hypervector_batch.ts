@@ -258,11 +258,11 @@ export class HypervectorBatch extends Hypervectors {
    */
   get(row: number, options?: { out?: Hypervector | undefined }): Hypervector {
     const { out } = checkOptions(options, "options");
-    checkCount(row, "row", { max: this.count - 1 });
+    const index = checkCount(row, "row", { max: this.count - 1 });
     const target = out === undefined
       ? new Hypervector(this.dim, { device: this.device })
       : checkVectors(out, "out", this.dim);
-    check(native.vectors_copy(handleOf(this), row, handleOf(target), 0, 1));
+    check(native.vectors_copy(handleOf(this), index, handleOf(target), 0, 1));
     return target;
   }
 
@@ -280,8 +280,8 @@ export class HypervectorBatch extends Hypervectors {
    */
   set(row: number, vectors: Hypervectors): void {
     checkVectors(vectors, "vectors", this.dim);
-    checkCount(row, "row", { max: this.count - vectors.count });
-    check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), row, vectors.count));
+    const first = checkCount(row, "row", { max: this.count - vectors.count });
+    check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), first, vectors.count));
   }
 
   /**

@@ -368,9 +368,10 @@ export abstract class Hypervectors implements Disposable {
   slice(start: number, end: number = this.dim, options?: OutOptions<this>): this {
     const { out } = checkOptions(options, "options");
     checkCount(end, "end", { min: 1, max: this.dim });
-    const dim = end - checkCount(start, "start", { max: end - 1 });
+    const first = checkCount(start, "start", { max: end - 1 });
+    const dim = end - first;
     const target = out === undefined ? this.allocate(dim) : this.target(out, dim);
-    check(native.vectors_move(this.#handle.value, start, target.#handle.value, 0, dim));
+    check(native.vectors_move(this.#handle.value, first, target.#handle.value, 0, dim));
     return target;
   }
 
