@@ -14,6 +14,8 @@ pub const modules = .{
     @import("api/nn.zig"),
     @import("api/limits.zig"),
     @import("api/vectors.zig"),
+    @import("api/vector_search.zig"),
+    @import("api/bundles.zig"),
     @import("api/vector_formats.zig"),
     @import("api/trits.zig"),
     @import("api/files.zig"),

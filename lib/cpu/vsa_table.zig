@@ -29,6 +29,37 @@ pub const Rows = extern struct {
     stride: usize,
 };
 
+/// Vectors that are read together: those of a list, or rows `stride` words apart.
+pub const Sources = extern struct {
+    /// Null where they are rows.
+    list: ?[*]const Vector,
+    first: Vector,
+    stride: usize,
+    count: usize,
+
+    pub inline fn at(self: *const Sources, index: usize) Vector {
+        if (self.list) |list| return list[index];
+        return @alignCast(self.first + index * self.stride);
+    }
+
+    /// `count` rows from `index` on.
+    pub fn rows(self: *const Sources, index: usize, count: usize) Sources {
+        return .{ .list = null, .first = self.at(index), .stride = self.stride, .count = count };
+    }
+};
+
+/// One bundle: the sign of the sum of `sources` where its size is above `threshold`.
+pub const Bundle = extern struct {
+    sources: Sources,
+    /// Null where each counts once.
+    weights: ?[*]const f32,
+    words: usize,
+    threshold: u32,
+    /// 1 where a sum of zero takes the trit of the first source.
+    first_ties: u32,
+    out: Target,
+};
+
 pub const Bind = *const fn (a: Rows, b: Rows, out: Target, words: usize, rows: usize) callconv(.c) void;
 
 /// Everything that the similarities of two vectors are made of.
@@ -40,6 +71,39 @@ pub const Counts = extern struct {
     nonzero_a: u64,
     nonzero_b: u64,
 };
+
+/// What a similarity measures; see vsa_vectors.zig for each.
+pub const Metric = enum(u32) { dot, cosine, hamming, hamming_similarity, overlap, jaccard };
+
+/// One number for each pair of a few rows and a few queries, from the words `from` to `to` of their
+/// planes, multiples of 8. The first words set the sums, later ones add to them.
+pub const Scan = extern struct {
+    rows: Rows,
+    row_count: usize,
+    queries: Rows,
+    query_count: usize,
+    words: usize,
+    from: usize,
+    to: usize,
+    /// The sum of row r and query q is at q * sums_stride + r.
+    sums: [*]i64,
+    sums_stride: usize,
+};
+
+/// What makes scores out of the sums of one query.
+pub const Scores = extern struct {
+    metric: Metric,
+    dim: u32,
+    sums: [*]const i64,
+    /// Nonzero trits of each row and of the query; only cosine and Jaccard look at them.
+    row_nonzeros: [*]const f64,
+    query_nonzeros: f64,
+    scores: [*]f64,
+    /// A multiple of 8.
+    count: usize,
+};
+
+const ScanKernel = *const fn (scan: *const Scan) callconv(.c) void;
 
 /// Bits from place `from` of `source` to place `to` of `target`; those around them stay. No word may be
 /// in both.
@@ -83,6 +147,11 @@ pub const Kernels = extern struct {
     /// Trits that differ.
     distance: *const fn (a: Vector, b: Vector, words: usize) callconv(.c) u64,
     counts: *const fn (a: Vector, b: Vector, words: usize, counts: *Counts) callconv(.c) void,
+    /// Every row with every query: products, trits that differ, dimensions in which both are nonzero.
+    scan_dot: ScanKernel,
+    scan_distance: ScanKernel,
+    scan_common: ScanKernel,
+    scores: *const fn (job: *const Scores) callconv(.c) void,
     /// Bits that are set in one plane.
     ones: *const fn (plane: Vector, words: usize) callconv(.c) u64,
     /// Trits of a whole vector from bytes, padding included. Returns 0, or 1 where a value is no trit.
@@ -91,6 +160,19 @@ pub const Kernels = extern struct {
     /// Random trits of one vector; the mapping is described in vsa_random.zig.
     random: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
     random_bipolar: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64) callconv(.c) void,
+    /// Kernels with `from` and `to` take these words of both planes, whole blocks.
+    bundle: *const fn (bundle: *const Bundle, from: usize, to: usize) callconv(.c) void,
+    /// Trits of 0 become 1, or random ones of `row` where `random` is 1.
+    fill_ties: *const fn (out: Target, words: usize, dim: usize, from: usize, to: usize, row: u64, seed: u64, random: u32) callconv(.c) void,
+    /// The left fold of one binding (0 add, 1 subtract, 2 multiply); `out` may be a source.
+    bind_many: *const fn (sources: *const Sources, operation: u32, out: Target, words: usize, from: usize, to: usize) callconv(.c) void,
+    /// Adds the weighted trits of vectors to counts, one i32 a trit, padding included.
+    count: *const fn (counts: [*]align(64) i32, sources: *const Sources, words: usize, from: usize, to: usize, weight: i32) callconv(.c) void,
+    /// The sign of the counts whose size is above `threshold`.
+    count_signs: *const fn (counts: [*]align(64) const i32, threshold: u32, out: Target, words: usize, from: usize, to: usize) callconv(.c) void,
+    count_dot: *const fn (counts: [*]align(64) const i32, a: Vector, words: usize) callconv(.c) i64,
+    /// Sums of the low and of the high halves of the squares of `length` counts, a multiple of 16.
+    count_squares: *const fn (counts: [*]align(64) const i32, length: usize, sums: *[2]u64) callconv(.c) void,
     /// Keeps the trits whose random word is below `below`; `out` may be `a`.
     thin: *const fn (a: Vector, out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
     move: Move,

@@ -46,6 +46,11 @@ pub const Vectors = struct {
         return .{ .first = self.row(0), .stride = if (self.count == 1) 0 else 2 * self.words };
     }
 
+    /// All rows, to be read together.
+    pub fn sources(self: *const Vectors) table.Sources {
+        return .{ .list = null, .first = self.row(0), .stride = 2 * self.words, .count = self.count };
+    }
+
     pub fn expectDim(self: *const Vectors, dim: u32) abi.Failure!void {
         if (self.dim != dim)
             return abi.fail(error.InvalidShape, "Expected vectors of {d} dimensions, got {d}", .{ dim, self.dim });
@@ -84,7 +89,7 @@ pub fn bind(kernel: table.Bind, a: table.Rows, b: table.Rows, out: *const Vector
     parallel.run(out.sizeBytes(), out.count, &job, Job.work);
 }
 
-pub const Metric = enum(u32) { dot, cosine, hamming, hamming_similarity, overlap, jaccard };
+pub const Metric = table.Metric;
 
 /// The similarity of two vectors; `dim` is theirs.
 pub fn similarity(kernels: *const table.Kernels, metric: Metric, a: table.Vector, b: table.Vector, words: usize, dim: u32) f64 {

@@ -5,13 +5,73 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x73485b389e397a56n;
+export const abiFingerprint = 0x7d0a1e4d661e75a2n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
+  vectors_bundle: {
+    list: "r:u64",
+    list_length: "u32",
+    weights: "r:f32",
+    weights_length: "u32",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  vectors_bundle_rows: {
+    source: "u64",
+    group: "u32",
+    out: "u64",
+    weights: "r:f32",
+    weights_length: "u32",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  vectors_bind_many: {
+    list: "r:u64",
+    list_length: "u32",
+    operation: "u32",
+  },
+  vectors_bind_rows: {
+    source: "u64",
+    out: "u64",
+    operation: "u32",
+  },
+  counters_create: {
+    dim: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  counters_add: {
+    counters: "u64",
+    vectors: "u64",
+    weight: "i32",
+  },
+  counters_clear: {
+    counters: "u64",
+  },
+  counters_read: {
+    counters: "u64",
+    counts: "w:i32",
+    counts_length: "u32",
+  },
+  counters_result: {
+    counters: "u64",
+    out: "u64",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  counters_cosine: {
+    counters: "u64",
+    vector: "u64",
+    cosine: "w:f64",
+    cosine_length: "u32",
+  },
   abi_fingerprint: {
     fingerprint: "w:u64",
     fingerprint_length: "u32",
@@ -430,6 +490,24 @@ export const symbols = {
     inverse: "w:u32",
     inverse_length: "u32",
   },
+  vectors_similarity_matrix: {
+    rows: "u64",
+    queries: "u64",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  vectors_top_k: {
+    rows: "u64",
+    row_count: "u32",
+    queries: "u64",
+    metric: "u32",
+    k: "u32",
+    indices: "w:u32",
+    indices_length: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
   vectors_create: {
     count: "u32",
     dim: "u32",
@@ -494,6 +572,76 @@ export const symbols = {
 
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
+  /**
+   * The sign of the sum of single vectors, in the last of the list, which may be one of the others.
+   * threshold: sums of at most this size become 0. tie: sums of zero become 0 (0), 1 (1), random (2) or
+   * the trit of the first vector (3). weights: none, or one for each vector.
+   */
+  vectors_bundle(
+    list: BigUint64Array | null,
+    list_length: number,
+    weights: Float32Array | null,
+    weights_length: number,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * The same for each `group` rows of a batch, one row of `out` each.
+   */
+  vectors_bundle_rows(
+    source: bigint,
+    group: number,
+    out: bigint,
+    weights: Float32Array | null,
+    weights_length: number,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * Binds single vectors from the left into the last of the list; operations as of vectors_bind.
+   */
+  vectors_bind_many(list: BigUint64Array | null, list_length: number, operation: number): number;
+  /**
+   * The same for the rows of a batch.
+   */
+  vectors_bind_rows(source: bigint, out: bigint, operation: number): number;
+  /**
+   * Makes counters of zero, one for each trit.
+   */
+  counters_create(dim: number, handle: BigUint64Array | null, handle_length: number): number;
+  /**
+   * Adds each vector times the weight; refused where a count could leave the range of an i32.
+   */
+  counters_add(counters: bigint, vectors: bigint, weight: number): number;
+  /**
+   * The function tritter_counters_clear.
+   */
+  counters_clear(counters: bigint): number;
+  /**
+   * The function tritter_counters_read.
+   */
+  counters_read(counters: bigint, counts: Int32Array | null, counts_length: number): number;
+  /**
+   * The signs of the counts; options as of vectors_bundle, without the tie 3.
+   */
+  counters_result(
+    counters: bigint,
+    out: bigint,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * The cosine of the counts and a vector.
+   */
+  counters_cosine(
+    counters: bigint,
+    vector: bigint,
+    cosine: Float64Array | null,
+    cosine_length: number,
+  ): number;
   /**
    * The fingerprint of the exported functions; the bridge compares it with its own. As the first call
    * of every load it also makes the library stay in the process (see pin.zig).
@@ -1028,6 +1176,32 @@ export interface NativeLibrary {
     places_length: number,
     inverse: Uint32Array | null,
     inverse_length: number,
+  ): number;
+  /**
+   * Scores of every row with every query: scores[row * queries + query]; metrics as in
+   * vectors_similarity.
+   */
+  vectors_similarity_matrix(
+    rows: bigint,
+    queries: bigint,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The k best of the first `row_count` rows for each query, best first, at
+   * indices[query * k ..] and scores[query * k ..]. Equal scores are in ascending order of rows.
+   */
+  vectors_top_k(
+    rows: bigint,
+    row_count: number,
+    queries: bigint,
+    metric: number,
+    k: number,
+    indices: Uint32Array | null,
+    indices_length: number,
+    scores: Float64Array | null,
+    scores_length: number,
   ): number;
   /**
    * Makes vectors of zeros.

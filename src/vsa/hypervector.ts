@@ -3,9 +3,11 @@
 import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import { bindList, bundleList, type BundleOptions, checkOut, firstOf } from "./bundling.ts";
 import { checkBytes, readSaved, thresholdOf, type ThresholdOptions } from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
+  type BindOptions,
   type HypervectorOptions,
   metricCode,
   type RandomOptions,
@@ -188,6 +190,58 @@ export class Hypervector extends Hypervectors {
       place += vector.dim;
     }
     return joined;
+  }
+
+  /**
+   * Bundles vectors: trit by trit the sign of their sum, which is similar to each of them.
+   *
+   * `weights` gives each vector a factor; sums are then float64, in the order of the vectors. `out` may
+   * be one of the vectors. Throws `invalid_shape` where dimensions differ, `invalid_value` for an empty
+   * list or a weight that is not finite.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * const animals = [1, 2, 3].map((seed) => Hypervector.random(10_000, seed));
+   * using bundle = Hypervector.bundle(animals);
+   * console.log(bundle.cosine(animals[0]!) > 0.5); // true
+   * ```
+   */
+  static bundle(
+    vectors: readonly Hypervector[],
+    options?: BundleOptions<Hypervector>,
+  ): Hypervector {
+    const checked = checkOptions(options, "options");
+    const { dim, device } = firstOf(vectors);
+    const out = checked.out === undefined
+      ? new Hypervector(dim, { device })
+      : checkOut(checked.out, dim);
+    return bundleList(vectors, out, checked);
+  }
+
+  /**
+   * Binds vectors from the left: the first with the second, that with the third, and so on.
+   *
+   * `out` may be one of the vectors. Throws `invalid_shape` where dimensions differ.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * const [a, b, c] = [1, 2, 3].map((seed) => Hypervector.random(1000, seed));
+   * using bound = Hypervector.bindMany([a!, b!, c!]);
+   * console.log(bound.equals(a!.bind(b!).bind(c!))); // true
+   * ```
+   */
+  static bindMany(
+    vectors: readonly Hypervector[],
+    options?: BindOptions<Hypervector>,
+  ): Hypervector {
+    const { mode, out } = checkOptions(options, "options");
+    const { dim, device } = firstOf(vectors);
+    const target = out === undefined ? new Hypervector(dim, { device }) : checkOut(out, dim);
+    return bindList(vectors, target, mode);
   }
 
   /** Zeros of as many vectors on the same device. */

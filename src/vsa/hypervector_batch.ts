@@ -3,6 +3,13 @@
 import { checkArray, checkCount, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import {
+  bindRows,
+  type BundleOptions,
+  bundleRows,
+  checkOut,
+  type SignOptions,
+} from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import {
   checkBytes,
@@ -13,11 +20,28 @@ import {
 } from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
+  type BindOptions,
   type HypervectorOptions,
   metricCode,
   type RandomOptions,
   type SimilarityMetric,
 } from "./options.ts";
+
+/** The most similar rows of a batch, for each query. */
+export interface TopK {
+  /** Rows, `k` for each query, best first; equal scores in ascending order of rows. */
+  indices: Uint32Array<ArrayBuffer>;
+  /** Their similarities. */
+  scores: Float64Array<ArrayBuffer>;
+}
+
+/** Options of `HypervectorBatch.topK`. */
+export interface TopKOptions {
+  /** What to rank by; `"hamming"` ranks the smallest distance first. Default: `"cosine"`. */
+  metric?: SimilarityMetric | undefined;
+  /** Searches only so many rows, from the first on. Default: all. */
+  rows?: number | undefined;
+}
 
 /**
  * `count` vectors of `dim` trits each, one after the other in native memory.
@@ -292,4 +316,168 @@ export class HypervectorBatch extends Hypervectors {
     check(native.vectors_similarity(handleOf(this), handleOf(other), code, scores, scores.length));
     return scores as Float64Array<ArrayBuffer>;
   }
+
+  /**
+   * Bundles all rows: trit by trit the sign of their sum.
+   *
+   * Options are those of `Hypervector.bundle`, `weights` one for each row.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(21, 10_000, 1);
+   * using bundle = batch.bundle();
+   * console.log(batch.similarity(bundle).every((cosine) => cosine > 0.1)); // true
+   * ```
+   */
+  bundle(options?: BundleOptions<Hypervector>): Hypervector {
+    const checked = checkOptions(options, "options");
+    return bundleRows(this, this.count, this.#single(checked.out), checked);
+  }
+
+  /**
+   * Bundles each `size` rows: row i of the result is the bundle of rows i x size to (i + 1) x size.
+   *
+   * `size` must divide the number of rows, else it throws `invalid_shape`; `out` has count / size rows.
+   * Ties of zero are random by the row of the result.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(12, 1000, 1);
+   * console.log(batch.bundleGroups(3).count); // 4
+   * ```
+   */
+  bundleGroups(size: number, options?: SignOptions<HypervectorBatch>): HypervectorBatch {
+    const checked = checkOptions(options, "options");
+    checkCount(size, "size", { min: 1 });
+    if (this.count % size !== 0) {
+      throw tritterError("invalid_shape", `size must divide ${this.count} rows, got ${size}`);
+    }
+    const count = this.count / size;
+    const { tie, seed, threshold, out } = checked;
+    if (out !== undefined) {
+      checkVectors(out, "out", this.dim);
+      if (out.count !== count) {
+        throw tritterError("invalid_shape", `out must be ${count} vectors, got ${out.count}`);
+      }
+    }
+    const target = out ?? new HypervectorBatch(count, this.dim, { device: this.device });
+    return bundleRows(this, size, target, { tie, seed, threshold });
+  }
+
+  /**
+   * Binds all rows from the left: the first with the second, that with the third, and so on.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(2, 1000, 1);
+   * console.log(batch.bindMany().equals(batch.get(0).bind(batch.get(1)))); // true
+   * ```
+   */
+  bindMany(options?: BindOptions<Hypervector>): Hypervector {
+    const { mode, out } = checkOptions(options, "options");
+    return bindRows(this, this.#single(out), mode);
+  }
+
+  /** A single vector to write to. */
+  #single(out: Hypervector | undefined): Hypervector {
+    return out === undefined
+      ? new Hypervector(this.dim, { device: this.device })
+      : checkOut(out, this.dim);
+  }
+
+  /**
+   * Returns the similarity of every row to every row of another batch, [count, other.count] row by row.
+   *
+   * `out`, of that many elements, takes the result instead of a new array. Throws `invalid_length`
+   * where there are 2^32 pairs or more.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using words = HypervectorBatch.random(3, 1000, 1);
+   * const scores = words.similarityMatrix(words);
+   * console.log(scores[0], scores[4], scores[8]); // 1 1 1
+   * ```
+   */
+  similarityMatrix(
+    other: Hypervectors,
+    options?: { metric?: SimilarityMetric | undefined; out?: Float64Array | undefined },
+  ): Float64Array<ArrayBuffer> {
+    const { metric, out } = checkOptions(options, "options");
+    checkVectors(other, "other", this.dim);
+    const code = metricCode(metric);
+    const scores = resultOf(Float64Array, this.count * other.count, out);
+    check(native.vectors_similarity_matrix(
+      handleOf(this),
+      handleOf(other),
+      code,
+      scores,
+      scores.length,
+    ));
+    return scores;
+  }
+
+  /**
+   * Returns the `k` rows that are most similar to each query, best first; among equal ones the lower
+   * row comes first.
+   *
+   * Query q has `indices` and `scores` from q * k on. Many queries in one call take a fraction of the
+   * time of as many calls. Throws `invalid_value` where k is not from 1 to the number of rows.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using words = HypervectorBatch.random(1000, 10_000, 1);
+   * using noise = HypervectorBatch.random(2, 10_000, 2, { distribution: { zeros: 0.9 } });
+   * using noisy = HypervectorBatch.of([words.get(7), words.get(42)]).bind(noise);
+   * console.log(words.topK(noisy, 1).indices); // 7 42
+   * ```
+   */
+  topK(queries: Hypervectors, k: number, options?: TopKOptions): TopK {
+    const { metric, rows } = checkOptions(options, "options");
+    checkVectors(queries, "queries", this.dim);
+    const count = rows === undefined
+      ? this.count
+      : checkCount(rows, "rows", { min: 1, max: this.count });
+    checkCount(k, "k", { min: 1, max: count });
+    const code = metricCode(metric);
+    const indices = resultOf(Uint32Array, queries.count * k);
+    const scores = resultOf(Float64Array, queries.count * k);
+    check(native.vectors_top_k(
+      handleOf(this),
+      count,
+      handleOf(queries),
+      code,
+      k,
+      indices,
+      indices.length,
+      scores,
+      scores.length,
+    ));
+    return { indices, scores };
+  }
+}
+
+/** The array given, of `length` elements, or a new one. */
+function resultOf<C extends Float64ArrayConstructor | Uint32ArrayConstructor>(
+  type: C,
+  length: number,
+  out?: C["prototype"],
+): InstanceType<C> {
+  if (out !== undefined) return checkArray(out, type, "out", length) as InstanceType<C>;
+  if (length >= 2 ** 32) {
+    throw tritterError(
+      "invalid_length",
+      `an array must have fewer than 2^32 elements, got ${length} pairs`,
+    );
+  }
+  return new type(length) as InstanceType<C>;
 }

@@ -72,6 +72,12 @@ export abstract class Hypervectors implements Disposable {
 
   /** Allocates vectors of zeros. */
   protected constructor(count: number, dim: number, options?: HypervectorOptions) {
+    if (new.target === Hypervectors) {
+      throw tritterError(
+        "invalid_type",
+        "Hypervectors is made by the constructors of Hypervector and HypervectorBatch",
+      );
+    }
     this.device = deviceOf(options);
     this.dim = checkDim(dim);
     this.count = count;
@@ -134,13 +140,10 @@ export abstract class Hypervectors implements Disposable {
         `other must be 1 or ${this.count} vectors, got ${other.count}`,
       );
     }
+    const a = this.#handle.value;
+    const b = other.#handle.value;
     const target = this.target(out);
-    check(native.vectors_bind(
-      this.#handle.value,
-      other.#handle.value,
-      target.#handle.value,
-      operation,
-    ));
+    check(native.vectors_bind(a, b, target.#handle.value, operation));
     return target;
   }
 
@@ -173,8 +176,9 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   negate(options?: OutOptions<this>): this {
+    const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
-    check(native.vectors_negate(this.#handle.value, target.#handle.value));
+    check(native.vectors_negate(handle, target.#handle.value));
     return target;
   }
 
@@ -191,9 +195,10 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   copy(options?: OutOptions<this>): this {
+    const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
     if (target === this) return target;
-    check(native.vectors_copy(this.#handle.value, 0, target.#handle.value, 0, this.count));
+    check(native.vectors_copy(handle, 0, target.#handle.value, 0, this.count));
     return target;
   }
 
@@ -251,6 +256,7 @@ export abstract class Hypervectors implements Disposable {
    */
   toInt8Array(options?: { out?: Int8Array | undefined }): Int8Array<ArrayBuffer> {
     const { out } = checkOptions(options, "options");
+    const handle = this.#handle.value;
     const length = this.count * this.dim;
     if (length > COUNT_MAX) {
       throw tritterError(
@@ -261,7 +267,7 @@ export abstract class Hypervectors implements Disposable {
     const trits = out === undefined
       ? new Int8Array(length)
       : checkArray(out, Int8Array, "out", length);
-    check(native.vectors_read_i8(this.#handle.value, 0, trits, trits.length));
+    check(native.vectors_read_i8(handle, 0, trits, trits.length));
     return trits as Int8Array<ArrayBuffer>;
   }
 

@@ -46,6 +46,18 @@ export type SimilarityMetric =
   | "overlap"
   | "jaccard";
 
+/**
+ * What a sum of zero becomes when vectors are bundled.
+ *
+ * | tie          | trit                                                                            |
+ * | ------------ | ------------------------------------------------------------------------------- |
+ * | `"zero"`     | 0                                                                               |
+ * | `"positive"` | 1                                                                               |
+ * | `"random"`   | that of a bipolar random vector of the seed, with 2 as last word of the counter |
+ * | `"first"`    | that of the first vector, which may be 0                                        |
+ */
+export type Tie = "zero" | "positive" | "random" | "first";
+
 /** Where new hypervectors are kept. */
 export interface HypervectorOptions {
   /** Device that holds them and computes with them. Default: the default device. */

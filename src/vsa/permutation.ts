@@ -50,7 +50,10 @@ export class Permutation {
     inverse?: Uint32Array<ArrayBuffer>,
   ) {
     if (key !== KEY) {
-      throw tritterError("invalid_type", "a Permutation must be made by random or from");
+      throw tritterError(
+        "invalid_type",
+        "Permutation is made by Permutation.random or Permutation.from",
+      );
     }
     this.dim = places.length;
     this.#places = places;
