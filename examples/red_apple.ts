@@ -24,6 +24,8 @@ const similarities: [question: string, similarity: number][] = [
 
 console.log(`${DIM} trits each; unrelated vectors have a cosine of about 0.00\n`);
 for (const [question, similarity] of similarities) {
-  console.log(`${question.padEnd(36)}${similarity.toFixed(2).padStart(6)}`);
+  // Adding 0 makes 0 of -0.
+  const rounded = Math.round(100 * similarity) / 100 + 0;
+  console.log(`${question.padEnd(36)}${rounded.toFixed(2).padStart(6)}`);
 }
 if (!(vsaSimilarity(query, red) > 0.9)) throw new Error("red was not recovered");

@@ -233,6 +233,7 @@ const nativeCall = (name: keyof NativeLibrary) => native[name] as unknown as Nat
 const NATIVE_ARRAYS = {
   i8: Int8Array,
   u8: Uint8Array,
+  i32: Int32Array,
   u32: Uint32Array,
   u64: BigUint64Array,
   f32: Float32Array,
@@ -268,6 +269,7 @@ function nativeArguments(name: keyof NativeLibrary, random: Random): unknown[] {
       }
       return random.integer(10) === 0 && `${parameter}_length` in symbols[name] ? null : array;
     }
+    if (type === "i32") return random.pick([0, 1, -1, 2, 8, 2 ** 31 - 1, -(2 ** 31)]);
     if (type === "u64") return random.pick([0n, 1n, 2n, 2n ** 63n, 2n ** 64n - 1n]);
     if (type.startsWith("f")) return random.pick([0, 1e-5, -1, NaN, Infinity]);
     if (parameter.endsWith("_length")) return random.pick([0, 1, 2, 3, 4, 8, 9, 12, 16, 64, 4096]);

@@ -1,18 +1,29 @@
 // The same for hypervectors and what is built of them.
 
 import * as api from "../mod.ts";
+import { STRUCTURE_INSTANCES, STRUCTURES, VALID_ON_STRUCTURES } from "./abuse_structures.ts";
 
 const DIM = 100;
 const vector = (seed = 1) => api.Hypervector.random(DIM, seed);
 const batch = (count = 4) => api.HypervectorBatch.random(count, DIM, 2);
 const trits = (length: number) => Int8Array.from({ length }, (_, at) => at % 3 - 1);
 
+/** Four items, "a" to "d". */
+function memory(): api.ItemMemory {
+  const memory = new api.ItemMemory(DIM);
+  memory.addAll(["a", "b", "c", "d"], batch());
+  return memory;
+}
+
 type Calls = Record<string, () => unknown[]>;
 
 /** Made with `new` by anybody, and the arguments for it. */
 export const CONSTRUCTED: Calls = {
+  Bundler: () => [DIM, { device: "cpu" }],
+  ItemMemory: () => [DIM, { capacity: 4, metric: "hamming", device: "cpu" }],
   Hypervector: () => [DIM, { device: "cpu" }],
   HypervectorBatch: () => [4, DIM, { device: "cpu" }],
+  ...STRUCTURES,
 };
 
 /** What single vectors and batches share, called on a batch. */
@@ -25,7 +36,11 @@ const SHARED: Calls = {
   equals: () => [batch()],
   counts: () => [],
   toInt8Array: () => [{ out: new Int8Array(4 * DIM) }],
+  thin: () => [{ keep: 0.5, seed: 3, out: batch() }],
+  slice: () => [10, 60, { out: new api.HypervectorBatch(4, 50) }],
 };
+
+const sparse = () => api.SparseHypervector.fromIndices([1, 5], [3, 69], DIM);
 
 export const VSA_VALID: Calls = {
   ...Object.fromEntries(
@@ -43,6 +58,53 @@ export const VSA_VALID: Calls = {
   "HypervectorBatch#get": () => [1, { out: vector() }],
   "HypervectorBatch#set": () => [1, vector()],
   "HypervectorBatch#similarity": () => [vector(), { metric: "dot", out: new Float64Array(4) }],
+  "Hypervector.bundle":
+    () => [[vector(1), vector(2)], { weights: [1, 2], tie: "zero", threshold: 1 }],
+  "Hypervector.bindMany": () => [[vector(1), vector(2)], { mode: "add", out: vector() }],
+  "HypervectorBatch#bundle": () => [{ weights: [1, 2, 3, 4], tie: "random", seed: 3 }],
+  "HypervectorBatch#bundleGroups": () => [2, { tie: "first", out: batch(2) }],
+  "HypervectorBatch#bindMany": () => [{ mode: "multiply", out: vector() }],
+  "HypervectorBatch#similarityMatrix": () => [batch(2), { out: new Float64Array(8) }],
+  "HypervectorBatch#topK": () => [batch(2), 3, { metric: "overlap", rows: 3 }],
+  "Hypervectors#permute": () => [api.Permutation.random(DIM, 1), { out: batch() }],
+  "Hypervectors#unpermute": () => [-3, { out: batch() }],
+  "Bundler#add": () => [batch(), 3],
+  "Bundler#remove": () => [vector(), 2],
+  "Bundler#counts": () => [{ out: new Int32Array(DIM) }],
+  "Bundler#result": () => [{ tie: "random", seed: 1, out: vector() }],
+  "Bundler#similarity": () => [vector()],
+  "ItemMemory#add": () => ["new", vector()],
+  "ItemMemory#addRandom": () => ["new", 7, { distribution: "bipolar" }],
+  "ItemMemory#addAll": () => [["e", "f", "g", "h"], batch()],
+  "ItemMemory#remove": () => ["a"],
+  "ItemMemory#has": () => ["a"],
+  "ItemMemory#get": () => ["a", { out: vector() }],
+  "ItemMemory#cleanup": () => [batch()],
+  "ItemMemory#topK": () => [vector(), 2],
+  "Hypervector.fromFloats": () => [new Float32Array(DIM), { threshold: 0.5 }],
+  "Hypervector.fromPackedBytes": () => [vector().toPackedBytes(), DIM],
+  "Hypervector.fromBase3Bytes": () => [vector().toBase3Bytes(), DIM],
+  "Hypervector.load": () => [vector().save()],
+  "Hypervector.concat": () => [[vector(1), vector(2)], { device: "cpu" }],
+  "Hypervector#get": () => [7],
+  "HypervectorBatch.fromFloats": () => [new Float32Array(4 * DIM), [4, DIM], { threshold: 0.5 }],
+  "HypervectorBatch.fromPackedBytes": () => [batch().toPackedBytes(), [4, DIM]],
+  "HypervectorBatch.fromBase3Bytes": () => [batch().toBase3Bytes(), [4, DIM]],
+  "HypervectorBatch.load": () => [batch().save()],
+  "SparseHypervector.from": () => [vector()],
+  "SparseHypervector.fromIndices": () => [[1, 5], [3, 69], DIM],
+  "SparseHypervector.load": () => [sparse().save()],
+  "SparseHypervector#bind": () => [sparse()],
+  "SparseHypervector#equals": () => [sparse()],
+  "SparseHypervector#dot": () => [vector()],
+  "SparseHypervector#cosine": () => [sparse()],
+  "SparseHypervector#hamming": () => [sparse()],
+  "SparseHypervector#overlap": () => [sparse()],
+  "SparseHypervector#jaccard": () => [vector()],
+  "Permutation.random": () => [DIM, 1],
+  "Permutation#compose": () => [api.Permutation.random(DIM, 2)],
+  "Permutation.from": () => [Uint32Array.of(2, 0, 1)],
+  ...VALID_ON_STRUCTURES,
 };
 
 /** One instance of every class. */
@@ -50,4 +112,9 @@ export const VSA_INSTANCES: Record<string, () => unknown> = {
   Hypervectors: batch,
   Hypervector: vector,
   HypervectorBatch: batch,
+  Bundler: () => new api.Bundler(DIM).add(batch()),
+  ItemMemory: memory,
+  SparseHypervector: sparse,
+  Permutation: () => api.Permutation.random(DIM, 1),
+  ...STRUCTURE_INSTANCES,
 };

@@ -25,7 +25,7 @@ export interface RecallOptions {
  * A map from vectors to named vectors, as one vector: a `HashTable` whose values are cleaned up.
  *
  * With bipolar vectors, `"multiply"` and M values to choose from, recall of K pairs is reliable while
- * sqrt(2 dim / (pi K)) is above about sqrt(2 ln M) + 3: some 150 pairs at 10,000 dimensions and
+ * sqrt(2 dim / (pi K)) is above about sqrt(2 ln M) + 3: some 140 pairs at 10,000 dimensions and
  * M = 1000.
  *
  * @example

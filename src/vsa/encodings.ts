@@ -5,8 +5,8 @@ import { check, native } from "../native/library.ts";
 import type { BundleOptions } from "./bundling.ts";
 import type { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors, handleOf } from "./hypervectors.ts";
-import { checkStructureMode, type StructureMode } from "./superposition.ts";
+import { handleOf } from "./hypervectors.ts";
+import { checkBatch, checkStructureMode, type StructureMode } from "./superposition.ts";
 
 /** Several vectors of the same dimensions, in order. */
 export type VectorList = HypervectorBatch | readonly Hypervector[];
@@ -19,7 +19,7 @@ export interface EncodeNgramsOptions extends BundleOptions<Hypervector> {
 
 /** Calls a function with the vectors as a batch, which is gone afterwards unless it was one. */
 function withBatch<T>(vectors: VectorList, use: (batch: HypervectorBatch) => T): T {
-  if (!Array.isArray(vectors)) return use(checkVectors(vectors as HypervectorBatch, "vectors"));
+  if (!Array.isArray(vectors)) return use(checkBatch(vectors as HypervectorBatch, "vectors"));
   using batch = HypervectorBatch.of(vectors);
   return use(batch);
 }
@@ -60,7 +60,7 @@ export function encodeSet(vectors: VectorList, options?: BundleOptions<Hypervect
  * using letters = HypervectorBatch.random(3, 10_000, 1, { distribution: "bipolar" });
  * using word = encodeSequence(letters);
  * using last = word.unpermute(2);
- * console.log(letters.similarity(last).map((cosine) => Math.round(2 * cosine))); // 0 0 1
+ * console.log([...letters.similarity(last)].map((cosine) => cosine > 0.25)); // false false true
  * ```
  */
 export function encodeSequence(

@@ -11,6 +11,7 @@ import { handleOf } from "./hypervectors.ts";
 import {
   type BindMode,
   bindOperation,
+  checkDim,
   type Distribution,
   metricCode,
   type SimilarityMetric,
@@ -103,6 +104,8 @@ export function vsaRandom(
   options?: VsaRandomOptions,
 ): Int8Array<ArrayBuffer> {
   const { distribution, device, out } = checkOptions(options, "options");
+  // Before the work, which may take seconds.
+  if (out !== undefined) checkArray(out, Int8Array, "out", checkDim(dim));
   using vector = Hypervector.random(dim, seed, { distribution, device: resolvePreference(device) });
   return vector.toInt8Array({ out });
 }

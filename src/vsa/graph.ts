@@ -46,7 +46,7 @@ const DIRECTIONS = ["outgoing", "incoming"] as const;
  * graph.addEdge(c, d);
  * console.log(graph.hasEdge(a, b), graph.hasEdge(b, a)); // true false
  * using next = graph.neighbors(a);
- * console.log([a, b, c, d].map((node) => Math.round(2 * next.cosine(node)))); // 0 1 1 0
+ * console.log([a, b, c, d].map((node) => next.cosine(node) > 0.25)); // false true true false
  * ```
  */
 export class Graph extends Superposition {

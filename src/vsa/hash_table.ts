@@ -28,7 +28,7 @@ import {
  * using table = new HashTable(10_000);
  * table.add(countries, capitals);
  * using found = table.get(countries.get(1));
- * console.log(capitals.similarity(found).map((cosine) => Math.round(2 * cosine))); // 0 1 0
+ * console.log([...capitals.similarity(found)].map((cosine) => cosine > 0.25)); // false true false
  * ```
  */
 export class HashTable extends Superposition {

@@ -5,7 +5,7 @@ import type { Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, type Hypervectors } from "./hypervectors.ts";
 import type { HypervectorOptions } from "./options.ts";
-import { checkStructureMode, Superposition } from "./superposition.ts";
+import { checkBatch, checkStructureMode, Superposition } from "./superposition.ts";
 
 /**
  * A set in which a vector may be several times, as one vector (torchhd's Multiset).
@@ -74,7 +74,7 @@ export class Multiset extends Superposition {
     n: number,
     options?: HypervectorOptions & Pick<EncodeNgramsOptions, "mode">,
   ): Multiset {
-    using grams = boundNgrams(checkVectors(vectors, "vectors"), n, checkStructureMode(options));
+    using grams = boundNgrams(checkBatch(vectors, "vectors"), n, checkStructureMode(options));
     return Multiset.from(grams, options);
   }
 

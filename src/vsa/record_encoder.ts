@@ -19,7 +19,7 @@ import {
 export interface RecordEncoderOptions extends StructureOptions {
   /** What the vectors of the roles are drawn from, an integer from 0, below 2^64. Default: 0. */
   seed?: number | bigint | undefined;
-  /** How the vectors of the roles are drawn. Default: `"bipolar"`. */
+  /** How the vectors of the roles are drawn. Default: as the mode wants them. */
   distribution?: Distribution | undefined;
 }
 
@@ -71,8 +71,9 @@ export class RecordEncoder<Role extends string = string> implements Disposable {
    * ```
    */
   constructor(dim: number, roles: readonly Role[], options?: RecordEncoderOptions) {
-    const { seed = 0, distribution = "bipolar", device } = checkOptions(options, "options");
     this.mode = checkStructureMode(options);
+    const fitting = this.mode === "multiply" ? "bipolar" : "ternary";
+    const { seed = 0, distribution = fitting, device } = checkOptions(options, "options");
     this.#rows = rowsOf(roles);
     this.roles = Object.freeze([...roles]);
     this.#vectors = HypervectorBatch.random(roles.length, dim, seed, { distribution, device });

@@ -10,10 +10,10 @@
 import { checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { Hypervector } from "./hypervector.ts";
-import { HypervectorBatch } from "./hypervector_batch.ts";
+import type { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors } from "./hypervectors.ts";
 import { checkSeed } from "./options.ts";
-import { checkVector } from "./superposition.ts";
+import { checkBatch, checkVector } from "./superposition.ts";
 
 /** How a resonator searches. */
 export interface ResonatorOptions {
@@ -98,7 +98,7 @@ export class Resonator {
   }
 
   /**
-   * Returns the rows whose binding is the product, or comes nearest among those that it tried.
+   * Returns the rows whose binding is the product, or came nearest, in either sign, in any round.
    *
    * Where a product has no such rows, or there are too many to choose from, `converged` is false or
    * `similarity` far from 1.
@@ -133,6 +133,8 @@ export class Resonator {
 
   #resonate(product: Hypervector, factors: readonly Factor[]): Factorization {
     using rest = product.copy();
+    let indices = new Uint32Array(factors.length);
+    let best = 0;
     for (let iterations = 1;; iterations++) {
       let changed = false;
       for (const factor of factors) {
@@ -141,10 +143,14 @@ export class Resonator {
         if (this.#update(factor, rest)) changed = true;
       }
       const similarity = similarityOf(product, factors, rest);
+      if (Math.abs(similarity) >= Math.abs(best)) {
+        best = similarity;
+        indices = Uint32Array.from(factors, ({ index }) => index);
+      }
       const converged = !changed || similarity === 1;
-      if (!converged && iterations < this.maxIterations) continue;
-      const indices = Uint32Array.from(factors, ({ index }) => index);
-      return { indices, similarity, iterations, converged };
+      if (converged || iterations === this.maxIterations) {
+        return { indices, similarity: best, iterations, converged };
+      }
     }
   }
 
@@ -195,15 +201,9 @@ function checkCodebooks(codebooks: readonly HypervectorBatch[]): HypervectorBatc
       `codebooks must be at least two batches, got ${codebooks.length}`,
     );
   }
-  return codebooks.map((codebook: unknown, index) => {
+  return codebooks.map((codebook, index) => {
     const name = `codebooks[${index}]`;
-    if (!(codebook instanceof HypervectorBatch)) {
-      throw tritterError(
-        "invalid_type",
-        `${name} must be a HypervectorBatch, got ${describe(codebook)}`,
-      );
-    }
-    checkVectors(codebook, name, codebooks[0].dim);
+    checkVectors(checkBatch(codebook, name), name, codebooks[0].dim);
     const { zero } = codebook.counts();
     if (zero === 0) return codebook;
     throw tritterError("invalid_value", `${name} must hold no zeros, got ${zero}`);

@@ -4,9 +4,8 @@ import { checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors } from "./hypervectors.ts";
 import type { HypervectorOptions, OutOptions } from "./options.ts";
-import { checkVector, Superposition } from "./superposition.ts";
+import { checkBatch, checkVector, Superposition } from "./superposition.ts";
 
 /**
  * A sequence as one vector: the sum of its vectors, vector i permuted cyclically by i.
@@ -58,7 +57,7 @@ export class Sequence extends Superposition {
    * ```
    */
   static from(vectors: HypervectorBatch, options?: HypervectorOptions): Sequence {
-    const sequence = new Sequence(checkVectors(vectors, "vectors").dim, options);
+    const sequence = new Sequence(checkBatch(vectors, "vectors").dim, options);
     for (let row = 0; row < vectors.count; row++) {
       using vector = vectors.get(row);
       sequence.append(vector);

@@ -1,9 +1,10 @@
 // What the structures that keep many vectors in one trace have in common.
 
-import { checkChoice, checkOptions } from "../checks.ts";
+import { checkChoice, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { Bundler } from "./bundler.ts";
 import { Hypervector } from "./hypervector.ts";
+import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, type Hypervectors } from "./hypervectors.ts";
 import type { BindMode, HypervectorOptions, OutOptions } from "./options.ts";
 
@@ -14,7 +15,9 @@ export type StructureMode = Exclude<BindMode, "subtract">;
 export interface StructureOptions extends HypervectorOptions {
   /**
    * How vectors are bound. Default: `"multiply"`, for vectors without zeros (`"bipolar"` ones): it
-   * keeps most in a trace. `"add"` is exact where the trace holds one pair, and decays faster.
+   * keeps most in a trace. `"add"` is for vectors with a third of zeros (`"ternary"` ones, others it
+   * does not hide); it is exact where the trace holds one pair, decays faster, and what it gives back
+   * from many resembles the key, too.
    */
   mode?: StructureMode | undefined;
 }
@@ -39,11 +42,17 @@ export function unbindTrace<V extends Hypervectors>(
   return negated.bind(trace, { mode, out: negated });
 }
 
-/** Checks that a value is a single hypervector of as many dimensions as asked for. */
-export function checkVector(value: Hypervector, name: string, dim: number): Hypervector {
-  checkVectors(value, name, dim);
-  if (value.count === 1) return value;
-  throw tritterError("invalid_shape", `${name} must be 1 vector, got ${value.count}`);
+/** Checks that a value is one hypervector, which a batch of one is not. */
+export function checkVector(value: Hypervectors, name: string, dim?: number): Hypervector {
+  if (value instanceof Hypervector) return checkVectors(value, name, dim);
+  const given = value instanceof HypervectorBatch ? "a HypervectorBatch" : describe(value);
+  throw tritterError("invalid_type", `${name} must be a Hypervector, got ${given}`);
+}
+
+/** Checks that a value is a batch of hypervectors. */
+export function checkBatch(value: HypervectorBatch, name: string): HypervectorBatch {
+  if (value instanceof HypervectorBatch) return value;
+  throw tritterError("invalid_type", `${name} must be a HypervectorBatch, got ${describe(value)}`);
 }
 
 /**
@@ -67,6 +76,12 @@ export abstract class Superposition implements Disposable {
 
   /** Makes an empty one. */
   protected constructor(dim: number, options?: HypervectorOptions) {
+    if (new.target === Superposition) {
+      throw tritterError(
+        "invalid_type",
+        "Superposition is made by the constructors of Multiset, HashTable, Sequence and the like",
+      );
+    }
     const { device } = checkOptions(options, "options");
     this.#trace = new Hypervector(dim, { device });
     this.#sum = new Bundler(dim, { device });
