@@ -1,6 +1,7 @@
 // The same for hypervectors and what is built of them.
 
 import * as api from "../mod.ts";
+import { ENCODER_INSTANCES, ENCODERS, VALID_ON_ENCODERS } from "./abuse_encoders.ts";
 import { STRUCTURE_INSTANCES, STRUCTURES, VALID_ON_STRUCTURES } from "./abuse_structures.ts";
 
 const DIM = 100;
@@ -24,6 +25,7 @@ export const CONSTRUCTED: Calls = {
   Hypervector: () => [DIM, { device: "cpu" }],
   HypervectorBatch: () => [4, DIM, { device: "cpu" }],
   ...STRUCTURES,
+  ...ENCODERS,
 };
 
 /** What single vectors and batches share, called on a batch. */
@@ -105,6 +107,7 @@ export const VSA_VALID: Calls = {
   "Permutation#compose": () => [api.Permutation.random(DIM, 2)],
   "Permutation.from": () => [Uint32Array.of(2, 0, 1)],
   ...VALID_ON_STRUCTURES,
+  ...VALID_ON_ENCODERS,
 };
 
 /** One instance of every class. */
@@ -117,4 +120,5 @@ export const VSA_INSTANCES: Record<string, () => unknown> = {
   SparseHypervector: sparse,
   Permutation: () => api.Permutation.random(DIM, 1),
   ...STRUCTURE_INSTANCES,
+  ...ENCODER_INSTANCES,
 };

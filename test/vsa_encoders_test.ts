@@ -105,7 +105,9 @@ describe("LevelEncoder", () => {
     assertThrowsCode(() => new LevelEncoder(100, { min: 1, max: 1 }), "invalid_value", /max/);
     assertThrowsCode(() => new LevelEncoder(100, { min: -1e308, max: 1e308 }), "invalid_value");
     assertThrowsCode(() => new LevelEncoder(100, { levels: 1 }), "invalid_value", /levels/);
+    assertThrowsCode(() => new LevelEncoder(100, { levels: 2 ** 17 }), "invalid_value", /levels/);
     assertThrowsCode(() => new LevelEncoder(0), "invalid_value", /dim/);
+    assertThrowsCode(() => new LevelEncoder(2 ** 24 + 1), "invalid_value", /dim/);
     assertThrowsCode(() => new LevelEncoder(10, { seed: -1 }), "invalid_value", /seed/);
     assertThrowsCode(() => new LevelEncoder(10, wrong(5)), "invalid_type", /options/);
     encoder[Symbol.dispose]();

@@ -35,7 +35,7 @@ export class CategoricalEncoder extends ValueEncoder<string> {
   readonly #rows: ReadonlyMap<string, number>;
 
   /**
-   * Makes a vector for each name; no name may be there twice.
+   * Makes a vector of at most 2^24 trits for each name; no name may be there twice.
    *
    * @example
    * ```ts

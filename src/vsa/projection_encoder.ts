@@ -8,7 +8,8 @@ import { thresholdOf, type ThresholdOptions } from "./formats.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, handleOf, type Hypervectors, type OutOptions } from "./hypervectors.ts";
-import { checkDim, checkSeed, deviceOf, type HypervectorOptions } from "./options.ts";
+import { checkSeed, deviceOf, type HypervectorOptions } from "./options.ts";
+import { ENCODER_DIM_MAX } from "./value_encoder.ts";
 
 /** How features are projected. */
 export interface ProjectionEncoderOptions extends HypervectorOptions, ThresholdOptions {
@@ -57,7 +58,7 @@ export class ProjectionEncoder implements Disposable {
   #products: Float32Array;
 
   /**
-   * Draws the matrix.
+   * Draws the matrix, of at most 2^24 rows.
    *
    * @example
    * ```ts
@@ -70,7 +71,7 @@ export class ProjectionEncoder implements Disposable {
   constructor(dim: number, features: number, options?: ProjectionEncoderOptions) {
     const checked = checkOptions(options, "options");
     this.device = deviceOf(checked);
-    this.dim = checkDim(dim);
+    this.dim = checkCount(dim, "dim", { min: 1, max: ENCODER_DIM_MAX });
     this.features = checkCount(features, "features", { min: 1 });
     this.threshold = thresholdOf(checked);
     const distribution = checkChoice(

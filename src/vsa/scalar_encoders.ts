@@ -9,6 +9,7 @@ import {
   checkLevels,
   type Ends,
   type LevelEncoderOptions,
+  LEVELS_MAX,
   randomEnds,
   type ScalarEncoderOptions,
   tableOf,
@@ -43,12 +44,15 @@ export abstract class ScalarEncoder extends ValueEncoder<number> {
   /** Takes over a table. */
   protected constructor(
     table: HypervectorBatch,
-    { min, max, levels }: { min: number; max: number; levels: number },
+    range: { min: number; max: number; levels: number },
   ) {
+    if (new.target === ScalarEncoder) {
+      throw tritterError("invalid_type", "ScalarEncoder is made by the constructors of encoders");
+    }
     super(table);
-    this.min = min;
-    this.max = max;
-    this.levels = levels;
+    this.min = range.min;
+    this.max = range.max;
+    this.levels = range.levels;
   }
 
   /** The row of the nearest level. */
@@ -87,7 +91,7 @@ export abstract class ScalarEncoder extends ValueEncoder<number> {
  */
 export class LevelEncoder extends ScalarEncoder {
   /**
-   * Makes the vectors of the levels.
+   * Makes the vectors of the levels, of at most 2^24 trits each.
    *
    * @example
    * ```ts
@@ -129,7 +133,7 @@ export class LevelEncoder extends ScalarEncoder {
  */
 export class ThermometerEncoder extends ScalarEncoder {
   /**
-   * Makes the vectors of the levels.
+   * Makes the vectors of the levels, of at most 2^24 trits each.
    *
    * @example
    * ```ts
@@ -154,7 +158,7 @@ export class ThermometerEncoder extends ScalarEncoder {
 export interface CircularEncoderOptions extends RandomOptions {
   /** The length of a turn, above 0. Default: 1. */
   period?: number | undefined;
-  /** Number of vectors that numbers are rounded to, at least 2. Default: 100. */
+  /** Number of vectors that numbers are rounded to, from 2 to 2^16. Default: 100. */
   levels?: number | undefined;
   /** Decides the vectors. Default: 0. */
   seed?: number | bigint | undefined;
@@ -186,7 +190,7 @@ export class CircularEncoder extends ValueEncoder<number> {
   readonly levels: number;
 
   /**
-   * Makes the vectors of the levels.
+   * Makes the vectors of the levels, of at most 2^24 trits each.
    *
    * @example
    * ```ts
@@ -201,7 +205,7 @@ export class CircularEncoder extends ValueEncoder<number> {
     checkEncoder(dim, checked);
     const period = checkNumber(checked.period ?? 1, "period");
     if (period <= 0) throw tritterError("invalid_value", `period must be above 0, got ${period}`);
-    const levels = checkCount(checked.levels ?? 100, "levels", { min: 2, max: 2 ** 24 });
+    const levels = checkCount(checked.levels ?? 100, "levels", { min: 2, max: LEVELS_MAX });
     const ends = randomEnds(dim, checked);
     super(tableOf(levels, ends.first, checked, (trits, row) => turn(trits, ends, row, levels)));
     this.period = period;

@@ -7,7 +7,6 @@ import type { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, handleOf, type Hypervectors, type OutOptions } from "./hypervectors.ts";
 import {
-  checkDim,
   checkSeed,
   deviceOf,
   type HypervectorOptions,
@@ -21,7 +20,7 @@ export interface ScalarEncoderOptions extends HypervectorOptions {
   min?: number | undefined;
   /** The number that the last level stands for, above `min`. Default: 1. */
   max?: number | undefined;
-  /** Number of vectors that numbers are rounded to, at least 2. Default: 100. */
+  /** Number of vectors that numbers are rounded to, from 2 to 2^16. Default: 100. */
   levels?: number | undefined;
 }
 
@@ -31,7 +30,10 @@ export interface LevelEncoderOptions extends ScalarEncoderOptions, RandomOptions
   seed?: number | bigint | undefined;
 }
 
-const LEVELS_MAX = 2 ** 24;
+/** Levels beyond a few for each trit are alike. */
+export const LEVELS_MAX: number = 2 ** 16;
+/** Encoders make their vectors from one byte a trit, several times over. */
+export const ENCODER_DIM_MAX: number = 2 ** 24;
 
 /** Checks the bounds and the number of levels. */
 export function checkLevels(
@@ -94,6 +96,9 @@ export abstract class ValueEncoder<Value> implements Disposable {
 
   /** Takes over a table. */
   protected constructor(table: HypervectorBatch) {
+    if (new.target === ValueEncoder) {
+      throw tritterError("invalid_type", "ValueEncoder is made by the constructors of encoders");
+    }
     this.dim = table.dim;
     this.device = table.device;
     this.#table = table;
@@ -199,6 +204,6 @@ function listOf<Value>(values: ArrayLike<Value>): Value[] {
 /** Checks options that every encoder has. */
 export function checkEncoder(dim: number, options: HypervectorOptions | undefined): void {
   deviceOf(options);
-  checkDim(dim);
+  checkCount(dim, "dim", { min: 1, max: ENCODER_DIM_MAX });
   randomShare((checkOptions(options, "options") as RandomOptions).distribution ?? "bipolar");
 }
