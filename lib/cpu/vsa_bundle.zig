@@ -1,13 +1,18 @@
 //! Bundling: the sign of the sum of vectors, trit by trit.
 //!
-//! Unweighted sums are counted as bits (vsa_sums.zig); digit by digit from the lowest,
+//! Up to 112 vectors are counted as bits in registers (vsa_sums.zig), more in memory for a stretch of
+//! lanes at a time. Digit by digit from the lowest,
 //!
 //!     above = majority(digit, above, not the limit's digit)
 //!
 //! then compares all counters with a limit. Weighted sums are f64, one for each trit, in the order of
 //! the vectors: exact for integers, and the same on every tier.
+//!
+//! Floor on AVX-512 for K vectors and 512 trits: 128 K bytes read and 4 K instructions. On Zen 4, 2 K
+//! cycles from the first cache, 4 K from the second, which gives 32 bytes a cycle. 10,000 trits take
+//! 42 ns for 3 vectors (its floor is 32), 370 ns for 16 and 1.46 us for 64 (1.38): no slower than only
+//! reading them.
 
-const simd = @import("simd.zig");
 const sums = @import("vsa_sums.zig");
 const table = @import("vsa_table.zig");
 
@@ -161,14 +166,13 @@ fn weighted(job: *const table.Bundle, weights: [*]const f32, from: usize, to: us
         for (0..job.sources.count) |index| {
             const source = job.sources.at(index);
             const weight: Sums = @splat(weights[index]);
-            const nonzero = source[word];
-            const negative = source[job.words + word];
-            const positive = nonzero & ~negative;
+            // Byte by byte from memory: masks need not come out of one register then.
+            const nonzero: [*]const u8 = @ptrCast(source + word);
+            const negative: [*]const u8 = @ptrCast(source + job.words + word);
             inline for (&totals, 0..) |*total, byte| {
-                const plus: Mask = @bitCast(@as(u8, @truncate(positive >> 8 * byte)));
-                const minus: Mask = @bitCast(@as(u8, @truncate(negative >> 8 * byte)));
-                total.* = @select(f64, plus, total.* + weight, total.*);
-                total.* = @select(f64, minus, total.* - weight, total.*);
+                const some: Mask = @bitCast(nonzero[byte]);
+                const minus: Mask = @bitCast(negative[byte]);
+                total.* = @select(f64, some, total.* + @select(f64, minus, -weight, weight), total.*);
             }
         }
         var nonzero: u64 = 0;

@@ -3,6 +3,9 @@
 //!
 //! One vector is added under masks, 16 counts at a time. Several are first counted as bits
 //! (vsa_sums.zig), whose digits, eight for a block of vectors, become bytes and then counts.
+//!
+//! Floor: counts of 10,000 trits are 40 KB, read and written. One vector takes 700 ns, what the second
+//! cache of Zen 4 needs for that; of a batch each takes 45 ns, of which 35 are counting the bits.
 
 const sums = @import("vsa_sums.zig");
 const table = @import("vsa_table.zig");
