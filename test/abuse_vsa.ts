@@ -77,7 +77,12 @@ export const VSA_VALID: Calls = {
   "ItemMemory#get": () => ["a", { out: vector() }],
   "ItemMemory#cleanup": () => [batch()],
   "ItemMemory#topK": () => [vector(), 2],
+  "Permutation.random": () => [DIM, 5],
   "Permutation.from": () => [Uint32Array.of(2, 0, 1)],
+  "SparseHypervector.from": () => [vector()],
+  "SparseHypervector#bind": () => [api.SparseHypervector.from(vector(2))],
+  "SparseHypervector#dot": () => [vector(2)],
+  "SparseHypervector#hamming": () => [api.SparseHypervector.from(vector(2))],
   ...VALID_ON_STRUCTURES,
 };
 
@@ -88,6 +93,7 @@ export const VSA_INSTANCES: Record<string, () => unknown> = {
   HypervectorBatch: batch,
   Bundler: () => new api.Bundler(DIM).add(batch()),
   ItemMemory: memory,
+  SparseHypervector: () => api.SparseHypervector.from(vector()),
   Permutation: () => api.Permutation.random(DIM, 1),
   ...STRUCTURE_INSTANCES,
 };

@@ -234,7 +234,7 @@ describe("permute by a permutation", () => {
       /shift must have 3/,
     );
     assertThrowsCode(() => Permutation.random(3, 1).compose(wrong(1)), "invalid_type", /next must/);
-    assertThrowsCode(() => new (wrong(Permutation))(3), "invalid_type", /must be made by/);
+    assertThrowsCode(() => new (wrong(Permutation))(3), "invalid_type", /is made by/);
   });
 });
 
