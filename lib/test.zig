@@ -6,6 +6,7 @@ test {
     _ = @import("cpu/matmul_test.zig");
     _ = @import("cpu/packing_test.zig");
     _ = @import("cpu/quantization_test.zig");
+    _ = @import("cpu/vsa_bundle_test.zig");
     _ = @import("cpu/threads_test.zig");
     _ = @import("cpu/nn_test.zig");
     _ = @import("cpu/limits_test.zig");

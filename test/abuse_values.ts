@@ -51,7 +51,8 @@ const NUMBERS: readonly number[] = [
   NaN,
   Infinity,
   -Infinity,
-  2 ** 31,
+  // One more than a hypervector can have dimensions: as many are legal, and minutes of work.
+  2 ** 31 + 1,
   2 ** 32 - 1,
   2 ** 32,
   2 ** 53,

@@ -2,14 +2,21 @@
 //! again.
 //!
 //! One vector is added under masks, 16 counts at a time. Several are first counted as bits
-//! (vsa_sums.zig), whose digits are then spread: the more vectors, the less it costs.
+//! (vsa_sums.zig), whose digits, eight for a block of vectors, become bytes and then counts.
+//!
+//! Floor: counts of 10,000 trits are 40 KB, read and written. One vector takes 700 ns, what the second
+//! cache of Zen 4 needs for that; of a batch each takes 45 ns, of which 35 are counting the bits.
 
 const sums = @import("vsa_sums.zig");
 const table = @import("vsa_table.zig");
 
 const V = @Vector(16, i32);
 const Mask = @Vector(16, bool);
+const Bytes = @Vector(64, u8);
 const V64 = @Vector(16, i64);
+
+/// From so many vectors on, counting their bits first is faster.
+const many = 4;
 
 /// 16-bit pieces of a word.
 const pieces = 4;
@@ -30,7 +37,7 @@ inline fn set(counts: [*]align(64) i32, word: usize, comptime piece: usize, valu
 }
 
 pub fn add(counts: [*]align(64) i32, sources: *const table.Sources, words: usize, from: usize, to: usize, weight: i32) callconv(.c) void {
-    if (sources.count > sums.group_max) return addMany(counts, sources, words, from, to, weight);
+    if (sources.count >= many) return addMany(counts, sources, words, from, to, weight);
     for (0..sources.count) |index| addOne(counts, sources.at(index), words, from, to, weight);
 }
 
@@ -49,24 +56,26 @@ fn addOne(counts: [*]align(64) i32, source: table.Vector, words: usize, from: us
 }
 
 fn addMany(counts: [*]align(64) i32, sources: *const table.Sources, words: usize, from: usize, to: usize, weight: i32) void {
-    var counters: sums.Counters = undefined;
-    var start = from;
-    while (start < to) : (start += sums.stretch * sums.lane_words) {
-        const end = @min(start + sums.stretch * sums.lane_words, to);
-        counters.run(sources, words, start, end);
-        for (start..end) |word| {
-            const lane = counters.of((word - start) / sums.lane_words);
-            const digits: [*]const u64 = @ptrCast(lane.ptr);
-            const place = (word - start) % sums.lane_words;
-            inline for (0..pieces) |piece| {
-                // The counter is count - sum. It may wrap round, the sum does not.
-                var value: V = @splat(@bitCast(@as(u32, @truncate(sources.count))));
-                for (0..lane.len) |level| {
-                    const digit: V = @splat(@bitCast(@as(u32, @truncate(@as(u64, 1) << @intCast(level)))));
-                    const mask = maskAt(digits[level * sums.lane_words + place], piece);
-                    value = @select(i32, mask, value -% digit, value);
+    var block: sums.Block = undefined;
+    var first: usize = 0;
+    while (first < sources.count) : (first += block.count) {
+        block.init(sources, first, 0);
+        const count: V = @splat(@intCast(block.count));
+        var i = from;
+        while (i < to) : (i += sums.lane_words) {
+            const digits: [sums.block_digits][sums.lane_words]u64 = @bitCast(block.sum(words, i));
+            inline for (0..sums.lane_words) |word| {
+                var bytes: Bytes = @splat(0);
+                inline for (digits, 0..) |digit, level| {
+                    const mask: @Vector(64, bool) = @bitCast(digit[word]);
+                    bytes = @select(u8, mask, bytes + @as(Bytes, @splat(1 << level)), bytes);
                 }
-                set(counts, word, piece, at(counts, word, piece) +% value *% @as(V, @splat(weight)));
+                const values: [pieces]@Vector(16, u8) = @bitCast(bytes);
+                inline for (values, 0..) |value, piece| {
+                    // The counter is count - sum.
+                    const sum = count - @as(V, value);
+                    set(counts, i + word, piece, at(counts, i + word, piece) +% sum *% @as(V, @splat(weight)));
+                }
             }
         }
     }

@@ -44,51 +44,58 @@ inline fn ternary(comptime truth: u8, a: Lane, b: Lane, c: Lane) Lane {
     );
 }
 
+/// Three bits of one weight, some of them complements of what is meant, as one bit of the same weight
+/// and one of twice the weight.
+inline fn addThree(comptime flipped: [3]bool, bits: [3]Lane) [2]Lane {
+    if (simd.has_avx512) {
+        // The carry from two bits and their sum leaves all registers free to be written to.
+        const sum = ternary(comptime truthOf(.sum, flipped), bits[2], bits[0], bits[1]);
+        return .{ sum, ternary(comptime truthOf(.carry, flipped), bits[0], bits[1], sum) };
+    }
+    const a, const b, const c = .{ meant(flipped[0], bits[0]), meant(flipped[1], bits[1]), meant(flipped[2], bits[2]) };
+    const differ = a ^ b;
+    return .{ differ ^ c, (a & b) | (c & differ) };
+}
+
 inline fn meant(comptime flipped: bool, lane: Lane) Lane {
     return if (flipped) ~lane else lane;
 }
 
-inline fn xor3(comptime flipped: [3]bool, bits: [3]Lane) Lane {
-    if (simd.has_avx512) return ternary(comptime truthOf(.xor, flipped), bits[0], bits[1], bits[2]);
-    const odd = flipped[0] != (flipped[1] != flipped[2]);
-    return meant(odd, bits[0] ^ bits[1] ^ bits[2]);
-}
-
-inline fn majority3(comptime flipped: [3]bool, bits: [3]Lane) Lane {
-    if (simd.has_avx512) return ternary(comptime truthOf(.majority, flipped), bits[0], bits[1], bits[2]);
-    const a, const b, const c = .{ meant(flipped[0], bits[0]), meant(flipped[1], bits[1]), meant(flipped[2], bits[2]) };
-    return (a & b) | (c & (a ^ b));
-}
-
-pub inline fn majority(a: Lane, b: Lane, c: Lane) Lane {
-    return majority3(@splat(false), .{ a, b, c });
-}
-
 /// How many of three bits are set: the digit of weight 1, and that of weight 2.
 pub inline fn count3(bits: [3]Lane) [2]Lane {
-    return .{ xor3(@splat(false), bits), majority3(@splat(false), bits) };
+    return addThree(@splat(false), bits);
 }
 
-/// The table that AVX-512's function of three bits takes, some of them complemented.
-fn truthOf(operation: enum { xor, majority }, flipped: [3]bool) u8 {
+/// The bits that two or three of them have.
+pub inline fn majority(a: Lane, b: Lane, c: Lane) Lane {
+    return if (simd.has_avx512) ternary(0xe8, a, b, c) else (a & b) | (c & (a ^ b));
+}
+
+/// The table that AVX-512's function of three bits takes: of c, a and b for their sum, of a, b and the
+/// sum for the carry.
+fn truthOf(what: enum { sum, carry }, flipped: [3]bool) u8 {
     var truth: u8 = 0;
     for (0..8) |index| {
-        var ones: u8 = 0;
-        for (flipped, 0..) |flip, i| ones += @intFromBool((index >> @intCast(2 - i) & 1 == 1) != flip);
-        const result = if (operation == .xor) ones % 2 == 1 else ones >= 2;
+        const high, const middle, const low = .{ index >> 2 & 1 == 1, index >> 1 & 1 == 1, index & 1 == 1 };
+        const result = switch (what) {
+            .sum => ((high != flipped[2]) != (middle != flipped[0])) != (low != flipped[1]),
+            .carry => blk: {
+                const a, const b = .{ high != flipped[0], middle != flipped[1] };
+                break :blk if (a == b) a else !low;
+            },
+        };
         if (result) truth |= 1 << index;
     }
     return truth;
 }
 
-/// Adds `n` vectors from `first` on, at word `i`. Without counters to start from, the digits are all
+/// Adds `n` vectors at word `i`. Without counters to start from, the digits are all
 /// of the sum; with them, the digits are those of both as far as the new ones reach, and `carry` is
 /// what the next one gets.
 pub inline fn add(
     comptime n: usize,
     comptime start: enum { fresh, counters },
-    sources: *const table.Sources,
-    first: usize,
+    sources: *const [n]table.Vector,
     words: usize,
     i: usize,
     digits: *[digitsOf(n)]Lane,
@@ -103,16 +110,14 @@ pub inline fn add(
         waiting[level][0] = digits[level];
         height[level] = 1;
     };
-    inline for (0..n) |index| {
-        const source = sources.at(first + index);
+    inline for (sources) |source| {
         inline for (0..2) |plane| {
             waiting[plane][height[plane]] = load(source + plane * words + i);
             flipped[plane][height[plane]] = plane == 0;
             height[plane] += 1;
             comptime var level = plane;
             inline while (level < levels and height[level] == 3) : (level += 1) {
-                waiting[level + 1][height[level + 1]] = majority3(flipped[level], waiting[level]);
-                waiting[level][0] = xor3(flipped[level], waiting[level]);
+                waiting[level][0], waiting[level + 1][height[level + 1]] = addThree(flipped[level], waiting[level]);
                 height[level] = 1;
                 height[level + 1] += 1;
                 flipped[level][0] = false;
@@ -121,9 +126,8 @@ pub inline fn add(
     }
     inline for (0..levels) |level| {
         if (height[level] == 3) {
-            waiting[level + 1][height[level + 1]] = majority3(flipped[level], waiting[level]);
+            digits[level], waiting[level + 1][height[level + 1]] = addThree(flipped[level], waiting[level]);
             height[level + 1] += 1;
-            digits[level] = xor3(flipped[level], waiting[level]);
         } else if (height[level] == 2) {
             const a = meant(flipped[level][0], waiting[level][0]);
             const b = meant(flipped[level][1], waiting[level][1]);
@@ -138,6 +142,60 @@ pub inline fn add(
     return if (start == .counters) waiting[levels][0] else @splat(0);
 }
 
+/// `n` vectors from `first` on.
+pub inline fn vectorsOf(comptime n: usize, sources: *const table.Sources, first: usize) [n]table.Vector {
+    var vectors: [n]table.Vector = undefined;
+    for (&vectors, first..) |*vector, index| vector.* = sources.at(index);
+    return vectors;
+}
+
+/// Vectors whose counters stay in registers, and the digits of these.
+pub const block_max = 112;
+pub const block_digits = digitsOf(block_max);
+
+/// Vectors that are added together, at most `block_max`.
+pub const Block = struct {
+    count: usize,
+    vectors: [block_max]table.Vector,
+    /// What all counters start from.
+    start: [block_digits]Lane,
+
+    /// From `first` on, as many as there are.
+    pub fn init(self: *Block, sources: *const table.Sources, first: usize, start: usize) void {
+        for (&self.start, 0..) |*digit, level| digit.* = @splat(if (start >> @intCast(level) & 1 == 1) ~@as(u64, 0) else 0);
+        self.count = @min(sources.count - first, block_max);
+        for (self.vectors[0..self.count], first..) |*vector, index| vector.* = sources.at(index);
+    }
+
+    pub inline fn sum(self: *const Block, words: usize, i: usize) [block_digits]Lane {
+        var digits = self.start;
+        var first: usize = 0;
+        while (first + group_max <= self.count) : (first += group_max)
+            self.group(group_max, first, words, i, &digits);
+        inline for (.{ 8, 4, 2, 1 }) |n| if (self.count & n != 0) {
+            self.group(n, first, words, i, &digits);
+            first += n;
+        };
+        return digits;
+    }
+
+    inline fn group(self: *const Block, comptime n: usize, first: usize, words: usize, i: usize, digits: *[block_digits]Lane) void {
+        const levels = comptime digitsOf(n);
+        const vectors = self.vectors[first..][0..n];
+        ripple(digits[levels..], add(n, .counters, vectors, words, i, digits[0..levels]));
+    }
+};
+
+/// Adds a bit of the lowest digit.
+inline fn ripple(digits: []Lane, bit: Lane) void {
+    var carry = bit;
+    for (digits) |*digit| {
+        const sum = digit.* ^ carry;
+        carry &= digit.*;
+        digit.* = sum;
+    }
+}
+
 /// Counters of a stretch of lanes, for any number of vectors.
 pub const stretch = 16;
 const levels_max = 33;
@@ -146,43 +204,26 @@ pub const Counters = struct {
     levels: usize,
     digits: [levels_max * stretch]Lane,
 
-    /// Counts all sources at the words [from, to), at most a stretch of lanes; more than
-    /// `group_max` sources.
+    /// Counts all sources at the words [from, to), at most a stretch of lanes.
     pub fn run(self: *Counters, sources: *const table.Sources, words: usize, from: usize, to: usize) void {
-        self.levels = digitsOf(sources.count);
-        self.group(group_max, .fresh, sources, 0, words, from, to);
-        var first: usize = group_max;
-        while (first + group_max <= sources.count) : (first += group_max)
-            self.group(group_max, .counters, sources, first, words, from, to);
-        inline for (.{ 8, 4, 2, 1 }) |n| if (sources.count & n != 0) {
-            self.group(n, .counters, sources, first, words, from, to);
-            first += n;
-        };
+        self.levels = @max(digitsOf(sources.count), block_digits);
+        @memset(self.digits[0 .. (to - from) / lane_words * self.levels], @splat(0));
+        var block: Block = undefined;
+        var first: usize = 0;
+        while (first < sources.count) : (first += block.count) {
+            block.init(sources, first, 0);
+            var i = from;
+            while (i < to) : (i += lane_words) {
+                const digits = self.of((i - from) / lane_words);
+                var carry: Lane = @splat(0);
+                for (digits[0..block_digits], block.sum(words, i)) |*digit, added|
+                    digit.*, carry = addThree(@splat(false), .{ digit.*, added, carry });
+                ripple(digits[block_digits..], carry);
+            }
+        }
     }
 
     pub fn of(self: *Counters, lane: usize) []Lane {
         return self.digits[lane * self.levels ..][0..self.levels];
-    }
-
-    fn group(self: *Counters, comptime n: usize, comptime start: @EnumLiteral(), sources: *const table.Sources, first: usize, words: usize, from: usize, to: usize) void {
-        const levels = comptime digitsOf(n);
-        var i = from;
-        var lane: usize = 0;
-        while (i < to) : ({
-            i += lane_words;
-            lane += 1;
-        }) {
-            const digits = self.of(lane);
-            var carry = add(n, start, sources, first, words, i, digits[0..levels]);
-            for (digits[levels..]) |*digit| {
-                if (start == .fresh) {
-                    digit.* = @splat(0);
-                } else {
-                    const sum = digit.* ^ carry;
-                    carry &= digit.*;
-                    digit.* = sum;
-                }
-            }
-        }
     }
 };

@@ -82,7 +82,8 @@ export class Bundler implements Disposable {
   /**
    * Adds a vector, or each of a batch, times an integer weight from -(2^31 - 1) to 2^31 - 1.
    *
-   * Throws `invalid_value`, and adds nothing, where a count could pass 2^31 - 1.
+   * Throws `invalid_value`, and adds nothing, where the largest size of a count, and as much as all
+   * vectors together could bring, passes 2^31 - 1.
    *
    * @example
    * ```ts
@@ -98,7 +99,8 @@ export class Bundler implements Disposable {
   }
 
   /**
-   * Takes off a vector, or each of a batch, times an integer weight: `add` with the weight negated.
+   * Takes off a vector, or each of a batch, times an integer weight: `add` with the weight negated, and
+   * with its error.
    *
    * @example
    * ```ts

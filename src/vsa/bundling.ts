@@ -3,7 +3,7 @@
 import { checkArray, checkChoice, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import { checkVectors, handleOf, type Hypervectors, writeHandlesOf } from "./hypervectors.ts";
 import { type BindMode, bindOperation, checkSeed, type OutOptions, type Tie } from "./options.ts";
 
 /** Options of the sign of a sum. */
@@ -83,15 +83,19 @@ export function weightsOf(weights: BundleOptions<never>["weights"], count: numbe
 
 /** Handles of a call's vectors and of its result; grows and is used again. */
 let handles = new BigUint64Array(64);
+let halves = new Uint32Array(handles.buffer);
 
 /** Checks single vectors and writes down their handles; the result's comes after them. */
 function list(vectors: readonly Hypervectors[], out: Hypervectors): number {
   const count = vectors.length;
-  if (handles.length <= count) handles = new BigUint64Array(2 * count);
-  for (let index = 0; index < count; index++) {
-    const vector = checkSingle(vectors[index]!, index);
-    if (vector.dim !== out.dim) checkVectors(vector, `vectors[${index}]`, out.dim);
-    handles[index] = handleOf(vector);
+  if (handles.length <= count) {
+    handles = new BigUint64Array(2 * count);
+    halves = new Uint32Array(handles.buffer);
+  }
+  const written = writeHandlesOf(vectors, out.dim, halves);
+  if (written < count) {
+    const vector = checkSingle(vectors[written]!, written);
+    handleOf(checkVectors(vector, `vectors[${written}]`, out.dim));
   }
   handles[count] = handleOf(out);
   return count + 1;

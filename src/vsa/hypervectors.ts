@@ -24,15 +24,31 @@ export type { BindOptions, OutOptions, ThinOptions, TritCounts } from "./options
 
 const COUNT_MAX = 2 ** 32 - 1;
 const newHandle = new BigUint64Array(1);
+const newHandleHalves = new Uint32Array(newHandle.buffer);
 const twoCounts = new Float64Array(2);
 const oneFlag = new Uint32Array(1);
 
-/** Set by the class, the only place that can read its private field. */
+/** Set by the class, the only place that can read its private fields. */
 let readHandle: (vectors: Hypervectors) => bigint;
+let writeHandles: (list: readonly unknown[], dim: number, halves: Uint32Array) => number;
 
 /** The number that the library knows the vectors by; throws `disposed` after disposal. */
 export function handleOf(vectors: Hypervectors): bigint {
   return readHandle(vectors);
+}
+
+/**
+ * Writes the handles of single vectors, two halves each, and returns how many came before the first
+ * value that is none, that has other dimensions or that has been disposed.
+ *
+ * Halves, as storing a bigint takes Bun longer than all the rest.
+ */
+export function writeHandlesOf(
+  list: readonly unknown[],
+  dim: number,
+  halves: Uint32Array,
+): number {
+  return writeHandles(list, dim, halves);
 }
 
 /** Checks that a value is a hypervector or a batch, of as many dimensions as asked for. */
@@ -65,9 +81,23 @@ export abstract class Hypervectors implements Disposable {
   readonly device: "cpu";
 
   readonly #handle: NativeHandle;
+  /** The halves of the handle; the low one is 0 after disposal, which no handle's is. */
+  #low: number;
+  readonly #high: number;
 
   static {
     readHandle = (vectors) => vectors.#handle.value;
+    writeHandles = (list, dim, halves) => {
+      let index = 0;
+      for (; index < list.length; index++) {
+        const vector = list[index];
+        if (typeof vector !== "object" || vector === null || !(#high in vector)) break;
+        if (vector.dim !== dim || vector.count !== 1 || vector.#low === 0) break;
+        halves[2 * index] = vector.#low;
+        halves[2 * index + 1] = vector.#high;
+      }
+      return index;
+    };
   }
 
   /** Allocates vectors of zeros. */
@@ -83,6 +113,8 @@ export abstract class Hypervectors implements Disposable {
     this.count = count;
     check(native.vectors_create(count, dim, newHandle, 1));
     this.#handle = new NativeHandle(newHandle[0]!, this.constructor.name);
+    this.#low = newHandleHalves[0]!;
+    this.#high = newHandleHalves[1]!;
   }
 
   /** Zeros of the same shape, or of other dimensions, on the same device. */
@@ -471,6 +503,7 @@ export abstract class Hypervectors implements Disposable {
 
   /** Frees the native memory; a second call does nothing. */
   [Symbol.dispose](): void {
+    this.#low = 0;
     this.#handle[Symbol.dispose]();
   }
 }
