@@ -38,6 +38,30 @@ function bytesOf({ count, dim }: Rows, format: Format): number {
   return format === "base3" ? count * Math.ceil(dim / 5) : count * 2 * Math.ceil(dim / 8);
 }
 
+/** Checks that a result fits an array. */
+function checkLength(length: number, unit: string): void {
+  if (length <= COUNT_MAX) return;
+  throw tritterError(
+    "invalid_length",
+    `an array must have fewer than 2^32 elements, got ${length} ${unit}`,
+  );
+}
+
+/** Reads rows as signed bytes, into `out` where there is one. */
+export function readTrits(
+  handle: bigint,
+  { count, dim }: Rows,
+  out: Int8Array | undefined,
+): Int8Array<ArrayBuffer> {
+  const length = count * dim;
+  checkLength(length, "trits");
+  const trits = out === undefined
+    ? new Int8Array(length)
+    : checkArray(out, Int8Array, "out", length);
+  check(native.vectors_read_i8(handle, 0, trits, trits.length));
+  return trits as Int8Array<ArrayBuffer>;
+}
+
 /** Reads rows from `first` on in a format. */
 export function readFormat(
   handle: bigint,
@@ -46,12 +70,7 @@ export function readFormat(
   first = 0,
 ): Uint8Array<ArrayBuffer> {
   const length = bytesOf(rows, format);
-  if (length > COUNT_MAX) {
-    throw tritterError(
-      "invalid_length",
-      `an array must have fewer than 2^32 elements, got ${length} bytes`,
-    );
-  }
+  checkLength(length, "bytes");
   const bytes = new Uint8Array(length);
   if (format === "wire") check(native.vectors_read_wire(handle, first, bytes, length));
   else if (format === "base3") check(native.vectors_read_base3(handle, first, bytes, length));

@@ -1,9 +1,9 @@
 // What single hypervectors and batches have in common.
 
-import { checkArray, checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
+import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
-import { readFormat, saveRows, writeFormat } from "./formats.ts";
+import { readFormat, readTrits, saveRows, writeFormat } from "./formats.ts";
 import {
   bindOperation,
   type BindOptions,
@@ -287,20 +287,7 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   toInt8Array(options?: { out?: Int8Array | undefined }): Int8Array<ArrayBuffer> {
-    const { out } = checkOptions(options, "options");
-    const handle = this.#handle.value;
-    const length = this.count * this.dim;
-    if (length > COUNT_MAX) {
-      throw tritterError(
-        "invalid_length",
-        `an array must have fewer than 2^32 elements, got ${length} trits`,
-      );
-    }
-    const trits = out === undefined
-      ? new Int8Array(length)
-      : checkArray(out, Int8Array, "out", length);
-    check(native.vectors_read_i8(handle, 0, trits, trits.length));
-    return trits as Int8Array<ArrayBuffer>;
+    return readTrits(this.#handle.value, this, checkOptions(options, "options").out);
   }
 
   /**
