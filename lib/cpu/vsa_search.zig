@@ -20,8 +20,6 @@ const rows_max = 64;
 const queries_max = 16;
 /// What rows may take of a core's own cache while queries pass.
 const chunk_bytes = 256 << 10;
-/// Where a single query passes, rows only stay to have their nonzero trits counted.
-const chunk_bytes_one = 16 << 10;
 /// What the rows and queries of one call may take; longer vectors are cut.
 const segment_bytes = 512 << 10;
 
@@ -79,8 +77,7 @@ pub const Search = struct {
     fn scan(self: *const Search, share: Share, query_nonzeros: []const f64, sink: anytype) void {
         const words = self.rows.words;
         const kernel = self.scanKernel();
-        const budget: usize = if (share.query_to - share.query_from == 1) chunk_bytes_one else chunk_bytes;
-        const chunk = std.math.clamp(budget / (words * 2 * @sizeOf(u64)), 4, rows_max);
+        const chunk = std.math.clamp(chunk_bytes / (words * 2 * @sizeOf(u64)), 4, rows_max);
         var sums: [queries_max * rows_max]i64 = undefined;
         var row_nonzeros: [rows_max]f64 = undefined;
         var scores: [rows_max]f64 = undefined;
@@ -103,11 +100,8 @@ pub const Search = struct {
                     .to = @min(from + segment, words),
                     .sums = &sums,
                     .sums_stride = rows_max,
+                    .row_nonzeros = if (query == share.query_from and self.needsNonzeros()) &row_nonzeros else null,
                 });
-                // Only now, when the rows are in a cache.
-                if (query == share.query_from and self.needsNonzeros()) {
-                    for (row_nonzeros[0..row_count], row..) |*count, index| count.* = self.nonzeros(self.rows.row(index));
-                }
                 for (0..query_count) |q| {
                     self.kernels.scores(&.{
                         .metric = self.metric,

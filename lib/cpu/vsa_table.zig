@@ -57,6 +57,8 @@ pub const Scan = extern struct {
     /// The sum of row r and query q is at q * sums_stride + r.
     sums: [*]i64,
     sums_stride: usize,
+    /// Nonzero trits of each row, or null where nobody asks. Trits that differ do not count them.
+    row_nonzeros: ?[*]f64,
 };
 
 /// What makes scores out of the sums of one query.
