@@ -70,7 +70,7 @@ fn tile(
     var y: [queries]table.Vector = undefined;
     inline for (&y, 0..) |*pointer, q| pointer.* = @alignCast(scan.queries.first + (query + q) * scan.queries.stride);
 
-    var sums: [queries][rows]Sums = @splat(@splat(@splat(0)));
+    var sums: [rows][queries]Sums = @splat(@splat(@splat(0)));
     var row_sums: [rows]Sums = @splat(@splat(0));
     var i = scan.from;
     while (i < scan.to) {
@@ -101,18 +101,19 @@ fn tile(
             }
         }
         inline for (0..queries) |q| inline for (0..rows) |r| {
-            sums[q][r] += @as(Sums, @bitCast(counter.lanesOf(firsts[q][r])));
-            if (kind == .dot) sums[q][r] -= @as(Sums, @bitCast(counter.lanesOf(seconds[q][r]))) << @splat(1);
+            sums[r][q] += @as(Sums, @bitCast(counter.lanesOf(firsts[q][r])));
+            if (kind == .dot) sums[r][q] -= @as(Sums, @bitCast(counter.lanesOf(seconds[q][r]))) << @splat(1);
         };
         if (counting) inline for (0..rows) |r| {
             row_sums[r] += @as(Sums, @bitCast(counter.lanesOf(of_rows[r])));
         };
     }
-    inline for (0..queries) |q| inline for (0..rows) |r| {
-        const target = &scan.sums[(query + q) * scan.sums_stride + row + r];
-        const sum = @reduce(.Add, sums[q][r]);
-        target.* = if (scan.from == 0) sum else target.* + sum;
-    };
+    const totals = totalsOf(rows * queries, @bitCast(sums));
+    inline for (0..rows) |r| {
+        const target: *align(8) @Vector(queries, i64) = @ptrCast(scan.sums + (row + r) * scan.sums_stride + query);
+        const of_row: @Vector(queries, i64) = totals[r * queries ..][0..queries].*;
+        target.* = if (scan.from == 0) of_row else target.* + of_row;
+    }
     if (counting) inline for (0..rows) |r| {
         const target = &scan.row_nonzeros.?[row + r];
         const sum: f64 = @floatFromInt(@reduce(.Add, row_sums[r]));
@@ -158,7 +159,7 @@ fn pair(comptime kind: Kind, comptime counting: bool, scan: *const table.Scan, r
     }
     const negatives = if (kind == .dot) query_negatives else if (kind == .distance) -query_negatives else 0;
     const sum = @reduce(.Add, sums) + negatives;
-    const target = &scan.sums[query * scan.sums_stride + row];
+    const target = &scan.sums[row * scan.sums_stride + query];
     target.* = if (scan.from == 0) sum else target.* + sum;
     if (counting) {
         const of_row: f64 = @floatFromInt(@reduce(.Add, row_sums));
@@ -205,29 +206,61 @@ pub const dot = kernelOf(.dot);
 pub const distance = kernelOf(.distance);
 pub const common = kernelOf(.common);
 
+/// The sums of the lanes of each vector. Eight at once take three steps that each halve their number.
+inline fn totalsOf(comptime n: usize, sums: [n]Sums) [n]i64 {
+    if (n != 8) {
+        var totals: [n]i64 = undefined;
+        inline for (&totals, sums) |*total, sum| total.* = @reduce(.Add, sum);
+        return totals;
+    }
+    var pairs: [4]Sums = undefined;
+    inline for (&pairs, 0..) |*result, i| result.* =
+        @shuffle(i64, sums[2 * i], sums[2 * i + 1], [8]i32{ 0, -1, 2, -3, 4, -5, 6, -7 }) +
+        @shuffle(i64, sums[2 * i], sums[2 * i + 1], [8]i32{ 1, -2, 3, -4, 5, -6, 7, -8 });
+    var fours: [2]Sums = undefined;
+    inline for (&fours, 0..) |*result, i| result.* =
+        @shuffle(i64, pairs[2 * i], pairs[2 * i + 1], [8]i32{ 0, 1, -1, -2, 4, 5, -5, -6 }) +
+        @shuffle(i64, pairs[2 * i], pairs[2 * i + 1], [8]i32{ 2, 3, -3, -4, 6, 7, -7, -8 });
+    return @shuffle(i64, fours[0], fours[1], [8]i32{ 0, 1, 2, 3, -1, -2, -3, -4 }) +
+        @shuffle(i64, fours[0], fours[1], [8]i32{ 4, 5, 6, 7, -5, -6, -7, -8 });
+}
+
 const F64 = @Vector(8, f64);
 
 /// The same operations, in the same order, as vsa_vectors.scoreOf.
 pub fn scores(job: *const table.Scores) callconv(.c) void {
-    const dim: F64 = @splat(@floatFromInt(job.dim));
-    const of_query: F64 = @splat(job.query_nonzeros);
+    switch (job.metric) {
+        inline else => |metric| for (0..job.count) |i| {
+            job.above[i] = scoresOf(metric, job, i);
+        },
+    }
+}
+
+inline fn scoresOf(comptime metric: table.Metric, job: *const table.Scores, i: usize) u64 {
     const zeros: F64 = @splat(0);
-    var i: usize = 0;
-    while (i < job.count) : (i += 8) {
-        const sum: F64 = @floatFromInt(@as(Sums, job.sums[i..][0..8].*));
-        const of_row: F64 = job.row_nonzeros[i..][0..8].*;
-        const score: F64 = switch (job.metric) {
+    const nonzeros: F64 = @splat(job.nonzeros[i]);
+    var above: u64 = 0;
+    var j: usize = 0;
+    while (j < job.inner_count) : (j += 8) {
+        const place = i * job.stride + j;
+        const sum: F64 = @floatFromInt(@as(Sums, job.sums[place..][0..8].*));
+        const inner: F64 = job.inner_nonzeros[j..][0..8].*;
+        const score: F64 = switch (metric) {
             .dot, .hamming, .overlap => sum,
             .cosine => blk: {
-                const product = of_row * of_query;
+                const product = inner * nonzeros;
                 break :blk @select(f64, product == zeros, zeros, sum / @sqrt(product));
             },
-            .hamming_similarity => @as(F64, @splat(1)) - sum / dim,
+            .hamming_similarity => @as(F64, @splat(1)) - sum / @as(F64, @splat(@floatFromInt(job.dim))),
             .jaccard => blk: {
-                const either = of_row + of_query - sum;
+                const either = inner + nonzeros - sum;
                 break :blk @select(f64, either == zeros, zeros, sum / either);
             },
-        };
-        job.scores[i..][0..8].* = score;
+        } * @as(F64, @splat(job.sign));
+        job.scores[place..][0..8].* = score;
+        const is_above: u8 = @bitCast(score > @as(F64, job.inner_least[j..][0..8].*));
+        above |= @as(u64, is_above) << @intCast(j);
     }
+    const rest: u6 = @intCast(64 - job.inner_count);
+    return above << rest >> rest;
 }
