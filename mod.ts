@@ -1,5 +1,5 @@
 /**
- * Ternary neural networks on the CPU: weights of -1, 0 and +1, packed to two bits each.
+ * Ternary neural networks and hyperdimensional computing on the CPU: -1, 0 and +1 in two bits each.
  *
  * @example
  * ```ts
@@ -72,22 +72,85 @@ export {
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
 // Hypervectors
+export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
+export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";
 export { Hypervector } from "./src/vsa/hypervector.ts";
 export { HypervectorBatch, type TopK, type TopKOptions } from "./src/vsa/hypervector_batch.ts";
-export {
-  type BindOptions,
-  Hypervectors,
-  type OutOptions,
-  type TritCounts,
-} from "./src/vsa/hypervectors.ts";
+export { Hypervectors } from "./src/vsa/hypervectors.ts";
 export { ItemMemory, type ItemMemoryMatch, type ItemMemoryOptions } from "./src/vsa/item_memory.ts";
 export type {
   BindMode,
+  BindOptions,
   Distribution,
   HypervectorOptions,
+  OutOptions,
   RandomOptions,
   SimilarityMetric,
+  ThinOptions,
+  Tie,
+  TritCounts,
 } from "./src/vsa/options.ts";
+
+// Trits and words
+export {
+  addTernary,
+  compareTernary,
+  fromBalancedTernary,
+  multiplyTernary,
+  negateTernary,
+  toBalancedTernary,
+} from "./src/vsa/balanced.ts";
+export { TernaryWord, type WordProduct, type WordSum } from "./src/vsa/ternary_word.ts";
+export { Trit, type TritArithmetic } from "./src/vsa/trit.ts";
+export { Tryte3, Word6 } from "./src/vsa/word.ts";
+export type { ThresholdOptions } from "./src/vsa/formats.ts";
+export { Permutation } from "./src/vsa/permutation.ts";
+export { SparseHypervector } from "./src/vsa/sparse_hypervector.ts";
+
+// Structures of hypervectors
+export {
+  AssociativeMemory,
+  type AssociativeMemoryOptions,
+  type RecallOptions,
+} from "./src/vsa/associative_memory.ts";
+export type { DevicePreference } from "./src/vsa/device_preference.ts";
+export {
+  encodeNgrams,
+  type EncodeNgramsOptions,
+  encodeSequence,
+  encodeSet,
+  type VectorList,
+} from "./src/vsa/encodings.ts";
+export { FiniteStateAutomaton } from "./src/vsa/finite_state_automaton.ts";
+export {
+  type VsaArrayOptions,
+  vsaBind,
+  type VsaBindOptions,
+  vsaBundle,
+  type VsaBundleOptions,
+  type VsaFunctionOptions,
+  vsaRandom,
+  type VsaRandomOptions,
+  vsaSimilarity,
+  type VsaSimilarityOptions,
+  vsaUnbind,
+} from "./src/vsa/functions.ts";
+export { Graph, type GraphOptions, type NeighborsOptions } from "./src/vsa/graph.ts";
+export { HashTable } from "./src/vsa/hash_table.ts";
+export { Multiset } from "./src/vsa/multiset.ts";
+export {
+  type EncodeRecordOptions,
+  RecordEncoder,
+  type RecordEncoderOptions,
+} from "./src/vsa/record_encoder.ts";
+export { type Factorization, Resonator, type ResonatorOptions } from "./src/vsa/resonator.ts";
+export { Sequence } from "./src/vsa/sequence.ts";
+export {
+  type StructureMode,
+  type StructureOptions,
+  Superposition,
+} from "./src/vsa/superposition.ts";
+export { type VsaConfig, VsaOps } from "./src/vsa/vsa_ops.ts";
 
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";

@@ -15,6 +15,9 @@ pub const modules = .{
     @import("api/limits.zig"),
     @import("api/vectors.zig"),
     @import("api/vector_search.zig"),
+    @import("api/bundles.zig"),
+    @import("api/vector_formats.zig"),
+    @import("api/trits.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

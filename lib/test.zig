@@ -9,6 +9,8 @@ test {
     _ = @import("cpu/threads_test.zig");
     _ = @import("cpu/nn_test.zig");
     _ = @import("cpu/limits_test.zig");
+    _ = @import("cpu/vsa_places_test.zig");
+    _ = @import("cpu/vsa_test.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");
     _ = @import("model/head_test.zig");

@@ -87,7 +87,8 @@ export function checkCount(
       `${name} must be an integer from ${min} to ${max}, got ${value}`,
     );
   }
-  return value;
+  // Deno passes -0 to no native function.
+  return value + 0;
 }
 
 /** Checks that a value is a finite number within a range. */

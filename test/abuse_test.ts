@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { after, describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
 import * as api from "../mod.ts";
 import { native } from "../src/native/library.ts";
 import { type NativeLibrary, symbols } from "../src/native/symbols.ts";
+import { floats, INSTANCES, model, modelFolder, trits, VALID } from "./abuse_cases.ts";
+import { CONSTRUCTED } from "./abuse_vsa.ts";
 import { garbage, Random, spoil } from "./abuse_values.ts";
 
 const SEED = 20260101;
@@ -16,8 +17,6 @@ const timeout = 600_000;
 type Callable = (...args: unknown[]) => unknown;
 type Instance = Record<string | symbol, unknown>;
 
-const modelFolder = fileURLToPath(new URL("../examples/models/bitnet-jargon/", import.meta.url));
-const model = await api.loadModel(modelFolder);
 const threads = api.getThreads();
 const isa = api.info().isa;
 
@@ -27,95 +26,11 @@ after(() => {
   api.setIsa(isa);
 });
 
-const floats = (length: number) => Float32Array.from({ length }, (_, at) => Math.sin(at + 1));
-const trits = (length: number) => Int8Array.from({ length }, (_, at) => at % 3 - 1);
-const packed = () => api.PackedTernary.fromWeights(floats(64), [4, 16]);
-
-/** Calls that are right, for spoiling; functions that are not named here get garbage only. */
-const VALID: Record<string, () => unknown[]> = {
-  quantizeWeightsAbsmean: () => [floats(64), [4, 16], { groupSize: 8 }],
-  quantizeActivationsAbsmax: () => [floats(64), [4, 16]],
-  packTernaryWeights: () => [trits(64), floats(4), [4, 16]],
-  unpackTernaryWeights: () => [new Uint8Array(16), floats(4), [4, 16]],
-  ternaryMatmul: () => [
-    floats(32),
-    new Uint8Array(16),
-    floats(4),
-    [4, 16],
-    { device: "cpu", activations: "int8", bias: floats(4), out: new Float32Array(8) },
-  ],
-  matmul: () => [floats(32), packed(), { bias: floats(4), out: new Float32Array(8) }],
-  quantizeAbsmean: () => [floats(64), [4, 16], { groupSize: 8, scale: "leastSquares" }],
-  quantizeAbsmax: () => [floats(64), [4, 16], { groupSize: 8 }],
-  setThreads: () => [2],
-  setDevice: () => ["cpu"],
-  setIsa: () => [isa],
-  measureLimits: () => [{ kind: "read", sizeBytes: 1 << 20, durationMs: 1 }],
-  Tensor: () => [floats(64), [4, 16], { device: "cpu" }],
-  "Tensor.from": () => [floats(64), [4, 16], { device: "cpu" }],
-  "Tensor#to": () => ["cpu"],
-  "Tensor#reshape": () => [[8, 8]],
-  "PackedTernary.fromTernary": () => [trits(64), floats(8), [4, 16], { device: "cpu" }],
-  "PackedTernary.fromWeights": () => [floats(64), [4, 16], { method: "absmax", groupSize: 8 }],
-  "PackedTernary.fromPackedBytes": () => [new Uint8Array(16), floats(4), [4, 16]],
-  "PackedTernary#matmul": () => [floats(32), { activations: "int8", bias: floats(4) }],
-  "QuantizationResult.fromWeights": () => [floats(64), [4, 16], { method: "twn" }],
-  "BitLinear.fromWeights": () => [floats(64), [4, 16], { bias: floats(4), normWeight: floats(16) }],
-  "BitLinear.fromPacked": () => [packed(), { bias: floats(4), epsilon: 1e-5 }],
-  "BitLinear#forward": () => [floats(32), { out: new Float32Array(8) }],
-  TernaryLayer: () => [tensor([4, 16]), [4, 16], { bias: floats(4), device: "cpu" }],
-  "TernaryLayer.fromWeights": () => [floats(64), [4, 16], floats(4), { device: "cpu" }],
-  "TernaryLayer#forward": () => [floats(32), { out: new Float32Array(8) }],
-  InferenceEngine: () => [{ device: "cpu", maxBatchSize: 4 }],
-  "InferenceEngine#linear": () => [tensor([2, 16]), tensor([4, 16]), floats(4)],
-  "InferenceEngine#ternaryLinear": () => [tensor([2, 16]), packed(), floats(4)],
-  "InferenceEngine#batchedForward": () => [tensor([4, 16]), (rows: unknown) => rows],
-  "InferenceEngine#softmax": () => [tensor([4, 16]), 1],
-  "InferenceEngine#layerNorm": () => [tensor([4, 16]), floats(16), floats(16), 1e-5],
-  "InferenceEngine#rmsNorm": () => [tensor([4, 16]), floats(16), 1e-5],
-  KVCache: () => [{ layers: 2, kvHeads: 2, headDim: 4, maxTokens: 8, policy: "slide" }],
-  "KVCache#append": () => [floats(16), floats(16), 0],
-  "KVCache#update": () => [floats(16), floats(16), 1],
-  "KVCache#read": () => [0],
-  "KVCache#truncate": () => [0],
-  loadModel: () => [modelFolder, { device: "cpu", threads: 1 }],
-  "Safetensors.open": () => [`${modelFolder}model.safetensors`],
-  "Safetensors#read": () => ["model.norm.weight"],
-  "Safetensors#readFloat32": () => ["model.norm.weight", 0, 2],
-  "TernaryModel#forward": () => [[1, 2, 3], { logits: "last" }],
-  "TernaryModel#generate":
-    () => ["a", { maxTokens: 2, temperature: 1, topK: 4, topP: 0.9, seed: 1 }],
-  "TernaryModel#nll": () => [[1, 2, 3]],
-  "TernaryModel#createCache": () => [{ maxTokens: 8, policy: "error" }],
-  "Tokenizer.load": () => [modelFolder],
-  "Tokenizer#encode": () => ["a text", { addSpecialTokens: true }],
-  "Tokenizer#decode": () => [[1, 2, 3], { skipSpecialTokens: true }],
-  "StreamDecoder#push": () => [1],
-};
-
-const tensor = (shape: number[]) =>
-  api.Tensor.from(floats(shape.reduce((product, size) => product * size, 1)), shape);
-
-/** One instance of every class that lives longer than a call. */
-const INSTANCES: Record<string, () => unknown> = {
-  Tensor: () => tensor([4, 16]),
-  PackedTernary: packed,
-  QuantizationResult: () => api.quantizeAbsmean(floats(64), [4, 16]),
-  BitLinear: () => api.BitLinear.fromWeights(floats(64), [4, 16]),
-  TernaryLayer: () => api.TernaryLayer.fromWeights(floats(64), [4, 16]),
-  InferenceEngine: () => new api.InferenceEngine(),
-  KVCache: () => new api.KVCache({ layers: 2, kvHeads: 2, headDim: 4, maxTokens: 8 }),
-  Safetensors: () => api.Safetensors.open(`${modelFolder}model.safetensors`),
-  TernaryModel: () => model,
-  Tokenizer: () => model.tokenizer,
-  StreamDecoder: () => model.tokenizer.stream(),
-  TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
-  TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
-  TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),
-};
-
 /** Made with `new` by anybody; all other classes are made by functions and methods only. */
-const CONSTRUCTIBLE = ["Tensor", "TernaryLayer", "InferenceEngine", "KVCache"];
+const CONSTRUCTIBLE = [
+  ...["Tensor", "TernaryLayer", "InferenceEngine", "KVCache"],
+  ...Object.keys(CONSTRUCTED),
+];
 
 /** Made with `new` as well; built-in errors decide what they do with their arguments. */
 const ERRORS = ["TritterTypeError", "TritterRangeError", "TritterRuntimeError"];
@@ -123,7 +38,12 @@ const ERRORS = ["TritterTypeError", "TritterRangeError", "TritterRuntimeError"];
 /** Abstract: it has no instances of its own. */
 const ABSTRACT = ["TritterError"];
 
-const exported = Object.entries(api) as [string, Callable][];
+/** Functions and classes by their names; those of an object, such as `Trit`, by both names. */
+const exported = Object.entries(api).flatMap(([name, value]) =>
+  typeof value === "function"
+    ? [[name, value]]
+    : Object.entries(value).map(([key, part]) => [`${name}.${key}`, part])
+) as [string, Callable][];
 const isClass = (value: Callable) => /^class\b/.test(Function.prototype.toString.call(value));
 const functions = exported.filter(([, value]) => !isClass(value));
 const classes = exported.filter(([, value]) => isClass(value));
@@ -313,6 +233,7 @@ const nativeCall = (name: keyof NativeLibrary) => native[name] as unknown as Nat
 const NATIVE_ARRAYS = {
   i8: Int8Array,
   u8: Uint8Array,
+  i32: Int32Array,
   u32: Uint32Array,
   u64: BigUint64Array,
   f32: Float32Array,
@@ -348,6 +269,7 @@ function nativeArguments(name: keyof NativeLibrary, random: Random): unknown[] {
       }
       return random.integer(10) === 0 && `${parameter}_length` in symbols[name] ? null : array;
     }
+    if (type === "i32") return random.pick([0, 1, -1, 2, 8, 2 ** 31 - 1, -(2 ** 31)]);
     if (type === "u64") return random.pick([0n, 1n, 2n, 2n ** 63n, 2n ** 64n - 1n]);
     if (type.startsWith("f")) return random.pick([0, 1e-5, -1, NaN, Infinity]);
     if (parameter.endsWith("_length")) return random.pick([0, 1, 2, 3, 4, 8, 9, 12, 16, 64, 4096]);

@@ -15,6 +15,7 @@ import { measureModel } from "./model.ts";
 import { measureOverhead } from "./overhead.ts";
 import { measureProducts } from "./products.ts";
 import type { Row } from "./row.ts";
+import { measureVsa } from "./vsa.ts";
 
 export interface Options {
   quick?: boolean;
@@ -89,6 +90,7 @@ async function measure(options: Options): Promise<Measured> {
     await measureOverhead(context);
     await measureMemoryRates(context);
     await measureModel(context);
+    await measureVsa(context);
   }
   const { runtime, isa, threads, rows, skipped } = context;
   return {

@@ -47,6 +47,16 @@ pub fn free(handle: u64) callconv(.c) i32 {
     return abi.finish(handles.free(handle));
 }
 
+/// XXH64 with seed 0 (xxHash 0.8): what everything that is saved ends in.
+pub fn checksum(bytes: ?[*]const u8, bytes_length: u32, sum: ?[*]u64, sum_length: u32) callconv(.c) i32 {
+    return abi.finish(writeChecksum(bytes, bytes_length, sum, sum_length));
+}
+
+fn writeChecksum(bytes: ?[*]const u8, bytes_length: u32, sum: ?[*]u64, sum_length: u32) abi.Failure!void {
+    const source = try abi.readable(u8, bytes, bytes_length, "the bytes");
+    return putOne(u64, sum, sum_length, std.hash.XxHash64.hash(0, source));
+}
+
 fn setIsa(name: ?[*]const u8, name_length: u32) abi.Failure!void {
     return dispatch.force(try abi.readable(u8, name, name_length, "name"));
 }

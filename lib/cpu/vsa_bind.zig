@@ -50,11 +50,7 @@ fn kernelOf(comptime operation: Operation) table.Bind {
                 const target: table.Target = @alignCast(out + row * 2 * words);
                 var i: usize = 0;
                 while (i < words) : (i += table.block_words) {
-                    const result = apply(
-                        operation,
-                        .{ .nonzero = bits.load(@alignCast(x + i)), .negative = bits.load(@alignCast(x + words + i)) },
-                        .{ .nonzero = bits.load(@alignCast(y + i)), .negative = bits.load(@alignCast(y + words + i)) },
-                    );
+                    const result = apply(operation, planesAt(x, words, i), planesAt(y, words, i));
                     bits.store(@alignCast(target + i), result.nonzero);
                     bits.store(@alignCast(target + words + i), result.negative);
                 }
@@ -66,6 +62,43 @@ fn kernelOf(comptime operation: Operation) table.Bind {
 pub const add = kernelOf(.add);
 pub const subtract = kernelOf(.subtract);
 pub const multiply = kernelOf(.multiply);
+
+/// The left fold: the first with the second, that with the third, and so on, block by block.
+pub fn bindMany(sources: *const table.Sources, operation: u32, out: table.Target, words: usize, from: usize, to: usize) callconv(.c) void {
+    switch (operation) {
+        0 => fold(.add, sources, out, words, from, to),
+        1 => fold(.subtract, sources, out, words, from, to),
+        else => fold(.multiply, sources, out, words, from, to),
+    }
+}
+
+/// Blocks in flight: each waits for its own last result only.
+const fold_blocks = 4;
+
+inline fn fold(comptime operation: Operation, sources: *const table.Sources, out: table.Target, words: usize, from: usize, to: usize) void {
+    var i = from;
+    while (i + fold_blocks * table.block_words <= to) : (i += fold_blocks * table.block_words)
+        foldBlocks(operation, fold_blocks, sources, out, words, i);
+    while (i < to) : (i += table.block_words) foldBlocks(operation, 1, sources, out, words, i);
+}
+
+inline fn foldBlocks(comptime operation: Operation, comptime n: usize, sources: *const table.Sources, out: table.Target, words: usize, i: usize) void {
+    var results: [n]Planes = undefined;
+    inline for (&results, 0..) |*result, block| result.* = planesAt(sources.at(0), words, i + block * table.block_words);
+    for (1..sources.count) |index| {
+        const source = sources.at(index);
+        inline for (&results, 0..) |*result, block|
+            result.* = apply(operation, result.*, planesAt(source, words, i + block * table.block_words));
+    }
+    inline for (results, 0..) |result, block| {
+        bits.store(@alignCast(out + i + block * table.block_words), result.nonzero);
+        bits.store(@alignCast(out + words + i + block * table.block_words), result.negative);
+    }
+}
+
+inline fn planesAt(vector: table.Vector, words: usize, i: usize) Planes {
+    return .{ .nonzero = bits.load(@alignCast(vector + i)), .negative = bits.load(@alignCast(vector + words + i)) };
+}
 
 pub fn negate(a: table.Vector, out: table.Target, words: usize, rows: usize) callconv(.c) void {
     for (0..rows) |row| {

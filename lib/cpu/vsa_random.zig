@@ -2,12 +2,13 @@
 //! tier and device.
 //!
 //! The key is the seed (low word, high word). Block j of a row is the output for the counter
-//! (j, row low, row high, 1), and word w of the row is output w % 4 of block w / 4.
+//! (j, row low, row high, 1), or 2 in place of 1 for the trits that decide ties, and word w of the row is output w % 4 of block w / 4.
 //!
 //!     by threshold   trit i is decided by word i: -1 below `below`, +1 from 2^32 - `below` on,
 //!                    0 in between. Uniform thirds are below = 1431655765 = floor(2^32 / 3);
 //!                    a share p of zeros is below = round((1 - p) 2^31).
 //!     bipolar        trit i is -1 where bit i % 32 of word i / 32 is set, else +1.
+//!     thinned        trit i is kept where word i is below `below`; these counters end in 4, not 1.
 //!
 //! Floor: 10 rounds of two 32 x 32-bit products for 4 words, in as many lanes as a register has.
 
@@ -18,8 +19,8 @@ const lanes = simd.lanes;
 const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
-/// Distinguishes these numbers from others of the same seed.
-const domain = 1;
+/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin.
+const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4 };
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;
@@ -28,12 +29,12 @@ const places: U32 = blk: {
 };
 
 /// Outputs of the blocks first, first + 1, ... of a row, one in each lane.
-inline fn blocks(first: u32, row: u64, seed: u64) [4]U32 {
+inline fn blocks(comptime domain: Domain, first: u32, row: u64, seed: u64) [4]U32 {
     var counter = [4]U32{
         @as(U32, @splat(first)) +% places,
         @splat(@truncate(row)),
         @splat(@truncate(row >> 32)),
-        @splat(domain),
+        @splat(@backingInt(domain)),
     };
     var key = [2]u32{ @truncate(seed), @truncate(seed >> 32) };
     inline for (0..10) |_| {
@@ -73,7 +74,7 @@ pub fn random(out: table.Target, words: usize, dim: usize, row: u64, seed: u64, 
         var i: usize = 0;
         while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
             const first: u32 = @intCast((word * 64 + i) / 4);
-            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(first, row, seed));
+            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(.vectors, first, row, seed));
             const Mask = @Int(.unsigned, 4 * lanes);
             const minus: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
             const plus: Mask = @bitCast(values > @as(@Vector(4 * lanes, u32), @splat(~below)));
@@ -90,12 +91,48 @@ pub fn randomBipolar(out: table.Target, words: usize, dim: usize, row: u64, seed
     const step = 2 * lanes;
     var word: usize = 0;
     while (word < words) : (word += step) {
-        const values = wordsInOrder(blocks(@intCast(word / 2), row, seed));
+        const values = wordsInOrder(blocks(.vectors, @intCast(word / 2), row, seed));
         for (word..@min(word + step, words), 0..) |target, i| {
             const kept = keptBits(target, dim);
             out[target] = kept;
             out[words + target] = kept & (@as(u64, values[2 * i + 1]) << 32 | values[2 * i]);
         }
+    }
+}
+
+/// Trits of 0 become 1, or bipolar ones drawn for ties.
+pub fn fillTies(out: table.Target, words: usize, dim: usize, from: usize, to: usize, row: u64, seed: u64, with_random: u32) callconv(.c) void {
+    const step = 2 * lanes;
+    var word = from;
+    while (word < to) : (word += step) {
+        const end = @min(word + step, to);
+        var ties: [step]u64 = @splat(0);
+        var any: u64 = 0;
+        for (word..end, ties[0 .. end - word]) |target, *tie| {
+            tie.* = keptBits(target, dim) & ~out[target];
+            out[target] |= tie.*;
+            any |= tie.*;
+        }
+        if (with_random == 0 or any == 0) continue;
+        const values = wordsInOrder(blocks(.ties, @intCast(word / 2), row, seed));
+        for (word..end, 0..) |target, i|
+            out[words + target] |= ties[i] & (@as(u64, values[2 * i + 1]) << 32 | values[2 * i]);
+    }
+}
+
+pub fn thin(a: table.Vector, out: table.Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void {
+    for (0..words) |word| {
+        var kept: u64 = 0;
+        var i: usize = 0;
+        while (i < 64 and word * 64 + i < dim) : (i += 4 * lanes) {
+            const first: u32 = @intCast((word * 64 + i) / 4);
+            const values: @Vector(4 * lanes, u32) = wordsInOrder(blocks(.thin, first, row, seed));
+            const Mask = @Int(.unsigned, 4 * lanes);
+            const mask: Mask = @bitCast(values < @as(@Vector(4 * lanes, u32), @splat(below)));
+            kept |= @as(u64, mask) << @intCast(i);
+        }
+        out[word] = a[word] & kept;
+        out[words + word] = a[words + word] & kept;
     }
 }
 

@@ -29,6 +29,37 @@ pub const Rows = extern struct {
     stride: usize,
 };
 
+/// Vectors that are read together: those of a list, or rows `stride` words apart.
+pub const Sources = extern struct {
+    /// Null where they are rows.
+    list: ?[*]const Vector,
+    first: Vector,
+    stride: usize,
+    count: usize,
+
+    pub inline fn at(self: *const Sources, index: usize) Vector {
+        if (self.list) |list| return list[index];
+        return @alignCast(self.first + index * self.stride);
+    }
+
+    /// `count` rows from `index` on.
+    pub fn rows(self: *const Sources, index: usize, count: usize) Sources {
+        return .{ .list = null, .first = self.at(index), .stride = self.stride, .count = count };
+    }
+};
+
+/// One bundle: the sign of the sum of `sources` where its size is above `threshold`.
+pub const Bundle = extern struct {
+    sources: Sources,
+    /// Null where each counts once.
+    weights: ?[*]const f32,
+    words: usize,
+    threshold: u32,
+    /// 1 where a sum of zero takes the trit of the first source.
+    first_ties: u32,
+    out: Target,
+};
+
 pub const Bind = *const fn (a: Rows, b: Rows, out: Target, words: usize, rows: usize) callconv(.c) void;
 
 /// Everything that the similarities of two vectors are made of.
@@ -85,6 +116,38 @@ pub const Scores = extern struct {
 
 const ScanKernel = *const fn (scan: *const Scan) callconv(.c) void;
 
+/// Bits from place `from` of `source` to place `to` of `target`; those around them stay. No word may be
+/// in both.
+pub const Move = *const fn (source: [*]const u64, from: usize, target: [*]u64, to: usize, count: usize) callconv(.c) void;
+
+/// Whole vectors from and to other formats, which vsa_formats.zig describes. Those that read another
+/// format write every word, keep the padding 0 and return 0, or 1 where something is no trit.
+pub const Formats = extern struct {
+    from_wire: *const fn (bytes: [*]const u8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_wire: *const fn (a: Vector, words: usize, dim: usize, bytes: [*]u8) callconv(.c) void,
+    from_base3: *const fn (bytes: [*]const u8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_base3: *const fn (a: Vector, words: usize, dim: usize, bytes: [*]u8) callconv(.c) void,
+    from_planes: *const fn (bytes: [*]const u8, dim: usize, out: Target, words: usize) callconv(.c) u32,
+    to_planes: *const fn (a: Vector, words: usize, dim: usize, bytes: [*]u8) callconv(.c) void,
+    /// Signs of the values whose magnitude is above `above`; NaN is no trit.
+    from_f32: *const fn (values: [*]const f32, dim: usize, above: f32, out: Target, words: usize) callconv(.c) u32,
+    /// Trit i is trits[places[i]]. A place that is not below `dim` is no trit, and nothing is written.
+    gather: *const fn (trits: [*]const i8, places: [*]const u32, dim: usize, out: Target, words: usize) callconv(.c) u32,
+};
+
+pub const BindTrits = *const fn (a: [*]const i8, b: [*]const i8, out: [*]i8, count: usize) callconv(.c) u32;
+
+/// The same operations on one signed byte a trit, at most 2^24 at a time. They return 0, or 1 where a
+/// value is no trit.
+pub const TritKernels = extern struct {
+    /// `out` may be `a` or `b`.
+    add: BindTrits,
+    subtract: BindTrits,
+    multiply: BindTrits,
+    counts: *const fn (a: [*]const i8, b: [*]const i8, count: usize, counts: *Counts) callconv(.c) u32,
+    dot: *const fn (a: [*]const i8, b: [*]const i8, count: usize, dot: *i64) callconv(.c) u32,
+};
+
 pub const Kernels = extern struct {
     /// (a + b) mod 3, (a - b) mod 3 and a * b in balanced digits; `out` may be `a` or `b`.
     add: Bind,
@@ -108,4 +171,22 @@ pub const Kernels = extern struct {
     /// Random trits of one vector; the mapping is described in vsa_random.zig.
     random: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
     random_bipolar: *const fn (out: Target, words: usize, dim: usize, row: u64, seed: u64) callconv(.c) void,
+    /// Kernels with `from` and `to` take these words of both planes, whole blocks.
+    bundle: *const fn (bundle: *const Bundle, from: usize, to: usize) callconv(.c) void,
+    /// Trits of 0 become 1, or random ones of `row` where `random` is 1.
+    fill_ties: *const fn (out: Target, words: usize, dim: usize, from: usize, to: usize, row: u64, seed: u64, random: u32) callconv(.c) void,
+    /// The left fold of one binding (0 add, 1 subtract, 2 multiply); `out` may be a source.
+    bind_many: *const fn (sources: *const Sources, operation: u32, out: Target, words: usize, from: usize, to: usize) callconv(.c) void,
+    /// Adds the weighted trits of vectors to counts, one i32 a trit, padding included.
+    count: *const fn (counts: [*]align(64) i32, sources: *const Sources, words: usize, from: usize, to: usize, weight: i32) callconv(.c) void,
+    /// The sign of the counts whose size is above `threshold`.
+    count_signs: *const fn (counts: [*]align(64) const i32, threshold: u32, out: Target, words: usize, from: usize, to: usize) callconv(.c) void,
+    count_dot: *const fn (counts: [*]align(64) const i32, a: Vector, words: usize) callconv(.c) i64,
+    /// Sums of the low and of the high halves of the squares of `length` counts, a multiple of 16.
+    count_squares: *const fn (counts: [*]align(64) const i32, length: usize, sums: *[2]u64) callconv(.c) void,
+    /// Keeps the trits whose random word is below `below`; `out` may be `a`.
+    thin: *const fn (a: Vector, out: Target, words: usize, dim: usize, row: u64, seed: u64, below: u32) callconv(.c) void,
+    move: Move,
+    formats: Formats,
+    trits: TritKernels,
 };

@@ -46,6 +46,11 @@ pub const Vectors = struct {
         return .{ .first = self.row(0), .stride = if (self.count == 1) 0 else 2 * self.words };
     }
 
+    /// All rows, to be read together.
+    pub fn sources(self: *const Vectors) table.Sources {
+        return .{ .list = null, .first = self.row(0), .stride = 2 * self.words, .count = self.count };
+    }
+
     pub fn expectDim(self: *const Vectors, dim: u32) abi.Failure!void {
         if (self.dim != dim)
             return abi.fail(error.InvalidShape, "Expected vectors of {d} dimensions, got {d}", .{ dim, self.dim });

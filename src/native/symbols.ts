@@ -5,13 +5,73 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb09790f7cb185780n;
+export const abiFingerprint = 0x7d0a1e4d661e75a2n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
+  vectors_bundle: {
+    list: "r:u64",
+    list_length: "u32",
+    weights: "r:f32",
+    weights_length: "u32",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  vectors_bundle_rows: {
+    source: "u64",
+    group: "u32",
+    out: "u64",
+    weights: "r:f32",
+    weights_length: "u32",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  vectors_bind_many: {
+    list: "r:u64",
+    list_length: "u32",
+    operation: "u32",
+  },
+  vectors_bind_rows: {
+    source: "u64",
+    out: "u64",
+    operation: "u32",
+  },
+  counters_create: {
+    dim: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  counters_add: {
+    counters: "u64",
+    vectors: "u64",
+    weight: "i32",
+  },
+  counters_clear: {
+    counters: "u64",
+  },
+  counters_read: {
+    counters: "u64",
+    counts: "w:i32",
+    counts_length: "u32",
+  },
+  counters_result: {
+    counters: "u64",
+    out: "u64",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  counters_cosine: {
+    counters: "u64",
+    vector: "u64",
+    cosine: "w:f64",
+    cosine_length: "u32",
+  },
   abi_fingerprint: {
     fingerprint: "w:u64",
     fingerprint_length: "u32",
@@ -41,6 +101,12 @@ export const symbols = {
   },
   free: {
     handle: "u64",
+  },
+  checksum: {
+    bytes: "r:u8",
+    bytes_length: "u32",
+    sum: "w:u64",
+    sum_length: "u32",
   },
   file_map: {
     path: "r:u8",
@@ -321,6 +387,109 @@ export const symbols = {
     scales: "w:f32",
     scales_length: "u32",
   },
+  trits_bind: {
+    a: "r:i8",
+    a_length: "u32",
+    b: "r:i8",
+    b_length: "u32",
+    out: "w:i8",
+    out_length: "u32",
+    operation: "u32",
+  },
+  trits_similarity: {
+    a: "r:i8",
+    a_length: "u32",
+    b: "r:i8",
+    b_length: "u32",
+    metric: "u32",
+    score: "w:f64",
+    score_length: "u32",
+  },
+  vectors_read_wire: {
+    handle: "u64",
+    row: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_wire: {
+    handle: "u64",
+    row: "u32",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  vectors_read_base3: {
+    handle: "u64",
+    row: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_base3: {
+    handle: "u64",
+    row: "u32",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  vectors_read_planes: {
+    handle: "u64",
+    row: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_planes: {
+    handle: "u64",
+    row: "u32",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  vectors_write_f32: {
+    handle: "u64",
+    row: "u32",
+    values: "r:f32",
+    values_length: "u32",
+    threshold: "f64",
+  },
+  vectors_get: {
+    handle: "u64",
+    row: "u32",
+    place: "u32",
+    trit: "w:i8",
+    trit_length: "u32",
+  },
+  vectors_rotate: {
+    a: "u64",
+    out: "u64",
+    shift: "u32",
+  },
+  vectors_gather: {
+    a: "u64",
+    out: "u64",
+    places: "r:u32",
+    places_length: "u32",
+  },
+  vectors_move: {
+    a: "u64",
+    from: "u32",
+    out: "u64",
+    to: "u32",
+    count: "u32",
+  },
+  vectors_thin: {
+    a: "u64",
+    out: "u64",
+    seed: "u64",
+    below: "u32",
+  },
+  permutation_random: {
+    seed: "u64",
+    places: "w:u32",
+    places_length: "u32",
+  },
+  permutation_invert: {
+    places: "r:u32",
+    places_length: "u32",
+    inverse: "w:u32",
+    inverse_length: "u32",
+  },
   vectors_similarity_matrix: {
     rows: "u64",
     queries: "u64",
@@ -404,6 +573,76 @@ export const symbols = {
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
   /**
+   * The sign of the sum of single vectors, in the last of the list, which may be one of the others.
+   * threshold: sums of at most this size become 0. tie: sums of zero become 0 (0), 1 (1), random (2) or
+   * the trit of the first vector (3). weights: none, or one for each vector.
+   */
+  vectors_bundle(
+    list: BigUint64Array | null,
+    list_length: number,
+    weights: Float32Array | null,
+    weights_length: number,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * The same for each `group` rows of a batch, one row of `out` each.
+   */
+  vectors_bundle_rows(
+    source: bigint,
+    group: number,
+    out: bigint,
+    weights: Float32Array | null,
+    weights_length: number,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * Binds single vectors from the left into the last of the list; operations as of vectors_bind.
+   */
+  vectors_bind_many(list: BigUint64Array | null, list_length: number, operation: number): number;
+  /**
+   * The same for the rows of a batch.
+   */
+  vectors_bind_rows(source: bigint, out: bigint, operation: number): number;
+  /**
+   * Makes counters of zero, one for each trit.
+   */
+  counters_create(dim: number, handle: BigUint64Array | null, handle_length: number): number;
+  /**
+   * Adds each vector times the weight; refused where a count could leave the range of an i32.
+   */
+  counters_add(counters: bigint, vectors: bigint, weight: number): number;
+  /**
+   * The function tritter_counters_clear.
+   */
+  counters_clear(counters: bigint): number;
+  /**
+   * The function tritter_counters_read.
+   */
+  counters_read(counters: bigint, counts: Int32Array | null, counts_length: number): number;
+  /**
+   * The signs of the counts; options as of vectors_bundle, without the tie 3.
+   */
+  counters_result(
+    counters: bigint,
+    out: bigint,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * The cosine of the counts and a vector.
+   */
+  counters_cosine(
+    counters: bigint,
+    vector: bigint,
+    cosine: Float64Array | null,
+    cosine_length: number,
+  ): number;
+  /**
    * The fingerprint of the exported functions; the bridge compares it with its own. As the first call
    * of every load it also makes the library stay in the process (see pin.zig).
    */
@@ -442,6 +681,15 @@ export interface NativeLibrary {
    * Frees any handle; the object goes when no call uses it any more.
    */
   free(handle: bigint): number;
+  /**
+   * XXH64 with seed 0 (xxHash 0.8): what everything that is saved ends in.
+   */
+  checksum(
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    sum: BigUint64Array | null,
+    sum_length: number,
+  ): number;
   /**
    * The function tritter_file_map.
    */
@@ -797,6 +1045,137 @@ export interface NativeLibrary {
     quantized_length: number,
     scales: Float32Array | null,
     scales_length: number,
+  ): number;
+  /**
+   * out = a + b (0), a - b (1), both modulo 3, or a * b (2). `out` may be `a` or `b`; it holds nothing of
+   * use if a value is no trit.
+   */
+  trits_bind(
+    a: Int8Array | null,
+    a_length: number,
+    b: Int8Array | null,
+    b_length: number,
+    out: Int8Array | null,
+    out_length: number,
+    operation: number,
+  ): number;
+  /**
+   * metric: 0 dot, 1 cosine, 2 Hamming distance, 3 Hamming similarity, 4 overlap, 5 Jaccard
+   */
+  trits_similarity(
+    a: Int8Array | null,
+    a_length: number,
+    b: Int8Array | null,
+    b_length: number,
+    metric: number,
+    score: Float64Array | null,
+    score_length: number,
+  ): number;
+  /**
+   * Reads rows as the wire format: 2 bits a trit, each row padded to whole bytes.
+   */
+  vectors_read_wire(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes rows of the wire format. What they hold is undefined if a code is 11.
+   */
+  vectors_write_wire(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Reads rows with 5 trits a byte, each row padded to whole bytes.
+   */
+  vectors_read_base3(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes rows with 5 trits a byte. What they hold is undefined if a byte is above 242 or a trit after
+   * the last is not 0.
+   */
+  vectors_write_base3(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Reads rows as two planes of whole bytes.
+   */
+  vectors_read_planes(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes rows of two planes of whole bytes. What they hold is undefined if a bit after the last or a
+   * negative zero is set.
+   */
+  vectors_write_planes(
+    handle: bigint,
+    row: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Writes the signs of values whose magnitude is above `threshold`, 0 for the others. What the rows
+   * hold is undefined if a value is NaN.
+   */
+  vectors_write_f32(
+    handle: bigint,
+    row: number,
+    values: Float32Array | null,
+    values_length: number,
+    threshold: number,
+  ): number;
+  /**
+   * trit = that of one place of a row.
+   */
+  vectors_get(
+    handle: bigint,
+    row: number,
+    place: number,
+    trit: Int8Array | null,
+    trit_length: number,
+  ): number;
+  /**
+   * out[(i + shift) mod dim] = a[i] in every row, for a shift below dim; `out` may be `a`.
+   */
+  vectors_rotate(a: bigint, out: bigint, shift: number): number;
+  /**
+   * out[i] = a[places[i]] in every row; `out` may be `a`.
+   */
+  vectors_gather(a: bigint, out: bigint, places: Uint32Array | null, places_length: number): number;
+  /**
+   * Copies `count` trits of every row from place `from` of `a` to place `to` of `out`, another object.
+   */
+  vectors_move(a: bigint, from: number, out: bigint, to: number, count: number): number;
+  /**
+   * Keeps each nonzero trit with probability below / 2^32; `out` may be `a`.
+   */
+  vectors_thin(a: bigint, out: bigint, seed: bigint, below: number): number;
+  /**
+   * A random permutation of 0, 1, ...; the mapping stands in cpu/vsa_places.zig.
+   */
+  permutation_random(seed: bigint, places: Uint32Array | null, places_length: number): number;
+  /**
+   * inverse[places[i]] = i; refuses what is no permutation of 0, 1, ...
+   */
+  permutation_invert(
+    places: Uint32Array | null,
+    places_length: number,
+    inverse: Uint32Array | null,
+    inverse_length: number,
   ): number;
   /**
    * Scores of every row with every query: scores[row * queries + query]; metrics as in

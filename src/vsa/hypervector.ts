@@ -1,9 +1,13 @@
 // One hypervector.
 
-import { checkArray, checkOptions } from "../checks.ts";
+import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
+import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import { bindList, bundleList, type BundleOptions, checkOut, firstOf } from "./bundling.ts";
+import { checkBytes, readSaved, thresholdOf, type ThresholdOptions } from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
+  type BindOptions,
   type HypervectorOptions,
   metricCode,
   type RandomOptions,
@@ -11,6 +15,13 @@ import {
 } from "./options.ts";
 
 const oneScore = new Float64Array(1);
+const oneTrit = new Int8Array(1);
+
+/** Checks that a value is one hypervector, which a batch of one is not. */
+function checkVector(value: Hypervector, name: string): Hypervector {
+  if (value instanceof Hypervector) return value;
+  throw tritterError("invalid_type", `${name} must be a Hypervector, got ${describe(value)}`);
+}
 
 /**
  * A vector of -1, 0 and 1 of 1 to 2^31 dimensions, two bits a trit in native memory.
@@ -80,9 +91,180 @@ export class Hypervector extends Hypervectors {
     return new Hypervector(trits.length, options).fillTrits(trits);
   }
 
-  /** Zeros of the same shape on the same device. */
-  protected override allocate(): this {
-    return new Hypervector(this.dim, { device: this.device }) as this;
+  /**
+   * Makes a vector from the signs of numbers: 0 where the magnitude is at most `threshold` (default 0).
+   *
+   * NaN throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.fromFloats(Float32Array.of(0.7, -0.1, -2), { threshold: 0.5 });
+   * console.log(a.toInt8Array()); // 1 0 -1
+   * ```
+   */
+  static fromFloats(
+    values: Float32Array,
+    options?: ThresholdOptions & HypervectorOptions,
+  ): Hypervector {
+    const threshold = thresholdOf(options);
+    checkArray(values, Float32Array, "values");
+    return new Hypervector(values.length, options).fillFloats(values, threshold);
+  }
+
+  /**
+   * Makes a vector of `dim` trits from what `toPackedBytes` returns, ceil(dim / 4) bytes.
+   *
+   * Bits after the last trit are ignored; the code 11 throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * console.log(Hypervector.fromPackedBytes(Uint8Array.of(0x49), 4).toInt8Array()); // 1 -1 0 1
+   * ```
+   */
+  static fromPackedBytes(
+    bytes: Uint8Array,
+    dim: number,
+    options?: HypervectorOptions,
+  ): Hypervector {
+    checkBytes(bytes, "wire", { count: 1, dim });
+    return new Hypervector(dim, options).fillFormat("wire", bytes);
+  }
+
+  /**
+   * Makes a vector of `dim` trits from what `toBase3Bytes` returns, ceil(dim / 5) bytes.
+   *
+   * Bytes above 242, and trits after the last that are not 0, throw `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * console.log(Hypervector.fromBase3Bytes(Uint8Array.of(122), 2).toInt8Array()); // 1 0
+   * ```
+   */
+  static fromBase3Bytes(bytes: Uint8Array, dim: number, options?: HypervectorOptions): Hypervector {
+    checkBytes(bytes, "base3", { count: 1, dim });
+    return new Hypervector(dim, options).fillFormat("base3", bytes);
+  }
+
+  /**
+   * Reads what `save` returned; throws `invalid_format` for anything else.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.load(Hypervector.from(Int8Array.of(1, -1)).save());
+   * console.log(a.dim); // 2
+   * ```
+   */
+  static load(bytes: Uint8Array, options?: HypervectorOptions): Hypervector {
+    const { dim, planes } = readSaved(bytes, 1);
+    return new Hypervector(dim, options).fillFormat("planes", planes);
+  }
+
+  /**
+   * Puts vectors one after the other into a longer one.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.from(Int8Array.of(1, -1));
+   * console.log(Hypervector.concat([a, a, a]).dim); // 6
+   * ```
+   */
+  static concat(vectors: readonly Hypervector[], options?: HypervectorOptions): Hypervector {
+    if (!Array.isArray(vectors) || vectors.length === 0) {
+      throw tritterError("invalid_value", "vectors must be a list of at least one hypervector");
+    }
+    const places = vectors.map((vector, index) => checkVector(vector, `vectors[${index}]`).dim);
+    const joined = new Hypervector(places.reduce((sum, dim) => sum + dim), options);
+    let place = 0;
+    for (const vector of vectors) {
+      joined.fillPart(place, vector);
+      place += vector.dim;
+    }
+    return joined;
+  }
+
+  /**
+   * Bundles vectors: trit by trit the sign of their sum, which is similar to each of them.
+   *
+   * `weights` gives each vector a factor; sums are then float64, in the order of the vectors. `out` may
+   * be one of the vectors. Throws `invalid_shape` where dimensions differ, `invalid_value` for an empty
+   * list or a weight that is not finite.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * const animals = [1, 2, 3].map((seed) => Hypervector.random(10_000, seed));
+   * using bundle = Hypervector.bundle(animals);
+   * console.log(bundle.cosine(animals[0]!) > 0.5); // true
+   * ```
+   */
+  static bundle(
+    vectors: readonly Hypervector[],
+    options?: BundleOptions<Hypervector>,
+  ): Hypervector {
+    const checked = checkOptions(options, "options");
+    const { dim, device } = firstOf(vectors);
+    const out = checked.out === undefined
+      ? new Hypervector(dim, { device })
+      : checkOut(checked.out, dim);
+    return bundleList(vectors, out, checked);
+  }
+
+  /**
+   * Binds vectors from the left: the first with the second, that with the third, and so on.
+   *
+   * `out` may be one of the vectors. Throws `invalid_shape` where dimensions differ.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * const [a, b, c] = [1, 2, 3].map((seed) => Hypervector.random(1000, seed));
+   * using bound = Hypervector.bindMany([a!, b!, c!]);
+   * console.log(bound.equals(a!.bind(b!).bind(c!))); // true
+   * ```
+   */
+  static bindMany(
+    vectors: readonly Hypervector[],
+    options?: BindOptions<Hypervector>,
+  ): Hypervector {
+    const { mode, out } = checkOptions(options, "options");
+    const { dim, device } = firstOf(vectors);
+    const target = out === undefined ? new Hypervector(dim, { device }) : checkOut(out, dim);
+    return bindList(vectors, target, mode);
+  }
+
+  /** Zeros of as many vectors on the same device. */
+  protected override allocate(dim: number = this.dim): this {
+    return new Hypervector(dim, { device: this.device }) as this;
+  }
+
+  /**
+   * Returns one trit: -1, 0 or 1.
+   *
+   * Each is a call: `toInt8Array` returns all at once.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * console.log(Hypervector.from(Int8Array.of(1, 0, -1)).get(2)); // -1
+   * ```
+   */
+  get(index: number): -1 | 0 | 1 {
+    const place = checkCount(index, "index", { max: this.dim - 1 });
+    check(native.vectors_get(handleOf(this), 0, place, oneTrit, 1));
+    return oneTrit[0] as -1 | 0 | 1;
   }
 
   /**

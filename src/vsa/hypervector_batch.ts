@@ -3,9 +3,24 @@
 import { checkArray, checkCount, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import {
+  bindRows,
+  type BundleOptions,
+  bundleRows,
+  checkOut,
+  type SignOptions,
+} from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
+import {
+  checkBytes,
+  type Format,
+  readSaved,
+  thresholdOf,
+  type ThresholdOptions,
+} from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
+  type BindOptions,
   type HypervectorOptions,
   metricCode,
   type RandomOptions,
@@ -129,9 +144,104 @@ export class HypervectorBatch extends Hypervectors {
     return batch;
   }
 
-  /** Zeros of the same shape on the same device. */
-  protected override allocate(): this {
-    return new HypervectorBatch(this.count, this.dim, { device: this.device }) as this;
+  /**
+   * Makes vectors from the signs of numbers, row by row: 0 where the magnitude is at most `threshold`
+   * (default 0).
+   *
+   * NaN throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.fromFloats(Float32Array.of(0.7, -0.1, -2, 0), [2, 2]);
+   * console.log(batch.toInt8Array()); // 1 -1 -1 0
+   * ```
+   */
+  static fromFloats(
+    values: Float32Array,
+    shape: readonly [count: number, dim: number],
+    options?: ThresholdOptions & HypervectorOptions,
+  ): HypervectorBatch {
+    const threshold = thresholdOf(options);
+    const [count, dim] = checkShape(shape, "shape", 2) as [number, number];
+    checkArray(values, Float32Array, "values", count * dim);
+    return new HypervectorBatch(count, dim, options).fillFloats(values, threshold);
+  }
+
+  /**
+   * Makes vectors from what `toPackedBytes` returns, ceil(dim / 4) bytes a row.
+   *
+   * Bits after the last trit of a row are ignored; the code 11 throws `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.fromPackedBytes(Uint8Array.of(1, 2), [2, 3]);
+   * console.log(batch.toInt8Array()); // 1 0 0 -1 0 0
+   * ```
+   */
+  static fromPackedBytes(
+    bytes: Uint8Array,
+    shape: readonly [count: number, dim: number],
+    options?: HypervectorOptions,
+  ): HypervectorBatch {
+    return HypervectorBatch.#fromFormat("wire", bytes, shape, options);
+  }
+
+  /**
+   * Makes vectors from what `toBase3Bytes` returns, ceil(dim / 5) bytes a row.
+   *
+   * Bytes above 242, and trits after the last of a row that are not 0, throw `invalid_value`.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.fromBase3Bytes(Uint8Array.of(122, 121), [2, 5]);
+   * console.log(batch.counts().positive); // 1
+   * ```
+   */
+  static fromBase3Bytes(
+    bytes: Uint8Array,
+    shape: readonly [count: number, dim: number],
+    options?: HypervectorOptions,
+  ): HypervectorBatch {
+    return HypervectorBatch.#fromFormat("base3", bytes, shape, options);
+  }
+
+  static #fromFormat(
+    format: Format,
+    bytes: Uint8Array,
+    shape: readonly [count: number, dim: number],
+    options: HypervectorOptions | undefined,
+  ): HypervectorBatch {
+    const [count, dim] = checkShape(shape, "shape", 2) as [number, number];
+    checkBytes(bytes, format, { count, dim });
+    return new HypervectorBatch(count, dim, options).fillFormat(format, bytes);
+  }
+
+  /**
+   * Reads what `save` returned, also that of a single vector; throws `invalid_format` for anything
+   * else.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.load(HypervectorBatch.random(3, 100, 1).save());
+   * console.log(batch.count, batch.dim); // 3 100
+   * ```
+   */
+  static load(bytes: Uint8Array, options?: HypervectorOptions): HypervectorBatch {
+    const { count, dim, planes } = readSaved(bytes);
+    return new HypervectorBatch(count, dim, options).fillFormat("planes", planes);
+  }
+
+  /** Zeros of as many vectors on the same device. */
+  protected override allocate(dim: number = this.dim): this {
+    return new HypervectorBatch(this.count, dim, { device: this.device }) as this;
   }
 
   /**
@@ -148,11 +258,11 @@ export class HypervectorBatch extends Hypervectors {
    */
   get(row: number, options?: { out?: Hypervector | undefined }): Hypervector {
     const { out } = checkOptions(options, "options");
-    checkCount(row, "row", { max: this.count - 1 });
+    const index = checkCount(row, "row", { max: this.count - 1 });
     const target = out === undefined
       ? new Hypervector(this.dim, { device: this.device })
       : checkVectors(out, "out", this.dim);
-    check(native.vectors_copy(handleOf(this), row, handleOf(target), 0, 1));
+    check(native.vectors_copy(handleOf(this), index, handleOf(target), 0, 1));
     return target;
   }
 
@@ -170,8 +280,8 @@ export class HypervectorBatch extends Hypervectors {
    */
   set(row: number, vectors: Hypervectors): void {
     checkVectors(vectors, "vectors", this.dim);
-    checkCount(row, "row", { max: this.count - vectors.count });
-    check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), row, vectors.count));
+    const first = checkCount(row, "row", { max: this.count - vectors.count });
+    check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), first, vectors.count));
   }
 
   /**
@@ -205,6 +315,80 @@ export class HypervectorBatch extends Hypervectors {
     const code = metricCode(metric);
     check(native.vectors_similarity(handleOf(this), handleOf(other), code, scores, scores.length));
     return scores as Float64Array<ArrayBuffer>;
+  }
+
+  /**
+   * Bundles all rows: trit by trit the sign of their sum.
+   *
+   * Options are those of `Hypervector.bundle`, `weights` one for each row.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(21, 10_000, 1);
+   * using bundle = batch.bundle();
+   * console.log(batch.similarity(bundle).every((cosine) => cosine > 0.1)); // true
+   * ```
+   */
+  bundle(options?: BundleOptions<Hypervector>): Hypervector {
+    const checked = checkOptions(options, "options");
+    return bundleRows(this, this.count, this.#single(checked.out), checked);
+  }
+
+  /**
+   * Bundles each `size` rows: row i of the result is the bundle of rows i x size to (i + 1) x size.
+   *
+   * `size` must divide the number of rows, else it throws `invalid_shape`; `out` has count / size rows.
+   * Ties of zero are random by the row of the result.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(12, 1000, 1);
+   * console.log(batch.bundleGroups(3).count); // 4
+   * ```
+   */
+  bundleGroups(size: number, options?: SignOptions<HypervectorBatch>): HypervectorBatch {
+    const checked = checkOptions(options, "options");
+    checkCount(size, "size", { min: 1 });
+    if (this.count % size !== 0) {
+      throw tritterError("invalid_shape", `size must divide ${this.count} rows, got ${size}`);
+    }
+    const count = this.count / size;
+    const { tie, seed, threshold, out } = checked;
+    if (out !== undefined) {
+      checkVectors(out, "out", this.dim);
+      if (out.count !== count) {
+        throw tritterError("invalid_shape", `out must be ${count} vectors, got ${out.count}`);
+      }
+    }
+    const target = out ?? new HypervectorBatch(count, this.dim, { device: this.device });
+    return bundleRows(this, size, target, { tie, seed, threshold });
+  }
+
+  /**
+   * Binds all rows from the left: the first with the second, that with the third, and so on.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(2, 1000, 1);
+   * console.log(batch.bindMany().equals(batch.get(0).bind(batch.get(1)))); // true
+   * ```
+   */
+  bindMany(options?: BindOptions<Hypervector>): Hypervector {
+    const { mode, out } = checkOptions(options, "options");
+    return bindRows(this, this.#single(out), mode);
+  }
+
+  /** A single vector to write to. */
+  #single(out: Hypervector | undefined): Hypervector {
+    return out === undefined
+      ? new Hypervector(this.dim, { device: this.device })
+      : checkOut(out, this.dim);
   }
 
   /**

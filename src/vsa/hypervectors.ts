@@ -1,41 +1,26 @@
 // What single hypervectors and batches have in common.
 
-import { checkArray, checkOptions, describe } from "../checks.ts";
+import { checkArray, checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
+import { readFormat, saveRows, writeFormat } from "./formats.ts";
 import {
-  type BindMode,
   bindOperation,
+  type BindOptions,
   checkDim,
   checkSeed,
   deviceOf,
   type HypervectorOptions,
+  type OutOptions,
   type RandomOptions,
   randomShare,
+  type ThinOptions,
+  type TritCounts,
   unbindOperation,
 } from "./options.ts";
+import { checkPermutation, type Permutation, sourcesOf } from "./permutation.ts";
 
-/** How many trits of each kind there are. */
-export interface TritCounts {
-  /** Trits of 1. */
-  positive: number;
-  /** Trits of -1. */
-  negative: number;
-  /** Trits of 0. */
-  zero: number;
-}
-
-/** Where a result goes; `Out` is a `Hypervector` or a `HypervectorBatch`. */
-export interface OutOptions<Out> {
-  /** Vectors of the result's shape to write to instead of allocating; may be an operand. */
-  out?: Out | undefined;
-}
-
-/** Options of binding. */
-export interface BindOptions<Out> extends OutOptions<Out> {
-  /** What binding means. Default: `"add"`. */
-  mode?: BindMode | undefined;
-}
+export type { BindOptions, OutOptions, ThinOptions, TritCounts } from "./options.ts";
 
 const COUNT_MAX = 2 ** 32 - 1;
 const newHandle = new BigUint64Array(1);
@@ -87,6 +72,12 @@ export abstract class Hypervectors implements Disposable {
 
   /** Allocates vectors of zeros. */
   protected constructor(count: number, dim: number, options?: HypervectorOptions) {
+    if (new.target === Hypervectors) {
+      throw tritterError(
+        "invalid_type",
+        "Hypervectors is made by the constructors of Hypervector and HypervectorBatch",
+      );
+    }
     this.device = deviceOf(options);
     this.dim = checkDim(dim);
     this.count = count;
@@ -94,8 +85,8 @@ export abstract class Hypervectors implements Disposable {
     this.#handle = new NativeHandle(newHandle[0]!, this.constructor.name);
   }
 
-  /** Zeros of the same shape on the same device. */
-  protected abstract allocate(): this;
+  /** Zeros of the same shape, or of other dimensions, on the same device. */
+  protected abstract allocate(dim?: number): this;
 
   /** Memory of the vectors, in bytes: 2 bits a trit, in blocks of 512 trits. */
   get memoryBytes(): number {
@@ -149,13 +140,10 @@ export abstract class Hypervectors implements Disposable {
         `other must be 1 or ${this.count} vectors, got ${other.count}`,
       );
     }
+    const a = this.#handle.value;
+    const b = other.#handle.value;
     const target = this.target(out);
-    check(native.vectors_bind(
-      this.#handle.value,
-      other.#handle.value,
-      target.#handle.value,
-      operation,
-    ));
+    check(native.vectors_bind(a, b, target.#handle.value, operation));
     return target;
   }
 
@@ -188,8 +176,9 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   negate(options?: OutOptions<this>): this {
+    const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
-    check(native.vectors_negate(this.#handle.value, target.#handle.value));
+    check(native.vectors_negate(handle, target.#handle.value));
     return target;
   }
 
@@ -206,9 +195,10 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   copy(options?: OutOptions<this>): this {
+    const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
     if (target === this) return target;
-    check(native.vectors_copy(this.#handle.value, 0, target.#handle.value, 0, this.count));
+    check(native.vectors_copy(handle, 0, target.#handle.value, 0, this.count));
     return target;
   }
 
@@ -266,6 +256,7 @@ export abstract class Hypervectors implements Disposable {
    */
   toInt8Array(options?: { out?: Int8Array | undefined }): Int8Array<ArrayBuffer> {
     const { out } = checkOptions(options, "options");
+    const handle = this.#handle.value;
     const length = this.count * this.dim;
     if (length > COUNT_MAX) {
       throw tritterError(
@@ -276,8 +267,158 @@ export abstract class Hypervectors implements Disposable {
     const trits = out === undefined
       ? new Int8Array(length)
       : checkArray(out, Int8Array, "out", length);
-    check(native.vectors_read_i8(this.#handle.value, 0, trits, trits.length));
+    check(native.vectors_read_i8(handle, 0, trits, trits.length));
     return trits as Int8Array<ArrayBuffer>;
+  }
+
+  /**
+   * Moves the trits of each vector: by a number of places round and round, or in another order.
+   *
+   * With a number k trit i goes to place (i + k) mod dim; k is any integer. With a
+   * {@linkcode Permutation} it goes to place p[i]. Dissimilar to the vector itself, so it tells places
+   * in a sequence apart; distributes over binding and bundling. `out` may be the vector itself.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.from(Int8Array.of(1, 0, -1));
+   * console.log(a.permute(1).toInt8Array()); // -1 1 0
+   * ```
+   */
+  permute(shift: number | Permutation, options?: OutOptions<this>): this {
+    const { out } = checkOptions(options, "options");
+    return typeof shift === "number" ? this.#rotate(shift, out) : this.#reorder(shift, false, out);
+  }
+
+  /**
+   * Undoes `permute` of the same shift or permutation.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.random(1000, 1);
+   * console.log(a.permute(3).unpermute(3).equals(a)); // true
+   * ```
+   */
+  unpermute(shift: number | Permutation, options?: OutOptions<this>): this {
+    const { out } = checkOptions(options, "options");
+    return typeof shift === "number" ? this.#rotate(-shift, out) : this.#reorder(shift, true, out);
+  }
+
+  #rotate(shift: number, out: this | undefined): this {
+    if (!Number.isSafeInteger(shift)) {
+      throw tritterError("invalid_value", `shift must be a safe integer, got ${shift}`);
+    }
+    const rest = shift % this.dim;
+    // Also for -0, which Deno passes to no native function.
+    const places = rest < 0 ? rest + this.dim : rest + 0;
+    const target = this.target(out);
+    check(native.vectors_rotate(this.#handle.value, target.#handle.value, places));
+    return target;
+  }
+
+  #reorder(order: Permutation, inverse: boolean, out: this | undefined): this {
+    const sources = sourcesOf(checkPermutation(order, "shift", this.dim), inverse);
+    const target = this.target(out);
+    check(native.vectors_gather(this.#handle.value, target.#handle.value, sources, sources.length));
+    return target;
+  }
+
+  /**
+   * Keeps each nonzero trit with probability `keep` and makes the others 0: a sparser vector that is
+   * still similar, by a cosine of about the square root of `keep`.
+   *
+   * Trit i of row r is kept where w[i] < round(keep 2^32), with w as in `Hypervector.random` but
+   * counters (floor(i / 4), r mod 2^32, floor(r / 2^32), 4). `seed` is 0 unless told.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.random(100_000, 1, { distribution: "bipolar" });
+   * console.log(a.thin({ keep: 0.1 }).sparsity.toFixed(1)); // 0.9
+   * ```
+   */
+  thin(options: ThinOptions<this>): this {
+    const { keep, seed = 0, out } = checkOptions(options, "options");
+    const below = Math.round(checkNumber(keep, "keep", { min: 0, max: 1 }) * 2 ** 32) + 0;
+    const key = checkSeed(seed);
+    if (below > COUNT_MAX) return this.copy({ out });
+    const target = this.target(out);
+    check(native.vectors_thin(this.#handle.value, target.#handle.value, key, below));
+    return target;
+  }
+
+  /**
+   * Returns the trits from place `start` on up to `end`, which is not included, of each vector.
+   *
+   * `out`, of `end - start` dimensions and not the vector itself, takes the result instead of new
+   * memory.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.from(Int8Array.of(1, 0, -1, -1));
+   * console.log(a.slice(1, 3).toInt8Array()); // 0 -1
+   * ```
+   */
+  slice(start: number, end: number = this.dim, options?: OutOptions<this>): this {
+    const { out } = checkOptions(options, "options");
+    checkCount(end, "end", { min: 1, max: this.dim });
+    const first = checkCount(start, "start", { max: end - 1 });
+    const dim = end - first;
+    const target = out === undefined ? this.allocate(dim) : this.target(out, dim);
+    check(native.vectors_move(this.#handle.value, first, target.#handle.value, 0, dim));
+    return target;
+  }
+
+  /**
+   * Returns the vectors in the wire format, row by row: 2 bits a trit, 4 a byte, low bits first, 00 = 0, 01 = +1,
+   * 10 = -1; each row starts on a byte.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * const bytes = Hypervector.from(Int8Array.of(1, -1, 0, 1)).toPackedBytes();
+   * console.log(bytes[0]!.toString(16)); // 49
+   * ```
+   */
+  toPackedBytes(): Uint8Array<ArrayBuffer> {
+    return readFormat(this.#handle.value, "wire", this);
+  }
+
+  /**
+   * Returns the vectors with 5 trits a byte, 1.6 bits each: byte j of a row is the sum of
+   * (trit 5j + i + 1) 3^i, where trits after the last are 0.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * console.log(Hypervector.from(Int8Array.of(1, 0, 0, 0, 0, -1)).toBase3Bytes()); // 122 120
+   * ```
+   */
+  toBase3Bytes(): Uint8Array<ArrayBuffer> {
+    return readFormat(this.#handle.value, "base3", this);
+  }
+
+  /**
+   * Returns bytes that `load` reads: a header, the bits of the trits, and a checksum.
+   *
+   * @example
+   * ```ts
+   * import { Hypervector } from "tritter-accel";
+   *
+   * using a = Hypervector.random(1000, 1);
+   * console.log(Hypervector.load(a.save()).equals(a)); // true
+   * ```
+   */
+  save(): Uint8Array<ArrayBuffer> {
+    return saveRows(this.#handle.value, this);
   }
 
   /** Fills all vectors with random trits. */
@@ -293,10 +434,35 @@ export abstract class Hypervectors implements Disposable {
     return this;
   }
 
+  /** Writes all vectors from bytes of a format, or frees them. */
+  protected fillFormat(format: "wire" | "base3" | "planes", bytes: Uint8Array): this {
+    try {
+      writeFormat(this.#handle.value, format, bytes);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+    return this;
+  }
+
+  /** Writes all vectors from the signs of numbers above a threshold. */
+  protected fillFloats(values: Float32Array, threshold: number): this {
+    check(
+      native.vectors_write_f32(this.#handle.value, 0, values, values.length, threshold),
+    );
+    return this;
+  }
+
+  /** Writes trits of every vector from place `to` on, from others. */
+  protected fillPart(to: number, vectors: Hypervectors): void {
+    const { dim } = vectors;
+    check(native.vectors_move(vectors.#handle.value, 0, this.#handle.value, to, dim));
+  }
+
   /** The vectors to write to: those given, of the same shape, or new ones. */
-  protected target(out: this | undefined): this {
+  protected target(out: this | undefined, dim: number = this.dim): this {
     if (out === undefined) return this.allocate();
-    checkVectors(out, "out", this.dim);
+    checkVectors(out, "out", dim);
     if (out.count !== this.count) {
       throw tritterError("invalid_shape", `out must be ${this.count} vectors, got ${out.count}`);
     }

@@ -46,6 +46,18 @@ export type SimilarityMetric =
   | "overlap"
   | "jaccard";
 
+/**
+ * What a sum of zero becomes when vectors are bundled.
+ *
+ * | tie          | trit                                                                            |
+ * | ------------ | ------------------------------------------------------------------------------- |
+ * | `"zero"`     | 0                                                                               |
+ * | `"positive"` | 1                                                                               |
+ * | `"random"`   | that of a bipolar random vector of the seed, with 2 as last word of the counter |
+ * | `"first"`    | that of the first vector, which may be 0                                        |
+ */
+export type Tie = "zero" | "positive" | "random" | "first";
+
 /** Where new hypervectors are kept. */
 export interface HypervectorOptions {
   /** Device that holds them and computes with them. Default: the default device. */
@@ -56,6 +68,36 @@ export interface HypervectorOptions {
 export interface RandomOptions extends HypervectorOptions {
   /** Share of each trit. Default: `"ternary"`, a third each. */
   distribution?: Distribution | undefined;
+}
+
+/** How many trits of each kind there are. */
+export interface TritCounts {
+  /** Trits of 1. */
+  positive: number;
+  /** Trits of -1. */
+  negative: number;
+  /** Trits of 0. */
+  zero: number;
+}
+
+/** Where a result goes; `Out` is a `Hypervector` or a `HypervectorBatch`. */
+export interface OutOptions<Out> {
+  /** Vectors of the result's shape to write to instead of allocating; may be an operand. */
+  out?: Out | undefined;
+}
+
+/** Options of binding. */
+export interface BindOptions<Out> extends OutOptions<Out> {
+  /** What binding means. Default: `"add"`. */
+  mode?: BindMode | undefined;
+}
+
+/** Options of thinning. */
+export interface ThinOptions<Out> extends OutOptions<Out> {
+  /** Probability with which a nonzero trit is kept, from 0 to 1. */
+  keep: number;
+  /** What the choice is made from, an integer from 0, below 2^64. Default: 0. */
+  seed?: number | bigint | undefined;
 }
 
 const METRICS: readonly SimilarityMetric[] = [

@@ -1,0 +1,52 @@
+// "What is the dollar of Mexico?": records, an analogy between them, and clean-up (Kanerva 2010).
+//
+//   bun examples/analogy.ts
+//   deno run --allow-ffi --allow-read examples/analogy.ts
+
+import { type Hypervector, ItemMemory, RecordEncoder } from "tritter-accel";
+
+const DIM = 10_000;
+const ROLES = ["country", "capital", "currency", "language"] as const;
+const COUNTRIES = {
+  usa: ["USA", "Washington", "dollar", "English"],
+  mexico: ["Mexico", "Mexico City", "peso", "Spanish"],
+  japan: ["Japan", "Tokyo", "yen", "Japanese"],
+} as const;
+
+using words = new ItemMemory(DIM);
+using encoder = new RecordEncoder(DIM, ROLES, { seed: 1 });
+
+/** The vector of a word; every word has its own. */
+function word(name: string): Hypervector {
+  if (!words.has(name)) words.addRandom(name, undefined, { distribution: "bipolar" });
+  return words.get(name);
+}
+
+/** One vector for everything that is known about a country. */
+function record(facts: readonly string[]): Hypervector {
+  return encoder.encode(
+    Object.fromEntries(ROLES.map((role, index) => [role, word(facts[index]!)])),
+  );
+}
+
+using usa = record(COUNTRIES.usa);
+using mexico = record(COUNTRIES.mexico);
+using japan = record(COUNTRIES.japan);
+
+function print(question: string, answer: Hypervector): void {
+  const [best, second] = words.topK(answer, 2);
+  const score = ({ name, score }: { name: string; score: number }) => `${name} ${score.toFixed(2)}`;
+  console.log(`${question.padEnd(38)}${score(best!).padEnd(20)}${score(second!)}`);
+}
+
+console.log(`${"question".padEnd(38)}${"answer".padEnd(20)}second`);
+print("currency in the record of Mexico?", encoder.get(mexico, "currency"));
+print("capital in the record of Japan?", encoder.get(japan, "capital"));
+
+// Bound with each other, two records translate what one holds into what the other holds there.
+using toMexico = usa.bind(mexico, { mode: "multiply" });
+using toJapan = mexico.bind(japan, { mode: "multiply" });
+print("what is the dollar of Mexico?", word("dollar").bind(toMexico, { mode: "multiply" }));
+print("what is the Washington of Mexico?", word("Washington").bind(toMexico, { mode: "multiply" }));
+print("what is the peso of Japan?", word("peso").bind(toJapan, { mode: "multiply" }));
+print("what is the Spanish of Japan?", word("Spanish").bind(toJapan, { mode: "multiply" }));

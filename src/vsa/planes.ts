@@ -1,0 +1,22 @@
+// Vectors as part of what else is saved: two planes a row, as formats.ts describes them.
+
+import { readFormat, writeFormat } from "./formats.ts";
+import { handleOf, type Hypervectors } from "./hypervectors.ts";
+
+/** Bytes of the planes of vectors. */
+export function planeBytes(count: number, dim: number): number {
+  return count * 2 * Math.ceil(dim / 8);
+}
+
+/** The planes of the first `count` vectors, or of all. */
+export function readPlanes(
+  vectors: Hypervectors,
+  count: number = vectors.count,
+): Uint8Array<ArrayBuffer> {
+  return readFormat(handleOf(vectors), "planes", { count, dim: vectors.dim });
+}
+
+/** Writes the first vectors from planes; throws `invalid_format` where they hold no trits. */
+export function writePlanes(vectors: Hypervectors, planes: Uint8Array): void {
+  writeFormat(handleOf(vectors), "planes", planes);
+}

@@ -1,0 +1,84 @@
+// Rising lists of places, by merging.
+
+import { describe } from "../checks.ts";
+import { tritterError } from "../errors.ts";
+
+/** Places that rise. */
+export type Places = Uint32Array<ArrayBuffer>;
+
+/** Checks places in any order, each below `dim` and named once, and returns them rising. */
+export function sortedPlaces(values: ArrayLike<number>, name: string, dim: number): Places {
+  if (typeof values !== "object" || values === null || !Number.isSafeInteger(values.length)) {
+    throw tritterError("invalid_type", `${name} must be a list of places, got ${describe(values)}`);
+  }
+  const count = values.length;
+  if (count > dim) {
+    throw tritterError("invalid_length", `${name} must have at most ${dim} places, got ${count}`);
+  }
+  const places = new Uint32Array(count);
+  for (let index = 0; index < count; index++) {
+    const place: unknown = values[index];
+    if (typeof place !== "number" || !Number.isInteger(place) || place < 0 || place >= dim) {
+      throw tritterError(
+        "invalid_value",
+        `${name}[${index}] must be an integer from 0 to ${dim - 1}, got ${describe(place)}`,
+      );
+    }
+    places[index] = place;
+  }
+  places.sort();
+  const again = places.findIndex((place, index) => index > 0 && place === places[index - 1]);
+  if (again > 0) {
+    throw tritterError("invalid_value", `${name} must differ, got ${places[again]} twice`);
+  }
+  return places;
+}
+
+/** Whether places rise and stay below `dim`. */
+export function isRising(places: Places, dim: number): boolean {
+  for (let index = 1; index < places.length; index++) {
+    if (places[index]! <= places[index - 1]!) return false;
+  }
+  return places.length === 0 || places[places.length - 1]! < dim;
+}
+
+/** Whether two lists are the same. */
+export function samePlaces(a: Places, b: Places): boolean {
+  return a.length === b.length && a.every((place, index) => place === b[index]);
+}
+
+/** How many places are in both. */
+export function countShared(a: Places, b: Places): number {
+  let [i, j, count] = [0, 0, 0];
+  while (i < a.length && j < b.length) {
+    const [x, y] = [a[i]!, b[j]!];
+    if (x === y) count++;
+    if (x <= y) i++;
+    if (y <= x) j++;
+  }
+  return count;
+}
+
+/** The places that are in both. */
+export function shared(a: Places, b: Places): Places {
+  const found = new Uint32Array(Math.min(a.length, b.length));
+  let [i, j, count] = [0, 0, 0];
+  while (i < a.length && j < b.length) {
+    const [x, y] = [a[i]!, b[j]!];
+    if (x === y) found[count++] = x;
+    if (x <= y) i++;
+    if (y <= x) j++;
+  }
+  return found.slice(0, count);
+}
+
+/** The places of two lists that share none. */
+export function merge(a: Places, b: Places): Places {
+  const all = new Uint32Array(a.length + b.length);
+  let [i, j] = [0, 0];
+  for (let index = 0; index < all.length; index++) {
+    const fromA = j >= b.length || (i < a.length && a[i]! < b[j]!);
+    all[index] = fromA ? a[i++]! : b[j++]!;
+  }
+  return all;
+}
