@@ -76,6 +76,7 @@ export const VSA_VALID: Calls = {
   "ItemMemory#has": () => ["a"],
   "ItemMemory#get": () => ["a", { out: vector() }],
   "ItemMemory#cleanup": () => [batch()],
+  "ItemMemory.load": () => [memory().save(), { capacity: 5 }],
   "ItemMemory#topK": () => [vector(), 2],
   "Permutation.from": () => [Uint32Array.of(2, 0, 1)],
   ...VALID_ON_STRUCTURES,
