@@ -152,6 +152,35 @@ export {
 } from "./src/vsa/superposition.ts";
 export { type VsaConfig, VsaOps } from "./src/vsa/vsa_ops.ts";
 
+// Encoders and classifiers of hypervectors
+export {
+  CategoricalEncoder,
+  type CategoricalEncoderOptions,
+} from "./src/vsa/categorical_encoder.ts";
+export { CentroidClassifier } from "./src/vsa/centroid_classifier.ts";
+export type {
+  Evaluation,
+  FitOptions,
+  LearningRule,
+  LearnOptions,
+  Samples,
+} from "./src/vsa/learning.ts";
+export { NgramEncoder, type NgramEncoderOptions } from "./src/vsa/ngram_encoder.ts";
+export { ProjectionEncoder, type ProjectionEncoderOptions } from "./src/vsa/projection_encoder.ts";
+export {
+  CircularEncoder,
+  type CircularEncoderOptions,
+  LevelEncoder,
+  ScalarEncoder,
+  ThermometerEncoder,
+} from "./src/vsa/scalar_encoders.ts";
+export type { SymbolText } from "./src/vsa/symbol_table.ts";
+export {
+  type LevelEncoderOptions,
+  type ScalarEncoderOptions,
+  ValueEncoder,
+} from "./src/vsa/value_encoder.ts";
+
 // Layers
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";

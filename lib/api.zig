@@ -18,6 +18,8 @@ pub const modules = .{
     @import("api/bundles.zig"),
     @import("api/vector_formats.zig"),
     @import("api/trits.zig"),
+    @import("api/encoders.zig"),
+    @import("api/centroids.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

@@ -36,7 +36,11 @@ const SHARED: Calls = {
   equals: () => [batch()],
   counts: () => [],
   toInt8Array: () => [{ out: new Int8Array(4 * DIM) }],
+  thin: () => [{ keep: 0.5, seed: 3, out: batch() }],
+  slice: () => [10, 60, { out: new api.HypervectorBatch(4, 50) }],
 };
+
+const sparse = () => api.SparseHypervector.fromIndices([1, 5], [3, 69], DIM);
 
 export const VSA_VALID: Calls = {
   ...Object.fromEntries(
@@ -78,6 +82,28 @@ export const VSA_VALID: Calls = {
   "ItemMemory#cleanup": () => [batch()],
   "ItemMemory.load": () => [memory().save(), { capacity: 5 }],
   "ItemMemory#topK": () => [vector(), 2],
+  "Hypervector.fromFloats": () => [new Float32Array(DIM), { threshold: 0.5 }],
+  "Hypervector.fromPackedBytes": () => [vector().toPackedBytes(), DIM],
+  "Hypervector.fromBase3Bytes": () => [vector().toBase3Bytes(), DIM],
+  "Hypervector.load": () => [vector().save()],
+  "Hypervector.concat": () => [[vector(1), vector(2)], { device: "cpu" }],
+  "Hypervector#get": () => [7],
+  "HypervectorBatch.fromFloats": () => [new Float32Array(4 * DIM), [4, DIM], { threshold: 0.5 }],
+  "HypervectorBatch.fromPackedBytes": () => [batch().toPackedBytes(), [4, DIM]],
+  "HypervectorBatch.fromBase3Bytes": () => [batch().toBase3Bytes(), [4, DIM]],
+  "HypervectorBatch.load": () => [batch().save()],
+  "SparseHypervector.from": () => [vector()],
+  "SparseHypervector.fromIndices": () => [[1, 5], [3, 69], DIM],
+  "SparseHypervector.load": () => [sparse().save()],
+  "SparseHypervector#bind": () => [sparse()],
+  "SparseHypervector#equals": () => [sparse()],
+  "SparseHypervector#dot": () => [vector()],
+  "SparseHypervector#cosine": () => [sparse()],
+  "SparseHypervector#hamming": () => [sparse()],
+  "SparseHypervector#overlap": () => [sparse()],
+  "SparseHypervector#jaccard": () => [vector()],
+  "Permutation.random": () => [DIM, 1],
+  "Permutation#compose": () => [api.Permutation.random(DIM, 2)],
   "Permutation.from": () => [Uint32Array.of(2, 0, 1)],
   ...VALID_ON_STRUCTURES,
 };
@@ -89,6 +115,7 @@ export const VSA_INSTANCES: Record<string, () => unknown> = {
   HypervectorBatch: batch,
   Bundler: () => new api.Bundler(DIM).add(batch()),
   ItemMemory: memory,
+  SparseHypervector: sparse,
   Permutation: () => api.Permutation.random(DIM, 1),
   ...STRUCTURE_INSTANCES,
 };

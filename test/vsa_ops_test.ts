@@ -111,6 +111,16 @@ describe("permute by a shift", () => {
     }
   });
 
+  it("distributes over bundles", () => {
+    const order = Permutation.random(1000, 9);
+    const vectors = [1, 2, 3].map((seed) => Hypervector.random(1000, seed));
+    for (const shift of [1, -300, order]) {
+      using whole = Hypervector.bundle(vectors).permute(shift);
+      using parts = Hypervector.bundle(vectors.map((vector) => vector.permute(shift)));
+      assert.ok(whole.equals(parts));
+    }
+  });
+
   it("refuses what is no shift", () => {
     using a = Hypervector.random(10, 1);
     for (const shift of [0.5, NaN, Infinity, 2 ** 53]) {
@@ -227,6 +237,7 @@ describe("permute by a permutation", () => {
       /places must be a Uint32/,
     );
     assertThrowsCode(() => Permutation.random(0, 1), "invalid_value", /dim must be/);
+    assertThrowsCode(() => Permutation.random(2 ** 30 + 1, 1), "invalid_value", /dim must be/);
     assertThrowsCode(() => Permutation.random(3, -1), "invalid_value", /seed must be/);
     assertThrowsCode(
       () => a.permute(Permutation.random(4, 1)),
@@ -234,7 +245,7 @@ describe("permute by a permutation", () => {
       /shift must have 3/,
     );
     assertThrowsCode(() => Permutation.random(3, 1).compose(wrong(1)), "invalid_type", /next must/);
-    assertThrowsCode(() => new (wrong(Permutation))(3), "invalid_type", /must be made by/);
+    assertThrowsCode(() => new (wrong(Permutation))(3), "invalid_type", /is made by/);
   });
 });
 

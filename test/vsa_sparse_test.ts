@@ -87,7 +87,7 @@ describe("SparseHypervector", () => {
       "invalid_type",
       /must be a Hypervector/,
     );
-    assertThrowsCode(() => new (wrong(SparseHypervector))(), "invalid_type", /must be made by/);
+    assertThrowsCode(() => new (wrong(SparseHypervector))(), "invalid_type", /is made by/);
   });
 
   it("refuses saved places that are none although their checksum is right", () => {

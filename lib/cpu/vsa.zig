@@ -5,8 +5,10 @@ const bundle = @import("vsa_bundle.zig");
 const bytes = @import("vsa_bytes.zig");
 const compare = @import("vsa_compare.zig");
 const counts = @import("vsa_counts.zig");
+const floats = @import("vsa_floats.zig");
 const formats = @import("vsa_formats.zig");
 const move = @import("vsa_move.zig");
+const ngrams = @import("vsa_ngrams.zig");
 const random = @import("vsa_random.zig");
 const scan = @import("vsa_scan.zig");
 const table = @import("vsa_table.zig");
@@ -40,4 +42,13 @@ pub const kernels: table.Kernels = .{
     .move = move.move,
     .formats = formats.kernels,
     .trits = trits.kernels,
+    .encoders = .{
+        .count_grams = ngrams.count,
+        .dot = floats.dot,
+        .add = floats.add,
+        .dot_counts = floats.dotCounts,
+        .add_counts = floats.addCounts,
+        .squares = floats.squares,
+        .squares_counts = floats.squaresCounts,
+    },
 };

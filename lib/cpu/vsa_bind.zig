@@ -19,10 +19,10 @@ const table = @import("vsa_table.zig");
 const bits = @import("vsa_bits.zig");
 
 const Block = bits.Block;
-const Planes = struct { nonzero: Block, negative: Block };
-const Operation = enum { add, subtract, multiply };
+pub const Planes = struct { nonzero: Block, negative: Block };
+pub const Operation = enum { add, subtract, multiply };
 
-inline fn apply(comptime operation: Operation, a: Planes, b: Planes) Planes {
+pub inline fn apply(comptime operation: Operation, a: Planes, b: Planes) Planes {
     const m, const n, const k, const l = .{ a.nonzero, a.negative, b.nonzero, b.negative };
     if (operation == .multiply) {
         const both = m & k;

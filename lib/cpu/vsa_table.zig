@@ -11,6 +11,8 @@
 //! then add modulo 3 in three, and multiply and compare in two. Kernels take a vector's first word and
 //! the words of one plane, a positive multiple of 8; all vectors are aligned to 64 bytes.
 
+const encoders = @import("vsa_encoders_table.zig");
+
 /// 64-bit words of a block.
 pub const block_words = 8;
 pub const block_trits = 512;
@@ -189,4 +191,5 @@ pub const Kernels = extern struct {
     move: Move,
     formats: Formats,
     trits: TritKernels,
+    encoders: encoders.Kernels,
 };

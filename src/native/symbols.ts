@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x7d0a1e4d661e75a2n;
+export const abiFingerprint = 0x70ae1d175c43f412n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -72,6 +72,71 @@ export const symbols = {
     cosine: "w:f64",
     cosine_length: "u32",
   },
+  centroids_create: {
+    dim: "u32",
+    classes: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  centroids_copy: {
+    source: "u64",
+    target: "u64",
+  },
+  centroids_train: {
+    handle: "u64",
+    vectors: "u64",
+    visits: "r:u32",
+    visits_length: "u32",
+    rule: "u32",
+    rate: "f64",
+    errors: "w:u32",
+    errors_length: "u32",
+  },
+  centroids_train_counts: {
+    handle: "u64",
+    counts: "r:i32",
+    counts_length: "u32",
+    visits: "r:u32",
+    visits_length: "u32",
+    rule: "u32",
+    rate: "f64",
+    errors: "w:u32",
+    errors_length: "u32",
+  },
+  centroids_scores: {
+    handle: "u64",
+    vectors: "u64",
+    classes: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  centroids_scores_counts: {
+    handle: "u64",
+    counts: "r:i32",
+    counts_length: "u32",
+    classes: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  centroids_best: {
+    handle: "u64",
+    scores: "r:f64",
+    scores_length: "u32",
+    classes: "w:u32",
+    classes_length: "u32",
+  },
+  centroids_read: {
+    handle: "u64",
+    index: "u32",
+    values: "w:f32",
+    values_length: "u32",
+  },
+  centroids_write: {
+    handle: "u64",
+    index: "u32",
+    values: "r:f32",
+    values_length: "u32",
+  },
   abi_fingerprint: {
     fingerprint: "w:u64",
     fingerprint_length: "u32",
@@ -107,6 +172,44 @@ export const symbols = {
     bytes_length: "u32",
     sum: "w:u64",
     sum_length: "u32",
+  },
+  vectors_take: {
+    source: "u64",
+    rows: "r:u32",
+    rows_length: "u32",
+    out: "u64",
+  },
+  vectors_random_rows: {
+    handle: "u64",
+    row: "u32",
+    rows: "r:u32",
+    rows_length: "u32",
+    seed: "u64",
+    below: "u32",
+  },
+  ngrams_count: {
+    items: "u64",
+    n: "u32",
+    mode: "u32",
+    symbols: "r:u32",
+    symbols_length: "u32",
+    lengths: "r:u32",
+    lengths_length: "u32",
+    counts: "w:i32",
+    counts_length: "u32",
+  },
+  ngrams_encode: {
+    items: "u64",
+    n: "u32",
+    mode: "u32",
+    symbols: "r:u32",
+    symbols_length: "u32",
+    lengths: "r:u32",
+    lengths_length: "u32",
+    out: "u64",
+    tie: "u32",
+    seed: "u64",
+    threshold: "u32",
   },
   file_map: {
     path: "r:u8",
@@ -643,6 +746,98 @@ export interface NativeLibrary {
     cosine_length: number,
   ): number;
   /**
+   * Makes classes that have learnt nothing.
+   */
+  centroids_create(
+    dim: number,
+    classes: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Copies all classes to the first ones of another object.
+   */
+  centroids_copy(source: bigint, target: bigint): number;
+  /**
+   * Learns from rows of vectors; visits = pairs of a row and its class, in the order of learning. rule:
+   * 0 centroid, 1 perceptron, 2 online, 3 online, first pass. errors = samples that were classified
+   * wrongly before they were learnt (0 with rule 0).
+   */
+  centroids_train(
+    handle: bigint,
+    vectors: bigint,
+    visits: Uint32Array | null,
+    visits_length: number,
+    rule: number,
+    rate: number,
+    errors: Uint32Array | null,
+    errors_length: number,
+  ): number;
+  /**
+   * The same from rows of counts.
+   */
+  centroids_train_counts(
+    handle: bigint,
+    counts: Int32Array | null,
+    counts_length: number,
+    visits: Uint32Array | null,
+    visits_length: number,
+    rule: number,
+    rate: number,
+    errors: Uint32Array | null,
+    errors_length: number,
+  ): number;
+  /**
+   * Cosines of each vector with the first `classes` classes.
+   */
+  centroids_scores(
+    handle: bigint,
+    vectors: bigint,
+    classes: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The same for rows of counts.
+   */
+  centroids_scores_counts(
+    handle: bigint,
+    counts: Int32Array | null,
+    counts_length: number,
+    classes: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The class of the highest of the scores, a row for each sample; 2^32 - 1 where none has learnt
+   * anything.
+   */
+  centroids_best(
+    handle: bigint,
+    scores: Float64Array | null,
+    scores_length: number,
+    classes: Uint32Array | null,
+    classes_length: number,
+  ): number;
+  /**
+   * The function tritter_centroids_read.
+   */
+  centroids_read(
+    handle: bigint,
+    index: number,
+    values: Float32Array | null,
+    values_length: number,
+  ): number;
+  /**
+   * Replaces what a class has learnt by values of at most 2^80.
+   */
+  centroids_write(
+    handle: bigint,
+    index: number,
+    values: Float32Array | null,
+    values_length: number,
+  ): number;
+  /**
    * The fingerprint of the exported functions; the bridge compares it with its own. As the first call
    * of every load it also makes the library stay in the process (see pin.zig).
    */
@@ -689,6 +884,53 @@ export interface NativeLibrary {
     bytes_length: number,
     sum: BigUint64Array | null,
     sum_length: number,
+  ): number;
+  /**
+   * out[i] = source[rows[i]]; two objects.
+   */
+  vectors_take(source: bigint, rows: Uint32Array | null, rows_length: number, out: bigint): number;
+  /**
+   * Fills rows from `row` on with the random rows that `rows` names; `below` as in vectors_random.
+   */
+  vectors_random_rows(
+    handle: bigint,
+    row: number,
+    rows: Uint32Array | null,
+    rows_length: number,
+    seed: bigint,
+    below: number,
+  ): number;
+  /**
+   * Sums of the n-grams' trits, a row of counts for each text. Row n * symbol + j of `items` stands for
+   * a symbol at place j; mode: 0 add, 1 subtract, 2 multiply, 3 multiply of items without zeros.
+   */
+  ngrams_count(
+    items: bigint,
+    n: number,
+    mode: number,
+    symbols: Uint32Array | null,
+    symbols_length: number,
+    lengths: Uint32Array | null,
+    lengths_length: number,
+    counts: Int32Array | null,
+    counts_length: number,
+  ): number;
+  /**
+   * The signs of the sums, where they are above `threshold`. tie: 0 zero, 1 positive, 2 random,
+   * 3 the first n-gram's.
+   */
+  ngrams_encode(
+    items: bigint,
+    n: number,
+    mode: number,
+    symbols: Uint32Array | null,
+    symbols_length: number,
+    lengths: Uint32Array | null,
+    lengths_length: number,
+    out: bigint,
+    tie: number,
+    seed: bigint,
+    threshold: number,
   ): number;
   /**
    * The function tritter_file_map.

@@ -1,12 +1,19 @@
 // Orders of dimensions.
 
-import { checkArray, describe } from "../checks.ts";
+import { checkArray, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { checkDim, checkSeed } from "./options.ts";
+import { checkSeed } from "./options.ts";
 
 /** What only this module can pass to the constructor: at run time nothing else makes it private. */
 const KEY = Symbol("Permutation");
+
+/** More would not fit an array of every runtime. */
+const PLACES_MAX = 2 ** 30;
+
+function checkPlaces(count: number, name: string): number {
+  return checkCount(count, name, { min: 1, max: PLACES_MAX });
+}
 
 /** Set by the class, the only place that can read its private fields. */
 let readPlaces: (permutation: Permutation, inverse: boolean) => Uint32Array;
@@ -19,8 +26,8 @@ export function sourcesOf(permutation: Permutation, inverse: boolean): Uint32Arr
 /**
  * An order of dimensions for `permute`: the trit at place i goes to place p[i].
  *
- * Takes 4 bytes a dimension, and as many again once its inverse has been used, in the memory of
- * JavaScript.
+ * Of 1 to 2^30 places. Takes 4 bytes a dimension, and as many again once its inverse has been used,
+ * in the memory of JavaScript.
  *
  * @example
  * ```ts
@@ -75,7 +82,7 @@ export class Permutation {
    * ```
    */
   static random(dim: number, seed: number | bigint): Permutation {
-    const places = new Uint32Array(checkDim(dim));
+    const places = new Uint32Array(checkPlaces(dim, "dim"));
     check(native.permutation_random(checkSeed(seed), places, places.length));
     return new Permutation(KEY, places);
   }
@@ -95,7 +102,7 @@ export class Permutation {
    */
   static from(places: Uint32Array): Permutation {
     checkArray(places, Uint32Array, "places");
-    checkDim(places.length, "the length of places");
+    checkPlaces(places.length, "the length of places");
     const own = new Uint32Array(places);
     const inverse = new Uint32Array(own.length);
     check(native.permutation_invert(own, own.length, inverse, inverse.length));

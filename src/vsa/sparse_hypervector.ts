@@ -54,7 +54,10 @@ export class SparseHypervector {
   /** Only for this module: use `from` or `fromIndices`. */
   private constructor(key: symbol, positive: Places, negative: Places, dim: number) {
     if (key !== KEY) {
-      throw tritterError("invalid_type", "a SparseHypervector must be made by from or fromIndices");
+      throw tritterError(
+        "invalid_type",
+        "SparseHypervector is made by SparseHypervector.from or SparseHypervector.fromIndices",
+      );
     }
     this.dim = dim;
     this.#positive = positive;
