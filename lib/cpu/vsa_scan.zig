@@ -51,8 +51,17 @@ inline fn withRows(comptime kind: Kind, comptime queries: usize, comptime counti
         while (row < scan.row_count) : (row += 1) pair(kind, counting, scan, row, query, query_negatives);
         return;
     }
-    while (row + tile_rows <= scan.row_count) : (row += tile_rows) tile(kind, tile_rows, queries, counting, scan, row, query);
+    while (row + tile_rows <= scan.row_count) : (row += tile_rows) {
+        fetchAhead(tile_rows, scan, row, query);
+        tile(kind, tile_rows, queries, counting, scan, row, query);
+    }
     while (row < scan.row_count) : (row += 1) tile(kind, 1, queries, counting, scan, row, query);
+}
+
+inline fn fetchAhead(rows: usize, scan: *const table.Scan, row: usize, query: usize) void {
+    if (query % 4 != 0) return;
+    const start = (query / 4 * scan.row_count + row) * scan.ahead_lines;
+    for (start..start + rows * scan.ahead_lines) |line| @prefetch(scan.ahead + line * 64, .{ .locality = 2 });
 }
 
 fn tile(

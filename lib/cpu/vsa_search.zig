@@ -86,9 +86,15 @@ pub const Search = struct {
         var least: [rows_max]f64 = undefined;
         var few_nonzeros: [queries_max]f64 = undefined;
 
+        // The next rows are fetched while these are busy with the queries.
+        const row_lines = words * 2 * @sizeOf(u64) / 64;
+        const fours = (share.query_to - share.query_from) / 4;
+        const lines = if (fours < 1 or row_lines * chunk * 64 > chunk_bytes) 0 else (row_lines + fours - 1) / fours;
+
         var row = share.row_from;
         while (row < share.row_to) : (row += chunk) {
             const row_count = @min(chunk, share.row_to - row);
+            const next: [*]const u8 = @ptrCast(self.rows.row(row) + row_count * 2 * words);
             var query = share.query_from;
             while (query < share.query_to) : (query += queries_max) {
                 const query_count = @min(queries_max, share.query_to - query);
@@ -106,6 +112,8 @@ pub const Search = struct {
                     .sums = &sums,
                     .sums_stride = stride,
                     .row_nonzeros = if (query == share.query_from and self.needsNonzeros()) &row_nonzeros else null,
+                    .ahead = next + (query - share.query_from) / 4 * row_count * lines * 64,
+                    .ahead_lines = if (row + row_count < share.row_to) lines else 0,
                 });
                 if (is_one) {
                     @memset(least[0..row_count], sink.least(query));

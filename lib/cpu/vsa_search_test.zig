@@ -95,6 +95,8 @@ test "sums of segments add up to those of the whole" {
                 .sums = &whole,
                 .sums_stride = 7,
                 .row_nonzeros = &nonzeros[0],
+                .ahead = @ptrCast(vectors.row(0)),
+                .ahead_lines = 1,
             };
             kernel(&scan);
             scan.sums = &cut;

@@ -92,6 +92,9 @@ pub const Scan = extern struct {
     sums_stride: usize,
     /// Nonzero trits of each row, or null where nobody asks. Trits that differ do not count them.
     row_nonzeros: ?[*]f64,
+    /// Memory to fetch into the second cache meanwhile: so many lines for each row and four queries.
+    ahead: [*]const u8,
+    ahead_lines: usize,
 };
 
 /// What makes scores out of sums: rows with queries, or one query with rows, as scores do not mind
