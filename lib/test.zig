@@ -11,6 +11,7 @@ test {
     _ = @import("cpu/nn_test.zig");
     _ = @import("cpu/limits_test.zig");
     _ = @import("cpu/vsa_places_test.zig");
+    _ = @import("cpu/vsa_search_test.zig");
     _ = @import("cpu/vsa_test.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");

@@ -82,6 +82,7 @@ export const VSA_VALID: Calls = {
   "ItemMemory#has": () => ["a"],
   "ItemMemory#get": () => ["a", { out: vector() }],
   "ItemMemory#cleanup": () => [batch()],
+  "ItemMemory.load": () => [memory().save(), { capacity: 5 }],
   "ItemMemory#topK": () => [vector(), 2],
   "Hypervector.fromFloats": () => [new Float32Array(DIM), { threshold: 0.5 }],
   "Hypervector.fromPackedBytes": () => [vector().toPackedBytes(), DIM],

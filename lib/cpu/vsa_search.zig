@@ -20,8 +20,6 @@ const rows_max = 64;
 const queries_max = 16;
 /// What rows may take of a core's own cache while queries pass.
 const chunk_bytes = 256 << 10;
-/// Where a single query passes, rows only stay to have their nonzero trits counted.
-const chunk_bytes_one = 16 << 10;
 /// What the rows and queries of one call may take; longer vectors are cut.
 const segment_bytes = 512 << 10;
 
@@ -74,23 +72,33 @@ pub const Search = struct {
             .{ .row_from = from, .row_to = to, .query_from = 0, .query_to = self.queries.count };
     }
 
-    /// Hands the scores of the share's pairs to `sink.take(query, first_row, scores)`, for each query
-    /// in ascending order of rows.
-    fn scan(self: *const Search, share: Share, query_nonzeros: []const f64, sink: anytype) void {
+    /// Hands the scores of the share's pairs to `sink.take(block)`, for each query in ascending order
+    /// of rows; `sink.least(query)` is the score that is worth looking at.
+    fn scan(self: *const Search, share: Share, sign: f64, query_nonzeros: []const f64, sink: anytype) void {
         const words = self.rows.words;
         const kernel = self.scanKernel();
-        const budget: usize = if (share.query_to - share.query_from == 1) chunk_bytes_one else chunk_bytes;
-        const chunk = std.math.clamp(budget / (words * 2 * @sizeOf(u64)), 4, rows_max);
+        const chunk = std.math.clamp(chunk_bytes / (words * 2 * @sizeOf(u64)), 4, rows_max);
+        const is_one = share.query_to - share.query_from == 1;
         var sums: [queries_max * rows_max]i64 = undefined;
+        var scores: [queries_max * rows_max]f64 = undefined;
         var row_nonzeros: [rows_max]f64 = undefined;
-        var scores: [rows_max]f64 = undefined;
+        var above: [rows_max]u64 = undefined;
+        var least: [rows_max]f64 = undefined;
+        var few_nonzeros: [queries_max]f64 = undefined;
+
+        // The next rows are fetched while these are busy with the queries.
+        const row_lines = words * 2 * @sizeOf(u64) / 64;
+        const fours = (share.query_to - share.query_from) / 4;
+        const lines = if (fours < 1 or row_lines * chunk * 64 > chunk_bytes) 0 else (row_lines + fours - 1) / fours;
 
         var row = share.row_from;
         while (row < share.row_to) : (row += chunk) {
             const row_count = @min(chunk, share.row_to - row);
+            const next: [*]const u8 = @ptrCast(self.rows.row(row) + row_count * 2 * words);
             var query = share.query_from;
             while (query < share.query_to) : (query += queries_max) {
                 const query_count = @min(queries_max, share.query_to - query);
+                const stride: usize = if (is_one) 1 else queries_max;
                 const segment = @max(segment_bytes / 128 / (row_count + query_count), 8) * table.block_words;
                 var from: usize = 0;
                 while (from < words) : (from += segment) kernel(&.{
@@ -102,24 +110,40 @@ pub const Search = struct {
                     .from = from,
                     .to = @min(from + segment, words),
                     .sums = &sums,
-                    .sums_stride = rows_max,
+                    .sums_stride = stride,
+                    .row_nonzeros = if (query == share.query_from and self.needsNonzeros()) &row_nonzeros else null,
+                    .ahead = next + (query - share.query_from) / 4 * row_count * lines * 64,
+                    .ahead_lines = if (row + row_count < share.row_to) lines else 0,
                 });
-                // Only now, when the rows are in a cache.
-                if (query == share.query_from and self.needsNonzeros()) {
-                    for (row_nonzeros[0..row_count], row..) |*count, index| count.* = self.nonzeros(self.rows.row(index));
+                if (is_one) {
+                    @memset(least[0..row_count], sink.least(query));
+                } else {
+                    for (least[0..query_count], query..) |*value, q| value.* = sink.least(q);
                 }
-                for (0..query_count) |q| {
-                    self.kernels.scores(&.{
-                        .metric = self.metric,
-                        .dim = self.rows.dim,
-                        .sums = sums[q * rows_max ..].ptr,
-                        .row_nonzeros = &row_nonzeros,
-                        .query_nonzeros = query_nonzeros[query + q],
-                        .scores = &scores,
-                        .count = std.mem.alignForward(usize, row_count, 8),
-                    });
-                    sink.take(query + q, row, scores[0..row_count]);
-                }
+                @memcpy(few_nonzeros[0..query_count], query_nonzeros[query..][0..query_count]);
+                self.kernels.scores(&.{
+                    .metric = self.metric,
+                    .dim = self.rows.dim,
+                    .sign = sign,
+                    .sums = &sums,
+                    .scores = &scores,
+                    .stride = stride,
+                    .count = if (is_one) 1 else row_count,
+                    .inner_count = if (is_one) row_count else query_count,
+                    .nonzeros = if (is_one) &few_nonzeros else &row_nonzeros,
+                    .inner_nonzeros = if (is_one) &row_nonzeros else &few_nonzeros,
+                    .inner_least = &least,
+                    .above = &above,
+                });
+                sink.take(Block{
+                    .row = row,
+                    .row_count = row_count,
+                    .query = query,
+                    .query_count = query_count,
+                    .scores = &scores,
+                    .is_one = is_one,
+                    .above = &above,
+                });
             }
         }
     }
@@ -134,6 +158,19 @@ pub const Search = struct {
 
 const Share = struct { row_from: usize, row_to: usize, query_from: usize, query_to: usize };
 
+/// Scores of some rows with some queries.
+const Block = struct {
+    row: usize,
+    row_count: usize,
+    query: usize,
+    query_count: usize,
+    /// For each row queries_max of them, or one after the other where there is but one query.
+    scores: [*]const f64,
+    is_one: bool,
+    /// For each row the queries, or for one query the rows, that score more than the least.
+    above: [*]const u64,
+};
+
 /// out[row * queries + query]
 pub fn matrix(search: *const Search, out: []f64) abi.Failure!void {
     const Job = struct {
@@ -142,12 +179,23 @@ pub fn matrix(search: *const Search, out: []f64) abi.Failure!void {
         out: []f64,
 
         fn work(self: *const @This(), part: u32, parts: u32) void {
-            self.search.scan(self.search.shareOf(part, parts), self.query_nonzeros, self);
+            self.search.scan(self.search.shareOf(part, parts), 1, self.query_nonzeros, self);
         }
 
-        fn take(self: *const @This(), query: usize, first_row: usize, scores: []const f64) void {
+        fn least(_: *const @This(), _: usize) f64 {
+            return std.math.inf(f64);
+        }
+
+        fn take(self: *const @This(), block: Block) void {
             const columns = self.search.queries.count;
-            for (scores, first_row..) |score, row| self.out[row * columns + query] = score;
+            if (block.is_one) {
+                for (0..block.row_count) |r| self.out[(block.row + r) * columns + block.query] = block.scores[r];
+                return;
+            }
+            for (0..block.row_count) |r| @memcpy(
+                self.out[(block.row + r) * columns + block.query ..][0..block.query_count],
+                block.scores[r * queries_max ..][0..block.query_count],
+            );
         }
     };
     const query_nonzeros = try search.queryNonzeros();
@@ -170,15 +218,18 @@ const Best = struct {
     candidates: []Candidate,
     count: usize = 0,
 
-    /// Rows come in ascending order, so that one that scores no more than the last has lost.
-    fn take(self: *Best, first_row: usize, scores: []const f64) void {
-        for (scores, first_row..) |score, row| {
-            const candidate: Candidate = .{ .score = score, .row = @intCast(row) };
-            if (self.count < self.candidates.len) {
-                self.append(candidate);
-            } else if (score > self.candidates[0].score) {
-                self.replaceLast(candidate);
-            }
+    /// The score that another row must exceed: rows come in ascending order, so that one that scores
+    /// as much as the last has lost.
+    fn least(self: *const Best) f64 {
+        return if (self.count < self.candidates.len) -std.math.inf(f64) else self.candidates[0].score;
+    }
+
+    fn take(self: *Best, row: usize, score: f64) void {
+        const candidate: Candidate = .{ .score = score, .row = @intCast(row) };
+        if (self.count < self.candidates.len) {
+            self.append(candidate);
+        } else if (score > self.candidates[0].score) {
+            self.replaceLast(candidate);
         }
     }
 
@@ -216,22 +267,30 @@ const TopK = struct {
     bests: []Best,
 
     fn work(self: *const TopK, part: u32, parts: u32) void {
-        const sink: Sink = .{ .job = self, .part = part };
-        self.search.scan(self.search.shareOf(part, parts), self.query_nonzeros, &sink);
+        const search = self.search;
+        const sink: Sink = .{ .bests = self.bests[if (search.sharesQueries()) 0 else part * search.queries.count..] };
+        // The nearest come first.
+        const sign: f64 = if (search.metric == .hamming) -1 else 1;
+        search.scan(search.shareOf(part, parts), sign, self.query_nonzeros, &sink);
     }
 
     const Sink = struct {
-        job: *const TopK,
-        part: u32,
+        bests: []Best,
 
-        fn take(self: *const Sink, query: usize, first_row: usize, scores: []f64) void {
-            const search = self.job.search;
-            // The nearest come first.
-            if (search.metric == .hamming) for (scores) |*score| {
-                score.* = -score.*;
-            };
-            const first = if (search.sharesQueries()) 0 else self.part * search.queries.count;
-            self.job.bests[first + query].take(first_row, scores);
+        fn least(self: *const Sink, query: usize) f64 {
+            return self.bests[query].least();
+        }
+
+        fn take(self: *const Sink, block: Block) void {
+            for (block.above[0..if (block.is_one) 1 else block.row_count], 0..) |mask, i| {
+                var left = mask;
+                while (left != 0) : (left &= left - 1) {
+                    const j = @ctz(left);
+                    const row, const query = if (block.is_one) .{ j, 0 } else .{ i, j };
+                    const place = if (block.is_one) j else i * queries_max + j;
+                    self.bests[block.query + query].take(block.row + row, block.scores[place]);
+                }
+            }
         }
     };
 };

@@ -87,22 +87,36 @@ pub const Scan = extern struct {
     words: usize,
     from: usize,
     to: usize,
-    /// The sum of row r and query q is at q * sums_stride + r.
+    /// The sum of row r and query q is at r * sums_stride + q.
     sums: [*]i64,
     sums_stride: usize,
+    /// Nonzero trits of each row, or null where nobody asks. Trits that differ do not count them.
+    row_nonzeros: ?[*]f64,
+    /// Memory to fetch into the second cache meanwhile: so many lines for each row and four queries.
+    ahead: [*]const u8,
+    ahead_lines: usize,
 };
 
-/// What makes scores out of the sums of one query.
+/// What makes scores out of sums: rows with queries, or one query with rows, as scores do not mind
+/// which is which.
 pub const Scores = extern struct {
     metric: Metric,
     dim: u32,
+    /// -1 for those of which the smallest are the best.
+    sign: f64,
+    /// The sum of i and j is at i * stride + j, as is its score.
     sums: [*]const i64,
-    /// Nonzero trits of each row and of the query; only cosine and Jaccard look at them.
-    row_nonzeros: [*]const f64,
-    query_nonzeros: f64,
     scores: [*]f64,
-    /// A multiple of 8.
+    stride: usize,
     count: usize,
+    /// At most 64; room and numbers are there for the next multiple of 8.
+    inner_count: usize,
+    /// Nonzero trits; only cosine and Jaccard look at them.
+    nonzeros: [*]const f64,
+    inner_nonzeros: [*]const f64,
+    /// Bit j of above[i] is set where the score is larger than inner_least[j].
+    inner_least: [*]const f64,
+    above: [*]u64,
 };
 
 const ScanKernel = *const fn (scan: *const Scan) callconv(.c) void;
