@@ -82,7 +82,8 @@ export function planesOf(trits: Int8Array, dim: number): Uint8Array<ArrayBuffer>
  * the bytes lie makes no difference: a Buffer is often a part of a larger one.
  */
 export function assertGuarded(saved: Uint8Array, load: (bytes: Uint8Array) => unknown): void {
-  load(Buffer.concat([Buffer.alloc(3), saved]).subarray(3));
+  const loaded = load(Buffer.concat([Buffer.alloc(3), saved]).subarray(3)) as Partial<Disposable>;
+  loaded[Symbol.dispose]?.();
   for (let length = 0; length < saved.length; length++) {
     assertThrowsCode(() => load(saved.subarray(0, length)), "invalid_format");
   }
