@@ -22,6 +22,7 @@ pub const modules = .{
     @import("api/centroids.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
+    @import("api/cuda.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

@@ -104,7 +104,10 @@ export function fatbin(...options) {
   }
   const built = build();
   if (options.includes("--check")) {
-    if (readFileSync(listFile, "utf8") !== built.list || !readFileSync(fatbinFile).equals(built.fatbin)) {
+    if (
+      readFileSync(listFile, "utf8") !== built.list ||
+      !readFileSync(fatbinFile).equals(built.fatbin)
+    ) {
       fail("cuda/kernels.fatbin is not what the sources compile to: run npm run fatbin");
     }
     return console.log("cuda/kernels.fatbin is what the sources compile to, byte for byte");
