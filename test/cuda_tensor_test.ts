@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import {
-  vsaBind,
   cudaAvailable,
   getDevice,
   info,
@@ -10,6 +9,7 @@ import {
   setDevice,
   Tensor,
   ternaryMatmul,
+  vsaBind,
 } from "../mod.ts";
 import { assertNothingLeft, cudaTest } from "./cuda_support.ts";
 import { assertSame, assertThrowsCode, randomFloats, wrong } from "./support.ts";
@@ -51,7 +51,11 @@ cudaTest("the device is chosen and read back", () => {
 
 cudaTest("what has no kernels there refuses", () => {
   const trits = Int8Array.of(1, -1);
-  assertThrowsCode(() => vsaBind(trits, trits, { device: "cuda" }), "unsupported", /no CUDA kernels/);
+  assertThrowsCode(
+    () => vsaBind(trits, trits, { device: "cuda" }),
+    "unsupported",
+    /no CUDA kernels/,
+  );
 });
 
 cudaTest("every dtype travels there and back", () => {

@@ -126,10 +126,16 @@ fn launch(stream: *backend.Stream, variant: Variant, product: kernels.Product, e
     }
 }
 
+/// Tokens that the kernels read: a whole tile of 8, or as many tiles as a variant for few tokens has.
+fn paddedCount(count: u32) u32 {
+    if (count == 1) return 1;
+    return if (count <= 32) @max(8, std.math.ceilPowerOfTwoAssert(u32, count)) else std.mem.alignForward(u32, count, 8);
+}
+
 /// Quantises the input into scratch memory: whole tiles of 8 tokens, their sums and scales.
 fn quantizeTokens(stream: *backend.Stream, product: *kernels.Product) abi.Failure!void {
     const columns = product.columns;
-    const padded_count = std.mem.alignForward(u32, product.count, if (product.count == 1) 1 else 8);
+    const padded_count = paddedCount(product.count);
     const tokens_bytes = padded_count * columns.padded();
     const sums_bytes = std.mem.alignForward(u64, @as(u64, product.count) * columns.groups * 4, 256);
     const memory = try stream.takeScratch(tokens_bytes + sums_bytes + @as(u64, product.count) * 4);
