@@ -17,6 +17,7 @@ pub const modules = .{
     @import("api/vector_search.zig"),
     @import("api/bundles.zig"),
     @import("api/vector_formats.zig"),
+    @import("api/sparse_vectors.zig"),
     @import("api/trits.zig"),
     @import("api/encoders.zig"),
     @import("api/centroids.zig"),

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x70ae1d175c43f412n;
+export const abiFingerprint = 0x061760e3263a64e3n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -38,6 +38,7 @@ export const symbols = {
   },
   vectors_bind_rows: {
     source: "u64",
+    group: "u32",
     out: "u64",
     operation: "u32",
   },
@@ -490,6 +491,32 @@ export const symbols = {
     scales: "w:f32",
     scales_length: "u32",
   },
+  vectors_write_places: {
+    handle: "u64",
+    row: "u32",
+    positive: "r:u32",
+    positive_length: "u32",
+    negative: "r:u32",
+    negative_length: "u32",
+  },
+  vectors_read_places: {
+    handle: "u64",
+    row: "u32",
+    positive: "w:u32",
+    positive_length: "u32",
+    negative: "w:u32",
+    negative_length: "u32",
+  },
+  vectors_similarity_places: {
+    handle: "u64",
+    positive: "r:u32",
+    positive_length: "u32",
+    negative: "r:u32",
+    negative_length: "u32",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
   trits_bind: {
     a: "r:i8",
     a_length: "u32",
@@ -507,6 +534,10 @@ export const symbols = {
     metric: "u32",
     score: "w:f64",
     score_length: "u32",
+  },
+  trits_check_f32: {
+    values: "r:f32",
+    values_length: "u32",
   },
   vectors_read_wire: {
     handle: "u64",
@@ -665,6 +696,11 @@ export const symbols = {
     counts: "w:f64",
     counts_length: "u32",
   },
+  vectors_count_rows: {
+    handle: "u64",
+    counts: "w:u32",
+    counts_length: "u32",
+  },
   vectors_equal: {
     a: "u64",
     b: "u64",
@@ -707,9 +743,9 @@ export interface NativeLibrary {
    */
   vectors_bind_many(list: BigUint64Array | null, list_length: number, operation: number): number;
   /**
-   * The same for the rows of a batch.
+   * The same for each `group` rows of a batch, one row of `out` each.
    */
-  vectors_bind_rows(source: bigint, out: bigint, operation: number): number;
+  vectors_bind_rows(source: bigint, group: number, out: bigint, operation: number): number;
   /**
    * Makes counters of zero, one for each trit.
    */
@@ -1289,6 +1325,43 @@ export interface NativeLibrary {
     scales_length: number,
   ): number;
   /**
+   * Writes a row: the trits of these places, and 0 elsewhere. What it holds is undefined if both lists
+   * name a place.
+   */
+  vectors_write_places(
+    handle: bigint,
+    row: number,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+  ): number;
+  /**
+   * Reads the places of a row, rising, into lists of exactly as many as there are (vectors_count).
+   */
+  vectors_read_places(
+    handle: bigint,
+    row: number,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+  ): number;
+  /**
+   * The similarity of the places' vector to each row; metrics as in vectors_similarity. The lists name
+   * each place once.
+   */
+  vectors_similarity_places(
+    handle: bigint,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
    * out = a + b (0), a - b (1), both modulo 3, or a * b (2). `out` may be `a` or `b`; it holds nothing of
    * use if a value is no trit.
    */
@@ -1313,6 +1386,10 @@ export interface NativeLibrary {
     score: Float64Array | null,
     score_length: number,
   ): number;
+  /**
+   * Refuses floats other than -1, 0 and 1, and none at all.
+   */
+  trits_check_f32(values: Float32Array | null, values_length: number): number;
   /**
    * Reads rows as the wire format: 2 bits a trit, each row padded to whole bytes.
    */
@@ -1517,6 +1594,10 @@ export interface NativeLibrary {
     counts: Float64Array | null,
     counts_length: number,
   ): number;
+  /**
+   * counts[2 * i ..] = [nonzero trits, negative trits] of row i.
+   */
+  vectors_count_rows(handle: bigint, counts: Uint32Array | null, counts_length: number): number;
   /**
    * equal = 1 where both have the same shape and the same trits, else 0.
    */
