@@ -75,7 +75,7 @@ export { matmul, ternaryMatmul } from "./src/matmul.ts";
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
 export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";
 export { Hypervector } from "./src/vsa/hypervector.ts";
-export { HypervectorBatch, type TopK, type TopKOptions } from "./src/vsa/hypervector_batch.ts";
+export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
 export { Hypervectors } from "./src/vsa/hypervectors.ts";
 export { ItemMemory, type ItemMemoryMatch, type ItemMemoryOptions } from "./src/vsa/item_memory.ts";
 export type {
@@ -90,6 +90,8 @@ export type {
   Tie,
   TritCounts,
 } from "./src/vsa/options.ts";
+export type { ConcatOptions, RowCounts } from "./src/vsa/rows.ts";
+export type { SimilarityOptions, TopK, TopKOptions, TopKOut } from "./src/vsa/search.ts";
 
 // Trits and words
 export {

@@ -1,12 +1,11 @@
 // An automaton whose transitions are one vector.
 
 import { checkOptions } from "../checks.ts";
-import type { Hypervector } from "./hypervector.ts";
+import { checkVector, type Hypervector } from "./hypervector.ts";
 
 import type { OutOptions } from "./options.ts";
 import {
   checkStructureMode,
-  checkVector,
   type StructureMode,
   type StructureOptions,
   Superposition,

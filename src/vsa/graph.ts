@@ -2,12 +2,11 @@
 
 import { checkChoice, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { Hypervector } from "./hypervector.ts";
+import { checkVector, type Hypervector } from "./hypervector.ts";
 
 import type { OutOptions } from "./options.ts";
 import {
   checkStructureMode,
-  checkVector,
   type StructureMode,
   type StructureOptions,
   Superposition,

@@ -9,11 +9,11 @@
 
 import { checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors } from "./hypervectors.ts";
 import { checkSeed } from "./options.ts";
-import { checkBatch, checkVector } from "./superposition.ts";
+import { checkBatch } from "./superposition.ts";
 
 /** How a resonator searches. */
 export interface ResonatorOptions {

@@ -2,10 +2,10 @@
 
 import { checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { Hypervector } from "./hypervector.ts";
+import { checkVector, type Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
 import type { HypervectorOptions, OutOptions } from "./options.ts";
-import { checkBatch, checkVector, Superposition } from "./superposition.ts";
+import { checkBatch, Superposition } from "./superposition.ts";
 
 /**
  * A sequence as one vector: the sum of its vectors, vector i permuted cyclically by i.

@@ -3,9 +3,9 @@
 import { checkChoice, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { Bundler } from "./bundler.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors, type Hypervectors } from "./hypervectors.ts";
+import type { Hypervectors } from "./hypervectors.ts";
 import type { BindMode, HypervectorOptions, OutOptions } from "./options.ts";
 
 /** How structures bind: the modes in which the order of the operands makes no difference. */
@@ -44,13 +44,6 @@ export function unbindTrace<V extends Hypervectors>(
   }
   const negated = keys.negate({ out });
   return negated.bind(trace, { mode, out: negated });
-}
-
-/** Checks that a value is one hypervector, which a batch of one is not. */
-export function checkVector(value: Hypervectors, name: string, dim?: number): Hypervector {
-  if (value instanceof Hypervector) return checkVectors(value, name, dim);
-  const given = value instanceof HypervectorBatch ? "a HypervectorBatch" : describe(value);
-  throw tritterError("invalid_type", `${name} must be a Hypervector, got ${given}`);
 }
 
 /** Checks that a value is a batch of hypervectors. */

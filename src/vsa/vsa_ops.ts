@@ -3,12 +3,12 @@
 import { checkOptions } from "../checks.ts";
 import { type DevicePreference, resolvePreference } from "./device_preference.ts";
 import type { BundleOptions } from "./bundling.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, type Hypervectors } from "./hypervectors.ts";
 import type { BindOptions, Distribution, OutOptions, SimilarityMetric } from "./options.ts";
 import type { Permutation } from "./permutation.ts";
-import { checkVector } from "./superposition.ts";
+
 
 /** What `VsaOps` computes on. */
 export interface VsaConfig {
