@@ -107,7 +107,8 @@ export { Trit, type TritArithmetic } from "./src/vsa/trit.ts";
 export { Tryte3, Word6 } from "./src/vsa/word.ts";
 export type { ThresholdOptions } from "./src/vsa/formats.ts";
 export { Permutation } from "./src/vsa/permutation.ts";
-export { SparseHypervector } from "./src/vsa/sparse_hypervector.ts";
+export { type SparseBindOptions, SparseHypervector } from "./src/vsa/sparse_hypervector.ts";
+export { SparseTrits } from "./src/vsa/sparse_trits.ts";
 
 // Structures of hypervectors
 export {

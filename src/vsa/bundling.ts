@@ -4,7 +4,13 @@ import { checkArray, checkChoice, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { native } from "../native/library.ts";
 import { checkVectors, handleOf, type Hypervectors, writeHandlesOf } from "./hypervectors.ts";
-import { type BindOptions, bindOperation, checkSeed, type OutOptions, type Tie } from "./options.ts";
+import {
+  bindOperation,
+  type BindOptions,
+  checkSeed,
+  type OutOptions,
+  type Tie,
+} from "./options.ts";
 import { settled } from "./ownership.ts";
 
 /** Options of the sign of a sum. */

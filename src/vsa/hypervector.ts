@@ -4,7 +4,13 @@ import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { bindList, bundleList, type BundleOptions } from "./bundling.ts";
-import { checkBytes, checkTrits, readSaved, thresholdOf, type ThresholdOptions } from "./formats.ts";
+import {
+  checkBytes,
+  checkTrits,
+  readSaved,
+  thresholdOf,
+  type ThresholdOptions,
+} from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
   type BindOptions,

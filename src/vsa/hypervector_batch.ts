@@ -302,7 +302,9 @@ export class HypervectorBatch extends Hypervectors {
     if (vectors.count > this.count - first) {
       throw tritterError(
         "invalid_shape",
-        `vectors must be at most ${this.count - first}, the rows from ${row} on, got ${vectors.count}`,
+        `vectors must be at most ${
+          this.count - first
+        }, the rows from ${row} on, got ${vectors.count}`,
       );
     }
     check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), first, vectors.count));

@@ -139,7 +139,12 @@ export class NgramEncoder implements Disposable {
     const checked = checkOptions(options, "options");
     const { length } = checkTexts(texts);
     const { dim, device } = this;
-    return this.#encode(texts, checked, length, () => new HypervectorBatch(length, dim, { device }));
+    return this.#encode(
+      texts,
+      checked,
+      length,
+      () => new HypervectorBatch(length, dim, { device }),
+    );
   }
 
   #encode<T extends Hypervectors>(
