@@ -184,7 +184,7 @@ export function checkOut<T extends Hypervectors>(
   count = 1,
 ): T | undefined {
   if (out === undefined || checkVectors(out, "out", dim).count === count) return out;
-  const wanted = count === 1 ? "a single vector" : `${count} vectors`;
+  const wanted = count === 1 ? "1 vector" : `${count} vectors`;
   throw tritterError("invalid_shape", `out must be ${wanted}, got ${out.count} vectors`);
 }
 

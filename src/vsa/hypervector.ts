@@ -27,7 +27,7 @@ const oneTrit = new Int8Array(1);
 export function checkVector(value: Hypervectors, name: string, dim?: number): Hypervector {
   if (value instanceof Hypervector) return checkVectors(value, name, dim);
   const isBatch = value instanceof Hypervectors;
-  const given = isBatch ? `a batch of ${value.count} vectors` : describe(value);
+  const given = isBatch ? `a HypervectorBatch of ${value.count}` : describe(value);
   throw tritterError("invalid_type", `${name} must be a Hypervector, got ${given}`);
 }
 

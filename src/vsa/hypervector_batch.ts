@@ -298,13 +298,18 @@ export class HypervectorBatch extends Hypervectors {
    */
   set(row: number, vectors: Hypervectors): void {
     checkVectors(vectors, "vectors", this.dim);
-    const first = checkCount(row, "row", { max: this.count - 1 });
-    if (vectors.count > this.count - first) {
+    const last = this.count - vectors.count;
+    if (last < 0) {
       throw tritterError(
         "invalid_shape",
-        `vectors must be at most ${
-          this.count - first
-        }, the rows from ${row} on, got ${vectors.count}`,
+        `vectors must be at most ${this.count}, as many as the rows, got ${vectors.count}`,
+      );
+    }
+    const first = checkCount(row, "row", { max: this.count - 1 });
+    if (first > last) {
+      throw tritterError(
+        "invalid_value",
+        `row must be at most ${last}, for ${vectors.count} vectors to fit ${this.count} rows, got ${row}`,
       );
     }
     check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), first, vectors.count));

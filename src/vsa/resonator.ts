@@ -55,9 +55,10 @@ interface Factor {
 /**
  * Finds which row of each codebook a product was bound from, without trying all combinations.
  *
- * The product is bound with mode `"multiply"` (with `"add"` nothing of the kind converges), the
- * codebooks are bipolar; noise in the product is tolerated. How well it does depends on the number of
- * combinations, M^3 for three codebooks of M rows. Measured with 60 to 400 random products each:
+ * The product is bound with mode `"multiply"`, the only one under which a bound superposition is the
+ * superposition of what is bound, and the codebooks are bipolar; noise in the product is tolerated.
+ * How well it does depends on the number of combinations, M^3 for three codebooks of M rows. Measured
+ * with 60 to 400 random products each:
  *
  * | dim    | M   | combinations / dim^2 | found in 200 rounds | median rounds | 9 of 10 within |
  * | ------ | --- | -------------------- | ------------------- | ------------- | -------------- |
@@ -151,15 +152,18 @@ export class Resonator {
 
   /** One beginning, in which a seed decides the ties. */
   #attempt(product: Hypervector, seed: bigint): Factorization {
-    const factors = this.codebooks.map((codebook): Factor => ({
-      codebook,
-      // At first each factor may be any of its items.
-      estimate: codebook.bundle({ tie: "random", seed }),
-      scores: new Float64Array(codebook.count),
-      weights: new Float32Array(codebook.count),
-      index: 0,
-    }));
+    const factors: Factor[] = [];
     try {
+      for (const codebook of this.codebooks) {
+        factors.push({
+          codebook,
+          // At first each factor may be any of its items.
+          estimate: codebook.bundle({ tie: "random", seed }),
+          scores: new Float64Array(codebook.count),
+          weights: new Float32Array(codebook.count),
+          index: 0,
+        });
+      }
       return this.#resonate(product, factors, seed);
     } finally {
       for (const { estimate } of factors) estimate[Symbol.dispose]();

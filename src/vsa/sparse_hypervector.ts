@@ -1,11 +1,10 @@
 // Hypervectors of which nearly everything is 0, as lists of the places that are not.
 
-import { checkOptions, describe } from "../checks.ts";
+import { checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { copyList } from "./bundling.ts";
 import { checkPayload, headerCount, readContainer, writeContainer } from "./container.ts";
-import { checkLength } from "./formats.ts";
 import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
