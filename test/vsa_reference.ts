@@ -116,12 +116,19 @@ export function signsOf(
   { threshold = 0, tie = "zero", seed = 0n, row = 0 }: Bundling,
   first?: Int8Array,
 ): Int8Array<ArrayBuffer> {
-  const random = tie === "random" ? bipolarTrits(sums.length, seed, row, 2) : undefined;
-  return new Int8Array(sums.length).map((_, i) => {
+  const ties = {
+    zero: () => undefined,
+    positive: () => new Int8Array(sums.length).fill(1),
+    random: () => bipolarTrits(sums.length, seed, row, 2),
+    first: () => first,
+  }[tie]();
+  const signs = new Int8Array(sums.length);
+  for (let i = 0; i < signs.length; i++) {
     const sum = sums[i]!;
-    if (sum !== 0) return Math.abs(sum) > threshold ? Math.sign(sum) : 0;
-    return tie === "positive" ? 1 : tie === "first" ? first![i]! : random?.[i] ?? 0;
-  });
+    if (sum === 0) signs[i] = ties?.[i] ?? 0;
+    else signs[i] = sum > threshold ? 1 : sum < -threshold ? -1 : 0;
+  }
+  return signs;
 }
 
 /** The bundle by its definition, weighed in float64 in the order of the rows. */
@@ -222,6 +229,9 @@ export function thinned(trits: Int8Array, keep: number, seed: bigint, row = 0): 
   return trits.map((trit, i) => words[i]! < below ? trit : 0);
 }
 
+/** Counted once for all tiers. */
+const nonzeros = new WeakMap<Int8Array, number>();
+
 /** The vectors hold these trits, and nothing after them that is counted. */
 export function assertTrits(
   actual: Hypervector | HypervectorBatch,
@@ -234,8 +244,8 @@ export function assertTrits(
   }
   const { positive, negative, zero } = actual.counts();
   const { length } = expected;
-  let nonzero = 0;
-  for (let i = 0; i < length; i++) nonzero += Math.abs(expected[i]!);
+  const nonzero = nonzeros.get(expected) ?? expected.filter((trit) => trit !== 0).length;
+  nonzeros.set(expected, nonzero);
   assertSame([positive + negative, zero], [nonzero, length - nonzero], `${label}, counts`);
 }
 
