@@ -161,37 +161,44 @@ describe("learning", () => {
   });
 
   it("fit is a first pass and then passes in the order of a permutation", () => {
-    const [dim, classes] = [300, 3];
-    const { labels, trits, samples } = noisyPrototypes(dim, classes, 30, 0.9, 5);
-    for (const rule of ["perceptron", "online"] as const) {
-      const reference = new Reference(classes, dim);
-      const row = (index: number) => trits.subarray(index * dim, (index + 1) * dim);
-      const first = rule === "perceptron" ? "centroid" : rule;
-      labels.forEach((_, index) => reference.learn(row(index), index % classes, first, 1));
-      const expected: number[] = [];
-      for (let epoch = 0; epoch < 3; epoch++) {
-        const places = Permutation.random(labels.length, 40 + epoch).inverse().toUint32Array();
-        let errors = 0;
-        for (const index of places) {
-          errors += reference.learn(row(index), index % classes, rule, 1, false);
+    const classes = 3;
+    for (const dim of [300, 1000, 10_000, 65_537]) {
+      const each = dim > 10_000 ? 6 : 30;
+      const { labels, trits, samples } = noisyPrototypes(dim, classes, each, 0.9, 5);
+      for (const rule of ["perceptron", "online"] as const) {
+        const reference = new Reference(classes, dim);
+        const row = (index: number) => trits.subarray(index * dim, (index + 1) * dim);
+        const first = rule === "perceptron" ? "centroid" : rule;
+        labels.forEach((_, index) => reference.learn(row(index), index % classes, first, 1));
+        const expected: number[] = [];
+        for (let epoch = 0; epoch < 3; epoch++) {
+          const places = Permutation.random(labels.length, 40 + epoch).inverse().toUint32Array();
+          let errors = 0;
+          for (const index of places) {
+            errors += reference.learn(row(index), index % classes, rule, 1, false);
+          }
+          expected.push(errors);
+          if (errors === 0) break;
         }
-        expected.push(errors);
-        if (errors === 0) break;
+        onEveryTier((label) => {
+          using classifier = new CentroidClassifier(dim);
+          const errors: number[] = [];
+          classifier.fit(samples, labels, {
+            rule,
+            epochs: 3,
+            seed: 40,
+            onEpoch: (epoch, count) => errors[epoch] = count,
+          });
+          assert.deepEqual(errors, expected, `${label}, ${dim}, ${rule}`);
+          classifier.labels.forEach((name, index) => {
+            // As above, with twice as many updates.
+            const tolerance = rule === "online" ? 80 * 20 * 2 ** -23 : 0;
+            const centroid = reference.centroids[index]!;
+            assertNear(classifier.centroid(name), centroid, tolerance, `${label}, ${dim}, ${rule}`);
+          });
+        });
       }
-      using classifier = new CentroidClassifier(dim);
-      const errors: number[] = [];
-      classifier.fit(samples, labels, {
-        rule,
-        epochs: 3,
-        seed: 40,
-        onEpoch: (epoch, count) => errors[epoch] = count,
-      });
-      assert.deepEqual(errors, expected);
-      classifier.labels.forEach((label, index) => {
-        // As above, with twice as many updates.
-        const tolerance = rule === "online" ? 80 * 20 * 2 ** -23 : 0;
-        assertNear(classifier.centroid(label), reference.centroids[index]!, tolerance, rule);
-      });
+      samples[Symbol.dispose]();
     }
   });
 

@@ -36,8 +36,11 @@ export const UNBIND: Record<BindMode, Combine> = {
 };
 
 /** A rule applied trit by trit. */
-export const combine = (a: Int8Array, b: Int8Array, rule: Combine): Int8Array<ArrayBuffer> =>
-  new Int8Array(a.length).map((_, i) => rule(a[i]!, b[i]!));
+export function combine(a: Int8Array, b: Int8Array, rule: Combine): Int8Array<ArrayBuffer> {
+  const result = new Int8Array(a.length);
+  for (let i = 0; i < a.length; i++) result[i] = rule(a[i]!, b[i]!);
+  return result;
+}
 
 export const bindAll = (rows: readonly Int8Array[], mode: BindMode): Int8Array =>
   rows.reduce((bound, row) => combine(bound, row, BIND[mode]));
@@ -96,9 +99,14 @@ export function moved(trits: Int8Array, place: (index: number) => number): Int8A
   return result;
 }
 
+/** result[(i + shift) mod dim] = trits[i] */
 export function rotated(trits: Int8Array, shift: number): Int8Array<ArrayBuffer> {
   const dim = trits.length;
-  return moved(trits, (index) => (((index + shift) % dim) + dim) % dim);
+  const places = ((shift % dim) + dim) % dim;
+  const result = new Int8Array(dim);
+  result.set(trits.subarray(0, dim - places), places);
+  result.set(trits.subarray(dim - places));
+  return result;
 }
 
 /** How a bundle is made; `row` is that of its ties. */
