@@ -91,18 +91,44 @@ export function weightsOf(weights: BundleOptions<never>["weights"], count: numbe
 /** Handles of a call's vectors and of its result; grows and is used again. */
 let handles = new BigUint64Array(64);
 let halves = new Uint32Array(handles.buffer);
+/** Whether they are being written: a getter of the caller's list may bundle others meanwhile. */
+let isWriting = false;
 
-/** Checks single vectors of `dim` trits and writes down their handles. */
-function writeHandles(vectors: readonly Hypervectors[], dim: number): void {
-  const count = vectors.length;
+function fillHandles(
+  vectors: readonly Hypervectors[],
+  count: number,
+  dim: number,
+  target: Uint32Array,
+): void {
+  const written = writeHandlesOf(vectors, count, dim, target);
+  if (written === count) return;
+  const name = `vectors[${written}]`;
+  handleOf(checkVectors(checkSingle(vectors[written]!, name), name, dim));
+  throw tritterError("invalid_value", `${name} must stay what it is while it is read`);
+}
+
+/** The handles of single vectors of `dim` trits, and room for one more. */
+function handlesOf(
+  vectors: readonly Hypervectors[],
+  count: number,
+  dim: number,
+): BigUint64Array<ArrayBuffer> {
+  if (isWriting) {
+    const own = new BigUint64Array(count + 1);
+    fillHandles(vectors, count, dim, new Uint32Array(own.buffer));
+    return own;
+  }
   if (handles.length <= count) {
     handles = new BigUint64Array(2 * count);
     halves = new Uint32Array(handles.buffer);
   }
-  const written = writeHandlesOf(vectors, dim, halves);
-  if (written === count) return;
-  const vector = checkSingle(vectors[written]!, `vectors[${written}]`);
-  handleOf(checkVectors(vector, `vectors[${written}]`, dim));
+  isWriting = true;
+  try {
+    fillHandles(vectors, count, dim, halves);
+  } finally {
+    isWriting = false;
+  }
+  return handles;
 }
 
 /** Checks that a value is one vector, also that of a batch of one. */
@@ -115,32 +141,19 @@ export function checkSingle<T extends Hypervectors>(value: T, name: string, dim?
   );
 }
 
-/** Checks that a value is a list, and returns a copy: what has been checked is what is read. */
-export function copyList<T>(vectors: readonly T[]): T[] {
-  if (Array.isArray(vectors) && vectors.length > 0) return [...vectors as readonly T[]];
+/** Checks that a value is a list of something. */
+function checkList(vectors: readonly unknown[]): void {
+  if (Array.isArray(vectors) && vectors.length > 0) return;
   throw tritterError(
     "invalid_value",
     `vectors must be a list of at least one hypervector, got ${describe(vectors)}`,
   );
 }
 
-/**
- * Runs a native call on the handles of a list of single vectors and, after them, of the result.
- *
- * The list is a copy: getters of the caller's could call this again between one handle and the next.
- */
-function runList<T extends Hypervectors>(
-  list: readonly T[],
-  out: T | undefined,
-  make: (like: T) => T,
-  call: (length: number) => number,
-): T {
-  const { dim } = checkSingle(list[0]!, "vectors[0]");
-  checkOut(out, dim);
-  writeHandles(list, dim);
-  const target = out ?? make(list[0]!);
-  handles[list.length] = handleOf(target);
-  return settled(call(list.length + 1), target, out);
+/** Checks that a value is a list, and returns a copy: what has been checked is what is read. */
+export function copyList<T>(vectors: readonly T[]): T[] {
+  checkList(vectors);
+  return [...vectors];
 }
 
 /** Bundles single vectors; `make` makes the result where there is no `out`. */
@@ -149,32 +162,37 @@ export function bundleList<T extends Hypervectors>(
   options: BundleOptions<T>,
   make: (like: T) => T,
 ): T {
+  checkList(vectors);
   const { threshold, tie, seed } = signOf(options as SignOptions<never>);
-  const list = copyList(vectors);
-  const weights = weightsOf(options.weights, list.length);
-  const { length } = weights;
-  return runList(
-    list,
-    options.out,
-    make,
-    (count) => native.vectors_bundle(handles, count, weights, length, threshold, tie, seed),
+  const { length } = vectors;
+  const weights = weightsOf(options.weights, length);
+  const first = checkSingle(vectors[0]!, "vectors[0]");
+  const out = checkOut(options.out, first.dim);
+  const list = handlesOf(vectors, length, first.dim);
+  const target = out ?? make(first);
+  list[length] = handleOf(target);
+  return settled(
+    native.vectors_bundle(list, length + 1, weights, weights.length, threshold, tie, seed),
+    target,
+    out,
   );
 }
 
 /** Binds single vectors from the left; `make` makes the result where there is no `out`. */
 export function bindList<T extends Hypervectors>(
   vectors: readonly T[],
-  { mode, out }: BindOptions<T>,
+  options: BindOptions<T>,
   make: (like: T) => T,
 ): T {
-  const operation = bindOperation(mode);
-  const list = copyList(vectors);
-  return runList(
-    list,
-    out,
-    make,
-    (count) => native.vectors_bind_many(handles, count, operation),
-  );
+  checkList(vectors);
+  const operation = bindOperation(options.mode);
+  const { length } = vectors;
+  const first = checkSingle(vectors[0]!, "vectors[0]");
+  const out = checkOut(options.out, first.dim);
+  const list = handlesOf(vectors, length, first.dim);
+  const target = out ?? make(first);
+  list[length] = handleOf(target);
+  return settled(native.vectors_bind_many(list, length + 1, operation), target, out);
 }
 
 /** Checks what is to take a result, where there is such: as many vectors of these dimensions. */

@@ -33,7 +33,7 @@ const oneFlag = new Uint32Array(1);
 /** Set by the class, the only place that can read its private fields. */
 let readHandle: (vectors: Hypervectors) => bigint;
 let isVectors: (value: unknown) => value is Hypervectors;
-let writeHandles: (list: readonly unknown[], dim: number, halves: Uint32Array) => number;
+let writeHandles: typeof writeHandlesOf;
 
 /** The number that the library knows the vectors by; throws `disposed` after disposal. */
 export function handleOf(vectors: Hypervectors): bigint {
@@ -41,17 +41,18 @@ export function handleOf(vectors: Hypervectors): bigint {
 }
 
 /**
- * Writes the handles of single vectors, two halves each, and returns how many came before the first
- * value that is none, that has other dimensions or that has been disposed.
+ * Writes the handles of `count` single vectors, two halves each, and returns how many came before the
+ * first value that is none, that has other dimensions or that has been disposed.
  *
  * Halves, as storing a bigint takes Bun longer than all the rest.
  */
 export function writeHandlesOf(
   list: readonly unknown[],
+  count: number,
   dim: number,
   halves: Uint32Array,
 ): number {
-  return writeHandles(list, dim, halves);
+  return writeHandles(list, count, dim, halves);
 }
 
 /** Checks that a value is a hypervector or a batch, of as many dimensions as asked for. */
@@ -93,9 +94,9 @@ export abstract class Hypervectors implements Disposable {
     readHandle = (vectors) => vectors.#handle.value;
     isVectors = (value): value is Hypervectors =>
       typeof value === "object" && value !== null && #handle in value;
-    writeHandles = (list, dim, halves) => {
+    writeHandles = (list, count, dim, halves) => {
       let index = 0;
-      for (; index < list.length; index++) {
+      for (; index < count; index++) {
         const vector = list[index];
         if (typeof vector !== "object" || vector === null || !(#high in vector)) break;
         if (vector.dim !== dim || vector.count !== 1 || vector.#low === 0) break;
