@@ -128,7 +128,7 @@ describe("learning", () => {
   it("follows the rules sample by sample", () => {
     const classes = 4;
     for (const dim of DIMS) {
-      const each = dim > 100_000 ? 2 : dim > 10_000 ? 5 : 20;
+      const each = dim > 100_000 ? 1 : dim > 10_000 ? 5 : 20;
       const { labels, trits, samples } = noisyPrototypes(dim, classes, each, 0.9, 3);
       for (const rule of ["centroid", "perceptron", "online"] as const) {
         // In few dimensions classes are often equally near, by sums that must be exact to tell.

@@ -173,7 +173,8 @@ describe("fromFloats", () => {
         randomTrits(dim, 1),
         (trit, index) => trit * (index % 7) / 10,
       );
-      for (const threshold of [0, 0.1, 0.35, 1e-50, 3e38, 1e300]) {
+      const thresholds = [0, 0.35, 0.1, 1e-50, 3e38, 1e300];
+      for (const threshold of thresholds.slice(0, dim > 100_000 ? 2 : 6)) {
         const want = values.map((value) => Math.abs(value) > threshold ? Math.sign(value) : 0);
         onEveryTier((label) => {
           using a = Hypervector.fromFloats(unaligned(values), { threshold });

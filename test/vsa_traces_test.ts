@@ -50,8 +50,11 @@ function vectorsOf(count: number, dim: number, seed: number) {
 
 /** How many times a sum of rows holds a vector. */
 function timesOf(rows: readonly Int8Array[], vector: Int8Array): number {
-  const nonzero = scoresOf(vector, vector).dot;
-  const dot = rows.reduce((sum, row) => sum + scoresOf(row, vector).dot, 0);
+  let [dot, nonzero] = [0, 0];
+  for (let i = 0; i < vector.length; i++) {
+    for (const row of rows) dot += row[i]! * vector[i]!;
+    nonzero += vector[i]! ** 2;
+  }
   return nonzero === 0 ? 0 : dot / nonzero;
 }
 
@@ -179,7 +182,7 @@ describe("traces are the loops over bytes", () => {
   atEverySize("of graphs", (dim, mode, { rows, vectors }) => {
     const EDGES = [[0, 1], [2, 1], [1, 3]] as const;
     const [bind, unbind] = [bindOf(mode), unbindOf(mode)];
-    for (const directed of [true, false]) {
+    for (const directed of dim > 100_000 ? [true] : [true, false]) {
       const edge = (from: number, to: number) =>
         bind(rows[from]!, directed ? rotated(rows[to]!, 1) : rows[to]!);
       const edges = EDGES.map(([from, to]) => edge(from, to));
