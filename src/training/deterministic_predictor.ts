@@ -3,6 +3,7 @@
 import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import {
+  allocate,
   asGiven,
   checkSized,
   checkSizes,
@@ -133,7 +134,7 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
     const list = checkSizes(sizes, 2 ** 31 - 1);
     this.sizes = (typeof sizes === "number" ? sizes : Object.freeze([...list])) as S;
     this.#ring = new GradientRing(list, this.config.historyWindow + 2);
-    this.#fits = list.map((size) => new Float32Array(2 * size));
+    this.#fits = list.map((size) => allocate(Float32Array, 2 * size));
   }
 
   /** Whether `warmupSteps` gradients have been recorded. */

@@ -5,6 +5,7 @@ import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { scaleInPlace } from "./clip.ts";
 import {
+  allocate,
   asGiven,
   checkSized,
   checkSizes,
@@ -53,7 +54,7 @@ export class GradientAccumulator<const S extends GradientSizes = GradientSizes> 
   constructor(sizes: S) {
     this.#sizes = checkSizes(sizes, U32_MAX);
     this.sizes = (typeof sizes === "number" ? sizes : Object.freeze([...this.#sizes])) as S;
-    this.#sums = this.#sizes.map((size) => new Float32Array(size));
+    this.#sums = this.#sizes.map((size) => allocate(Float32Array, size));
   }
 
   /** Micro-batches in the sum. */

@@ -88,6 +88,17 @@ export function checkSizes(value: unknown, most: number): readonly number[] {
   );
 }
 
+/** A new array of zeros; throws `out_of_memory` where there is no room for it. */
+export function allocate<A>(type: new (length: number) => A, length: number): A {
+  try {
+    return new type(length);
+  } catch (error) {
+    throw tritterError("out_of_memory", `There is no memory for an array of ${length} elements`, {
+      cause: error,
+    });
+  }
+}
+
 /** Returns arrays in the form that the caller's sizes have. */
 export function asGiven<S extends GradientSizes>(
   sizes: S,
@@ -101,6 +112,6 @@ export function outArrays(
   out: Gradients | undefined,
   sizes: readonly number[],
 ): readonly Float32Array[] {
-  if (out === undefined) return sizes.map((size) => new Float32Array(size));
+  if (out === undefined) return sizes.map((size) => allocate(Float32Array, size));
   return checkSized(out, sizes, "out");
 }

@@ -4,7 +4,7 @@ import { checkNumber } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { checkFiniteGradients } from "./clip.ts";
-import { checkSized, type Gradients } from "./gradients.ts";
+import { allocate, checkSized, type Gradients } from "./gradients.ts";
 import type { TrainingState } from "./state.ts";
 
 /** How far a prediction was from the true gradients. */
@@ -114,7 +114,7 @@ export class GradientRing {
         `sizes must be such that ${capacity} gradients of an array have fewer than 2^32 elements, got ${size}`,
       );
     }
-    this.slots = sizes.map((size) => new Float32Array(size * capacity));
+    this.slots = sizes.map((size) => allocate(Float32Array, size * capacity));
   }
 
   /** Slots in use. */

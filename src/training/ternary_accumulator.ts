@@ -6,6 +6,7 @@ import { check, native } from "../native/library.ts";
 import { checkSeed } from "../vsa/options.ts";
 import { checkFiniteGradients } from "./clip.ts";
 import {
+  allocate,
   asGiven,
   checkSized,
   checkSizes,
@@ -109,7 +110,7 @@ export class TernaryGradientAccumulator<const S extends GradientSizes = Gradient
         `sizes must be such that ${steps} micro-batches of trits fit 2^32 bytes, got ${size}`,
       );
     }
-    this.#trits = this.#sizes.map((size) => new Uint8Array(steps * Math.ceil(size / 4)));
+    this.#trits = this.#sizes.map((size) => allocate(Uint8Array, steps * Math.ceil(size / 4)));
     this.#scales = this.#sizes.map(() => new Float32Array(steps));
   }
 
