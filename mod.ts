@@ -71,6 +71,18 @@ export {
 } from "./src/packing/packed_ternary.ts";
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
+// Gradients
+export {
+  type CompressedInfo,
+  compressedInfo,
+  type CompressOptions,
+  createCodec,
+  decompressGradients,
+  type DecompressOptions,
+  GradientCodec,
+} from "./src/gradients/codec.ts";
+export type { CodecName, CodecOptions } from "./src/gradients/kind.ts";
+
 // Hypervectors
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
 export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";

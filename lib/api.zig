@@ -20,6 +20,7 @@ pub const modules = .{
     @import("api/trits.zig"),
     @import("api/encoders.zig"),
     @import("api/centroids.zig"),
+    @import("api/gradients.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x70ae1d175c43f412n;
+export const abiFingerprint = 0x26491678bd6925een;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -224,6 +224,20 @@ export const symbols = {
     offset: "u64",
     bytes: "w:u8",
     bytes_length: "u32",
+  },
+  gradients_sign_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    block: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_sign_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    block: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
   },
   model_create: {
     options: "r:f64",
@@ -947,6 +961,26 @@ export interface NativeLibrary {
    * The function tritter_file_read.
    */
   file_read(handle: bigint, offset: bigint, bytes: Uint8Array | null, bytes_length: number): number;
+  /**
+   * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
+   */
+  gradients_sign_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    block: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_sign_decode.
+   */
+  gradients_sign_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    block: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
   /**
    * The function tritter_model_create.
    */

@@ -1,0 +1,295 @@
+// Compressing gradients and getting them back: what all codecs share.
+
+import { checkArray, checkOptions } from "../checks.ts";
+import { resolveDevice } from "../device.ts";
+import { tritterError } from "../errors.ts";
+import { checkSeed } from "../vsa/options.ts";
+import {
+  containerBytes,
+  COUNT_MAX,
+  type Message,
+  open,
+  payloadOf,
+  refuse,
+  roomFor,
+  seal,
+} from "./container.ts";
+import type { CodecName, CodecOptions, Encoder, Kind, KindOptions } from "./kind.ts";
+import { kindOf, kindOfCode } from "./kinds.ts";
+
+/** How gradients are compressed this time. */
+export interface CompressOptions {
+  /** Bytes to write to instead of allocating, at least `maxBytes(gradients.length)` of them. */
+  out?: Uint8Array | undefined;
+  /** Replaces the codec's seed: take another one at every step, the same on all workers. */
+  seed?: number | bigint | undefined;
+}
+
+/** Where gradients go when they come back. */
+export interface DecompressOptions {
+  /** As many elements as there are gradients, to write to instead of allocating. */
+  out?: Float32Array | undefined;
+}
+
+/** What compressed gradients say about themselves. */
+export interface CompressedInfo {
+  /** The codec that wrote them. */
+  codec: CodecName;
+  /** Gradients that they stand for. */
+  count: number;
+  /** What random choices were made from. */
+  seed: bigint;
+  /** Everything that is sent: header, payload and checksum. */
+  bytes: number;
+  /** Bits for each gradient. */
+  bitsPerParameter: number;
+  /** How many times smaller than f32 they are. */
+  ratio: number;
+}
+
+/** Known to this file alone. */
+const KEY = Symbol("GradientCodec");
+
+/** A container that is whole, and what it holds. */
+function read(bytes: Uint8Array): { kind: Kind; message: Message } {
+  const message = open(bytes);
+  const kind = kindOfCode(message.codec);
+  if (message.parameters.length !== kind.parameterCount) {
+    refuse(
+      `${kind.name} must have ${kind.parameterCount} parameters, got ${message.parameters.length}`,
+    );
+  }
+  kind.validate(message);
+  return { kind, message };
+}
+
+function decode(kind: Kind, message: Message, options: DecompressOptions | undefined) {
+  const { out } = checkOptions(options, "options");
+  const target = out === undefined
+    ? new Float32Array(message.count)
+    : checkArray(out, Float32Array, "out", message.count);
+  kind.decode(message, target);
+  return target;
+}
+
+/**
+ * A way to compress gradients, with its options; made by `createCodec`.
+ *
+ * @example
+ * ```ts
+ * import { createCodec } from "tritter-accel";
+ *
+ * const codec = createCodec("sign");
+ * const bytes = codec.compress(Float32Array.of(0.5, -0.25, 1, -1));
+ * console.log(codec.decompress(bytes)); // the mean magnitude with the signs
+ * ```
+ */
+export class GradientCodec {
+  /** The name it was created by. */
+  readonly name: CodecName;
+  /** What random choices are made from where a call names no seed of its own. */
+  readonly seed: bigint;
+  /** Where it computes. */
+  readonly device: "cpu";
+  /** Whether `addCompressed` can add what it makes of different gradients with the same seed. */
+  readonly summable: boolean;
+
+  readonly #kind: Kind;
+  readonly #encoder: Encoder;
+
+  private constructor(key: symbol, kind: Kind, options: CodecOptions) {
+    if (key !== KEY) throw tritterError("invalid_type", "GradientCodec is made by createCodec");
+    const { seed = 42, device, ...own } = options;
+    this.seed = checkSeed(seed);
+    this.device = resolveDevice(device);
+    for (const [option, value] of Object.entries(own)) {
+      if (value === undefined || kind.options.includes(option as keyof KindOptions)) continue;
+      const allowed = ["seed", "device", ...kind.options].map((name) => `"${name}"`).join(", ");
+      throw tritterError(
+        "invalid_option",
+        `options of ${kind.name} must be among ${allowed}, got ${JSON.stringify(option)}`,
+      );
+    }
+    this.name = kind.name;
+    this.summable = kind.summable;
+    this.#kind = kind;
+    this.#encoder = kind.create(own);
+  }
+
+  /** What `createCodec` calls. */
+  static create(key: symbol, kind: Kind, options: CodecOptions): GradientCodec {
+    return new GradientCodec(key, kind, options);
+  }
+
+  /**
+   * Returns the most bytes that so many gradients are compressed to, for `out` of `compress`.
+   *
+   * @example
+   * ```ts
+   * import { createCodec } from "tritter-accel";
+   *
+   * const codec = createCodec("sign");
+   * const out = new Uint8Array(codec.maxBytes(1000));
+   * const bytes = codec.compress(new Float32Array(1000).fill(1), { out });
+   * console.log(bytes.buffer === out.buffer); // true
+   * ```
+   */
+  maxBytes(count: number): number {
+    checkGradientCount(count);
+    return containerBytes(this.#kind.parameterCount, this.#encoder.payloadMax(count));
+  }
+
+  /**
+   * Compresses gradients to bytes that describe themselves and end in a checksum.
+   *
+   * The bytes depend on the gradients, the options and the seed alone, whatever the processor and
+   * the number of threads. With `out` they are a view of it. Throws `invalid_value` naming the
+   * index for NaN or infinite gradients, `invalid_length` where there are none; `out` holds
+   * nothing of use then.
+   *
+   * @example
+   * ```ts
+   * import { createCodec } from "tritter-accel";
+   *
+   * const gradients = Float32Array.from({ length: 1000 }, (_, index) => Math.sin(index));
+   * const bytes = createCodec("sign").compress(gradients, { seed: 7 });
+   * console.log(32 * gradients.length / (8 * bytes.length) > 15); // true
+   * ```
+   */
+  compress(gradients: Float32Array, options?: CompressOptions): Uint8Array {
+    checkArray(gradients, Float32Array, "gradients");
+    checkGradientCount(gradients.length);
+    const { out, seed } = checkOptions(options, "options");
+    const used = seed === undefined ? this.seed : checkSeed(seed);
+    if (out !== undefined) checkOut(out, gradients);
+    const { code, parameterCount } = this.#kind;
+    const parameters = new Array<number>(parameterCount).fill(0);
+    let target: Uint8Array | undefined;
+    const payloadBytes = this.#encoder.encode(gradients, used, parameters, (bytes) => {
+      target = roomFor(containerBytes(parameterCount, bytes), out);
+      return payloadOf(target, parameterCount, bytes);
+    });
+    const message = { codec: code, count: gradients.length, seed: used, parameters };
+    return seal(target!, message, payloadBytes);
+  }
+
+  /**
+   * Returns the gradients that bytes of a codec of the same name stand for, whatever its options.
+   *
+   * Throws `invalid_format` for bytes that are damaged, cut off, or of another codec, before memory
+   * is allocated for the gradients.
+   *
+   * @example
+   * ```ts
+   * import { createCodec } from "tritter-accel";
+   *
+   * const codec = createCodec("sign");
+   * const bytes = codec.compress(Float32Array.of(1, -1, 1));
+   * console.log(codec.decompress(bytes, { out: new Float32Array(3) })); // 1 -1 1
+   * ```
+   */
+  decompress(bytes: Uint8Array, options?: DecompressOptions): Float32Array {
+    const { kind, message } = read(bytes);
+    if (kind !== this.#kind) {
+      refuse(`bytes must be of the codec "${this.name}", got "${kind.name}"`);
+    }
+    return decode(kind, message, options);
+  }
+
+  /**
+   * Forgets what earlier calls left; only `"lowrank"` keeps anything.
+   *
+   * @example
+   * ```ts
+   * import { createCodec } from "tritter-accel";
+   *
+   * createCodec("sign").reset();
+   * ```
+   */
+  reset(): void {
+    this.#encoder.reset?.();
+  }
+}
+
+function checkGradientCount(count: number): void {
+  if (Number.isInteger(count) && count >= 1 && count <= COUNT_MAX) return;
+  throw tritterError(
+    "invalid_length",
+    `gradients must have from 1 to ${COUNT_MAX} elements, got ${count}`,
+  );
+}
+
+/** The payload is written while the gradients are still read. */
+function checkOut(out: Uint8Array, gradients: Float32Array): void {
+  checkArray(out, Uint8Array, "out");
+  const [start, end] = [gradients.byteOffset, gradients.byteOffset + gradients.byteLength];
+  if (
+    out.buffer === gradients.buffer && out.byteOffset < end &&
+    out.byteOffset + out.byteLength > start
+  ) {
+    throw tritterError("invalid_value", "out must not overlap the gradients");
+  }
+}
+
+/**
+ * Returns a codec of this name.
+ *
+ * `seed` and `device` are options of every codec, the others of those that name them; any other is
+ * refused, and so is CUDA in this version.
+ *
+ * @example
+ * ```ts
+ * import { createCodec } from "tritter-accel";
+ *
+ * const codec = createCodec("sign", { block: 512 });
+ * console.log(codec.name, codec.summable); // sign false
+ * ```
+ */
+export function createCodec(name: CodecName, options?: CodecOptions): GradientCodec {
+  return GradientCodec.create(KEY, kindOf(name), checkOptions(options, "options"));
+}
+
+/**
+ * Returns the gradients that bytes stand for, whichever codec wrote them.
+ *
+ * Throws `invalid_format` as `GradientCodec.decompress` does.
+ *
+ * @example
+ * ```ts
+ * import { createCodec, decompressGradients } from "tritter-accel";
+ *
+ * const bytes = createCodec("sign").compress(Float32Array.of(2, -2));
+ * console.log(decompressGradients(bytes)); // 2 -2
+ * ```
+ */
+export function decompressGradients(bytes: Uint8Array, options?: DecompressOptions): Float32Array {
+  const { kind, message } = read(bytes);
+  return decode(kind, message, options);
+}
+
+/**
+ * Checks compressed gradients and returns what they say about themselves.
+ *
+ * Throws `invalid_format` as `GradientCodec.decompress` does. The gradients may be far larger than
+ * the bytes: look at `count` before bytes of strangers are decompressed.
+ *
+ * @example
+ * ```ts
+ * import { compressedInfo, createCodec } from "tritter-accel";
+ *
+ * const bytes = createCodec("sign").compress(new Float32Array(10_000).fill(1));
+ * const { codec, count, ratio } = compressedInfo(bytes);
+ * console.log(codec, count, ratio > 25); // sign 10000 true
+ * ```
+ */
+export function compressedInfo(bytes: Uint8Array): CompressedInfo {
+  const { kind, message: { count, seed } } = read(bytes);
+  return {
+    codec: kind.name,
+    count,
+    seed,
+    bytes: bytes.length,
+    bitsPerParameter: 8 * bytes.length / count,
+    ratio: 4 * count / bytes.length,
+  };
+}
