@@ -16,3 +16,7 @@ pub fn expectScales(bytes: []const u8) abi.Failure!void {
     const index = firstNotFiniteIn(.f32, bytes) orelse return;
     return abi.fail(error.InvalidFormat, "Expected finite scales, got none at index {d}", .{index});
 }
+
+pub fn refuseTrits() abi.Failure {
+    return abi.fail(error.InvalidFormat, "Expected bytes of at most 242 and zeros after the last trit, got others", .{});
+}

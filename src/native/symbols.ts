@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x26491678bd6925een;
+export const abiFingerprint = 0xa46589a3d8a830c5n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -238,6 +238,61 @@ export const symbols = {
     block: "u32",
     gradients: "w:f32",
     gradients_length: "u32",
+  },
+  gradients_ternary_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    block: "u32",
+    method: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_ternary_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    block: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_rotated_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    levels: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_rotated_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    levels: "u32",
+    seed: "u64",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_rotated_bytes: {
+    count: "u32",
+    levels: "u32",
+    bytes: "w:f64",
+    bytes_length: "u32",
+  },
+  gradients_measure: {
+    a: "r:f32",
+    a_length: "u32",
+    b: "r:f32",
+    b_length: "u32",
+    result: "w:f64",
+    result_length: "u32",
+  },
+  gradients_combine: {
+    a: "r:f32",
+    a_length: "u32",
+    alpha: "f32",
+    b: "r:f32",
+    b_length: "u32",
+    beta: "f32",
+    out: "w:f32",
+    out_length: "u32",
   },
   model_create: {
     options: "r:f64",
@@ -980,6 +1035,83 @@ export interface NativeLibrary {
     block: number,
     gradients: Float32Array | null,
     gradients_length: number,
+  ): number;
+  /**
+   * Blocks of `block` gradients, a multiple of 320, become a scale each and a trit a gradient; method 0 is
+   * optimal, 1 TWN, 2 absmean.
+   */
+  gradients_ternary_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    block: number,
+    method: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_ternary_decode.
+   */
+  gradients_ternary_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    block: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Rotated gradients at 2, 3, 4, 8 or 16 levels.
+   */
+  gradients_rotated_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    levels: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_rotated_decode.
+   */
+  gradients_rotated_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    levels: number,
+    seed: bigint,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Bytes of the payload that so many gradients become at 2, 3, 4, 8 or 16 levels.
+   */
+  gradients_rotated_bytes(
+    count: number,
+    levels: number,
+    bytes: Float64Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * result = [sum of a b, sum of a^2, sum of b^2, sum of (a - b)^2]
+   */
+  gradients_measure(
+    a: Float32Array | null,
+    a_length: number,
+    b: Float32Array | null,
+    b_length: number,
+    result: Float64Array | null,
+    result_length: number,
+  ): number;
+  /**
+   * out = alpha a + beta b; `out` may be either.
+   */
+  gradients_combine(
+    a: Float32Array | null,
+    a_length: number,
+    alpha: number,
+    b: Float32Array | null,
+    b_length: number,
+    beta: number,
+    out: Float32Array | null,
+    out_length: number,
   ): number;
   /**
    * The function tritter_model_create.
