@@ -82,6 +82,7 @@ export {
   GradientCodec,
 } from "./src/gradients/codec.ts";
 export type { CodecName, CodecOptions } from "./src/gradients/kind.ts";
+export { type CompressionStats, compressionStats } from "./src/gradients/stats.ts";
 
 // Hypervectors
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";

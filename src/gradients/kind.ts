@@ -99,22 +99,30 @@ export function checkRatio(ratio: unknown, fallback: number): number {
 }
 
 const COMPRESSION_MAX = 2 ** 32;
-const BLOCK_MAX = 2 ** 20;
 
-/** Checks how many gradients share a scale; kernels want multiples of something. */
-export function checkBlock(block: unknown, multiple: number, fallback: number): number {
+/** Sizes of blocks that a kind can do. */
+interface Blocks {
+  multiple: number;
+  max: number;
+}
+
+/** Checks how many gradients share a scale. */
+export function checkBlock(block: unknown, { multiple, max }: Blocks, fallback: number): number {
   if (block === undefined) return fallback;
-  const size = checkCount(block, "block", { min: multiple, max: BLOCK_MAX });
+  const size = checkCount(block, "block", { min: multiple, max });
   if (size % multiple === 0) return size;
   throw tritterError("invalid_value", `block must be a multiple of ${multiple}, got ${size}`);
 }
 
 /** The same for one that a container names. */
-export function parameterBlock(message: Message, index: number, multiple: number): number {
-  const size = parameterCount(message, index, "block", { min: multiple, max: BLOCK_MAX });
-  return size % multiple === 0
-    ? size
-    : refuse(`block must be a multiple of ${multiple}, got ${size}`);
+export function parameterBlock(
+  message: Message,
+  index: number,
+  { multiple, max }: Blocks,
+): number {
+  const size = parameterCount(message, index, "block", { min: multiple, max });
+  if (size % multiple === 0) return size;
+  refuse(`block must be a multiple of ${multiple}, got ${size}`);
 }
 
 /** A parameter of a container that must be an integer from `min` to `max`. */

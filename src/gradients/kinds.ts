@@ -5,9 +5,11 @@ import { describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { refuse } from "./container.ts";
 import type { CodecName, Kind } from "./kind.ts";
+import { rotated } from "./rotated.ts";
 import { sign } from "./sign.ts";
+import { ternary } from "./ternary.ts";
 
-const KINDS: readonly Kind[] = [sign];
+const KINDS: readonly Kind[] = [ternary, rotated, sign];
 
 /** The kind of this name. */
 export function kindOf(name: CodecName): Kind {

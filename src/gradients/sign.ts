@@ -13,8 +13,8 @@ import {
   parameterBlock,
 } from "./kind.ts";
 
-const BLOCK = 1024;
-const MULTIPLE = 64;
+const BLOCK = 4096;
+const BLOCKS = { multiple: 64, max: 2 ** 20 };
 
 function payloadBytes(count: number, block: number): number {
   return 4 * Math.ceil(count / block) + Math.ceil(count / 8);
@@ -29,7 +29,7 @@ export const sign: Kind = {
   summable: false,
 
   create(options: KindOptions): Encoder {
-    const block = checkBlock(options.block, MULTIPLE, BLOCK);
+    const block = checkBlock(options.block, BLOCKS, BLOCK);
     return {
       payloadMax: (count) => payloadBytes(count, block),
       encode(gradients, _seed, parameters, room) {
@@ -48,7 +48,7 @@ export const sign: Kind = {
   },
 
   validate(message: Message): void {
-    checkPayload(message, payloadBytes(message.count, parameterBlock(message, 0, MULTIPLE)));
+    checkPayload(message, payloadBytes(message.count, parameterBlock(message, 0, BLOCKS)));
   },
 
   decode({ payload, parameters }: Message, out: Float32Array): void {
