@@ -135,3 +135,36 @@ pub fn sumAbove(values: [*]const f32, count: usize, factor: f32, limits: *const 
         number.* = @intCast(@reduce(.Add, lane_counts));
     }
 }
+
+/// Adds trits to counts.
+pub fn addTrits(codes: [*]const u8, length: usize, counts: [*]i32) callconv(.c) void {
+    var i: usize = 0;
+    while (i < length) : (i += 16)
+        counts[i..][0..16].* = @as(I, counts[i..][0..16].*) + (@as(I, @as(@Vector(16, u8), codes[i..][0..16].*)) - @as(I, @splat(1)));
+}
+
+/// The signs of counts as codes; `length` is a multiple of 16 here, too.
+pub fn signCodes(counts: [*]const i32, length: usize, codes: [*]u8) callconv(.c) void {
+    const zero: I = @splat(0);
+    const one: I = @splat(1);
+    var i: usize = 0;
+    while (i < length) : (i += 16) {
+        const sums: I = counts[i..][0..16].*;
+        const positive = @select(i32, sums > zero, one + one, one);
+        codes[i..][0..16].* = @as(@Vector(16, u8), @intCast(@select(i32, sums < zero, zero, positive)));
+    }
+}
+
+/// The sum of values times trits, and how many trits are not 0.
+pub fn dotTrits(values: [*]const f32, codes: [*]const u8, length: usize, nonzeros: *u32) callconv(.c) f32 {
+    var sum: V = @splat(0);
+    var found: I = @splat(0);
+    var i: usize = 0;
+    while (i < length) : (i += 16) {
+        const trits = @as(I, @as(@Vector(16, u8), codes[i..][0..16].*)) - @as(I, @splat(1));
+        sum += @as(V, values[i..][0..16].*) * @as(V, @floatFromInt(trits));
+        found += trits * trits;
+    }
+    nonzeros.* = @intCast(@reduce(.Add, found));
+    return vector16.sum(sum);
+}
