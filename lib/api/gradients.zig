@@ -169,6 +169,18 @@ pub fn gradients_vsa_bytes(count: u32, dim: u32, bytes: ?[*]f64, bytes_length: u
     return abi.finish(vsaBytes(count, dim, bytes, bytes_length));
 }
 
+/// The sums of two lists of samples; `out` may be either.
+pub fn gradients_add_samples(
+    a: ?[*]const u8,
+    a_length: u32,
+    b: ?[*]const u8,
+    b_length: u32,
+    out: ?[*]u8,
+    out_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(addSamples(a, a_length, b, b_length, out, out_length));
+}
+
 /// result = [sum of a b, sum of a^2, sum of b^2, sum of (a - b)^2]
 pub fn gradients_measure(
     a: ?[*]const f32,
@@ -356,4 +368,19 @@ fn combine(a: ?[*]const f32, a_length: u32, alpha: f32, b: ?[*]const f32, b_leng
     try expectLength("the second list", second.len, first.len);
     try expectLength("the result", target.len, first.len);
     try measures.combine(first, alpha, second, beta, target);
+}
+
+fn addSamples(a: ?[*]const u8, a_length: u32, b: ?[*]const u8, b_length: u32, out: ?[*]u8, out_length: u32) abi.Failure!void {
+    const first = try abi.readable(u8, a, a_length, "the first samples");
+    const second = try abi.readable(u8, b, b_length, "the second samples");
+    const target = try abi.writable(u8, out, out_length, "the sums");
+    if (first.len % 4 != 0) return abi.fail(error.InvalidLength, "Expected samples of 4 bytes, got {d} bytes", .{first.len});
+    try expectLength("the second samples", second.len, first.len);
+    try expectLength("the sums", target.len, first.len);
+    try finite.expectSamples(first);
+    try finite.expectSamples(second);
+    const sums = std.mem.bytesAsSlice(f32, target);
+    try measures.combine(std.mem.bytesAsSlice(f32, first), 1, std.mem.bytesAsSlice(f32, second), 1, sums);
+    for (sums, 0..) |sum, index| if (!std.math.isFinite(sum))
+        return abi.fail(error.InvalidValue, "Expected samples whose sums f32 can hold, got larger ones at index {d}", .{index});
 }

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x46c8b9acffe6d50fn;
+export const abiFingerprint = 0x4d6985c4faca3defn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -334,6 +334,14 @@ export const symbols = {
     dim: "u32",
     bytes: "w:f64",
     bytes_length: "u32",
+  },
+  gradients_add_samples: {
+    a: "r:u8",
+    a_length: "u32",
+    b: "r:u8",
+    b_length: "u32",
+    out: "w:u8",
+    out_length: "u32",
   },
   gradients_measure: {
     a: "r:f32",
@@ -1230,6 +1238,17 @@ export interface NativeLibrary {
     dim: number,
     bytes: Float64Array | null,
     bytes_length: number,
+  ): number;
+  /**
+   * The sums of two lists of samples; `out` may be either.
+   */
+  gradients_add_samples(
+    a: Uint8Array | null,
+    a_length: number,
+    b: Uint8Array | null,
+    b_length: number,
+    out: Uint8Array | null,
+    out_length: number,
   ): number;
   /**
    * result = [sum of a b, sum of a^2, sum of b^2, sum of (a - b)^2]
