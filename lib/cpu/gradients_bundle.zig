@@ -110,7 +110,8 @@ const Encode = struct {
         @memset(counts[0..block.size], 0);
         for (0..self.layout.members) |member| {
             const bound = self.bind(block, member, index, &values) orelse return null;
-            self.kernels.codes_above(&values, block.size, threshold * bound.deviation, &codes);
+            var kept: table.Kept = undefined;
+            self.kernels.keep(&values, block.size, 1, threshold * bound.deviation, &codes, &kept);
             self.kernels.add_trits(&codes, block.size, &counts);
         }
         self.kernels.sign_codes(&counts, block.size, &codes);

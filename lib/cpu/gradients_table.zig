@@ -11,6 +11,9 @@ pub const Flipped = extern struct {
 /// Sums over two lists of values.
 pub const Sums = extern struct { dot: f64, squares_a: f64, squares_b: f64, squares_difference: f64 };
 
+/// What is above a threshold.
+pub const Kept = extern struct { magnitudes: f32, count: u32 };
+
 /// A number of levels; see gradients_levels.zig.
 pub const Levels = extern struct {
     quantize: *const fn (values: [*]align(64) const f32, size: usize, deviation: f32, codes: [*]u8) callconv(.c) f32,
@@ -31,9 +34,9 @@ pub const Kernels = extern struct {
     /// See gradients_trits.zig.
     pack_codes: *const fn (codes: [*]const u8, count: usize, bytes: [*]u8) callconv(.c) void,
     unpack_codes: *const fn (bytes: [*]const u8, count: usize, codes: [*]u8) callconv(.c) u32,
-    codes_above: *const fn (values: [*]const f32, count: usize, limit: f32, codes: [*]u8) callconv(.c) void,
+    keep: *const fn (values: [*]const f32, count: usize, factor: f32, limit: f32, codes: [*]u8, kept: *Kept) callconv(.c) void,
+    classes: *const fn (values: [*]const f32, count: usize, factor: f32, counts: *[16]u32) callconv(.c) void,
     scaled: *const fn (codes: [*]const u8, count: usize, scale: f32, values: [*]f32) callconv(.c) void,
-    sum_above: *const fn (values: [*]const f32, count: usize, factor: f32, limits: *const [4]f32, sums: *[4]f32, counts: *[4]u32) callconv(.c) void,
     add_trits: *const fn (codes: [*]const u8, length: usize, counts: [*]i32) callconv(.c) void,
     sign_codes: *const fn (counts: [*]const i32, length: usize, codes: [*]u8) callconv(.c) void,
     dot_trits: *const fn (values: [*]const f32, codes: [*]const u8, length: usize, nonzeros: *u32) callconv(.c) f32,
