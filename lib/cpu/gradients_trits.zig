@@ -11,6 +11,7 @@
 //! instructions; counting them by size another ten, and a comparison of 64 bytes for each class.
 
 const Kept = @import("gradients_table.zig").Kept;
+const simd = @import("simd.zig");
 const vector16 = @import("vector16.zig");
 
 const V = vector16.V;
@@ -146,24 +147,39 @@ pub const classes_max = 1280;
 pub fn classes(values: [*]const f32, count: usize, factor: f32, counts: *[edges.len]u32) callconv(.c) void {
     const factors: V = @splat(factor);
     var codes: [classes_max]u8 align(64) = undefined;
-    const padded = (count + 63) / 64 * 64;
     var i: usize = 0;
-    while (i < padded) : (i += 16) {
-        const vector: V = if (i + 16 <= count) values[i..][0..16].* else vector16.loadPart(values + @min(i, count), @min(count -| i, 16), 0);
-        const bits = @as(U, @bitCast(@abs(vector * factors))) >> @splat(21);
-        const bounded = @min(@max(bits, @as(U, @splat(class_base))) - @as(U, @splat(class_base)), @as(U, @splat(255)));
-        codes[i..][0..16].* = @as(@Vector(16, u8), @intCast(bounded));
+    while (i + 16 <= count) : (i += 16) codes[i..][0..16].* = classesOf(values[i..][0..16].*, factors);
+    const padded = (count + 63) / 64 * 64;
+    if (i < padded) {
+        const last = classesOf(vector16.loadPart(values + i, count - i, 0), factors);
+        @memset(codes[i..padded], 0);
+        codes[i..][0..16].* = last;
     }
-    counts.* = @splat(0);
+    var found: [edges.len]u64 = @splat(0);
     i = 0;
     while (i < padded) : (i += 64) {
         const B = @Vector(64, u8);
         const class: B = codes[i..][0..64].*;
-        inline for (edges, counts) |edge, *number| {
-            const mask: u64 = @bitCast(class >= @as(B, @splat(comptime classOf(edge))));
-            number.* += @popCount(mask);
-        }
+        inline for (edges, &found) |edge, *number|
+            number.* += ones(@bitCast(class >= @as(B, @splat(comptime classOf(edge)))));
     }
+    for (counts, found) |*number, total| number.* = @intCast(total);
+}
+
+inline fn classesOf(vector: V, factors: V) @Vector(16, u8) {
+    const base: U = @splat(class_base);
+    const bits = @as(U, @bitCast(@abs(vector * factors))) >> @splat(21);
+    return @intCast(@min(@max(bits, base) - base, @as(U, @splat(255))));
+}
+
+/// Set bits. By assembly on AVX-512, as the compiler would gather all masks in a register to count them
+/// there, which takes longer than everything else.
+inline fn ones(mask: u64) u64 {
+    if (!simd.has_avx512) return @popCount(mask);
+    return asm ("popcntq %[mask], %[result]"
+        : [result] "=r" (-> u64),
+        : [mask] "r" (mask),
+        : .{ .cc = true });
 }
 
 /// Adds trits to counts.
