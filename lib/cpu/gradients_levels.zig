@@ -32,7 +32,8 @@ fn levelsOf(comptime count: usize) []const f32 {
 pub fn Of(comptime count: usize) type {
     const levels = levelsOf(count);
     const thresholds = levels.len - 1;
-    const planes = std.math.log2_int(usize, count);
+    const planes: comptime_int = std.math.log2_int(usize, count);
+    const Word = @Int(.unsigned, 16 * planes);
 
     return struct {
         /// Returns the sum of the magnitudes times their levels.
@@ -66,9 +67,10 @@ pub fn Of(comptime count: usize) type {
                 const sign = @select(u8, @as(Mask, @bitCast(negative)), @as(Bytes, @splat(0)), @as(Bytes, @splat(2)));
                 codes[i..][0..16].* = @select(u8, @as(Mask, @bitCast(above[0])), sign, one);
             } else {
-                const target = codes + i / 8 * planes;
-                target[0..2].* = @bitCast(negative);
-                inline for (1..planes) |plane| target[2 * plane ..][0..2].* = @bitCast(digit(planes - 1 - plane, above));
+                // As one number: of stores side by side the compiler would make a detour through memory.
+                var word: Word = negative;
+                inline for (1..planes) |plane| word |= @as(Word, digit(planes - 1 - plane, above)) << (16 * plane);
+                codes[i / 8 * planes ..][0 .. 2 * planes].* = @bitCast(word);
             }
             return size_of * chosen;
         }
