@@ -90,13 +90,13 @@ const Encode = struct {
         const sum = self.kernels.ternary.sum_magnitudes(values.ptr, values.len);
         if (!std.math.isFinite(sum)) return null;
         const mean = sum / @as(f64, @floatFromInt(values.len));
-        // Magnitudes over their mean have a bounded sum; the bound keeps tiny means from overflowing.
-        const factor: f32 = @floatCast(@min(1 / mean, 0x1p100));
+        // Magnitudes over their mean have a bounded sum. A mean below the normal range has no inverse.
+        const factor: f32 = @floatCast(@min(1 / mean, 0x1p126));
         const unit: f32 = @floatCast(mean * factor);
         const limit: f32 = switch (self.method) {
             .absmean => 0.5 * unit,
             .twn => 0.7 * unit,
-            .optimal => self.best(values, factor),
+            .optimal => if (mean < 0x1p-126) 0.7 * unit else self.best(values, factor),
         };
         const kept = self.pack(values, factor, limit, bytes);
         if (self.method == .absmean) return @floatCast(mean);
