@@ -220,15 +220,38 @@ function checkOut(out: Uint8Array, gradients: Float32Array): void {
 /**
  * Returns a codec of this name.
  *
+ * | name           | what is sent                                  | options (default)            | times smaller: cosine |
+ * | -------------- | --------------------------------------------- | ---------------------------- | --------------------- |
+ * | `"rotated"`    | a random rotation at 2, 3, 4, 8 or 16 levels  | `bits` 1, 1.58, 2, 3, 4 (2), or `ratio`, or `cosine` | 32: 0.797, 20: 0.899, 16: 0.939, 10.6: 0.982, 8: 0.995, whatever the gradients are |
+ * | `"ternary"`    | -1, 0 or 1, a scale a block                   | `method` `"optimal"`, `"twn"`, `"absmean"`; `block` (640) | 19.4: 0.90 for normal gradients, less for others |
+ * | `"sign"`       | the sign, a scale a block                     | `block` (4096)               | 31.7: 0.798 for normal gradients, less for others |
+ * | `"projection"` | a linear sketch, which can be added to others | `ratio` (10), `gain`, `method` | r: 1 / sqrt(r), and no linear projection can do better |
+ * | `"lowrank"`    | a matrix as the product of two thin ones      | `shape`, `rank` (4) or `ratio` | whatever the matrix allows; better from step to step |
+ * | `"vsa"`        | ternary hypervectors in one bundle            | `ratio` (40)                 | 20: 0.90, 40: 0.60, 60: 0.48, 100: 0.36, whatever the gradients are |
+ *
+ * `"rotated"` follows DRIVE and EDEN (arXiv:2105.08339, 2108.08842): what comes back is unbiased over
+ * the seeds for gradients that are spread out, and where a few of 4096 dominate off by up to some 5 %
+ * of their length at 1 bit. `"projection"` is unbiased whatever they are. `"lowrank"` is PowerSGD
+ * (arXiv:1905.13727), and the only one that remembers its last call. `"ternary"`, `"sign"`,
+ * `"lowrank"` and `"vsa"` are biased: use them with `ErrorFeedback`. `"vsa"` mends the design of
+ * vsa-optim-rs: keys are bipolar and multiply, so that a bundle of one loses nothing by binding.
+ *
  * `seed` and `device` are options of every codec, the others of those that name them; any other is
- * refused, and so is CUDA in this version.
+ * refused, and so is CUDA in this version. Codecs differ in nothing else: all bytes describe
+ * themselves and end in a checksum.
  *
  * @example
  * ```ts
- * import { createCodec } from "tritter-accel";
+ * import { compressionStats, createCodec } from "tritter-accel";
  *
- * const codec = createCodec("sign", { block: 512 });
- * console.log(codec.name, codec.summable); // sign false
+ * const gradients = Float32Array.from({ length: 100_000 }, (_, index) => Math.sin(index ** 2));
+ * const codec = createCodec("rotated", { bits: 2 });
+ * for (let step = 0; step < 2; step++) {
+ *   // Another seed at every step, the same on all workers.
+ *   const bytes = codec.compress(gradients, { seed: step });
+ *   const { ratio, cosine } = compressionStats(gradients, codec.decompress(bytes), bytes);
+ *   console.log(ratio > 15.9, cosine > 0.93); // true true
+ * }
  * ```
  */
 export function createCodec(name: CodecName, options?: CodecOptions): GradientCodec {
