@@ -1,6 +1,6 @@
 // Compressing gradients and getting them back: what all codecs share.
 
-import { checkArray, checkOptions } from "../checks.ts";
+import { checkArray, checkCount, checkOptions } from "../checks.ts";
 import { resolveDevice } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { checkSeed } from "../vsa/options.ts";
@@ -121,7 +121,7 @@ export class GradientCodec {
    * ```
    */
   maxBytes(count: number): number {
-    checkGradientCount(count);
+    checkCount(count, "count", { min: 1, max: COUNT_MAX });
     return containerBytes(this.#kind.parameterCount, this.#encoder.payloadMax(count));
   }
 
@@ -144,7 +144,9 @@ export class GradientCodec {
    */
   compress(gradients: Float32Array, options?: CompressOptions): Uint8Array {
     checkArray(gradients, Float32Array, "gradients");
-    checkGradientCount(gradients.length);
+    if (gradients.length === 0) {
+      throw tritterError("invalid_length", "gradients must have at least one element, got none");
+    }
     const { out, seed } = checkOptions(options, "options");
     const used = seed === undefined ? this.seed : checkSeed(seed);
     if (out !== undefined) checkOut(out, gradients);
@@ -195,14 +197,6 @@ export class GradientCodec {
   reset(): void {
     this.#encoder.reset?.();
   }
-}
-
-function checkGradientCount(count: number): void {
-  if (Number.isInteger(count) && count >= 1 && count <= COUNT_MAX) return;
-  throw tritterError(
-    "invalid_length",
-    `gradients must have from 1 to ${COUNT_MAX} elements, got ${count}`,
-  );
 }
 
 /** The payload is written while the gradients are still read. */
