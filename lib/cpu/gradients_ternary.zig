@@ -5,7 +5,7 @@
 //! Blocks are multiples of 320 gradients, whole chunks of 64 bytes. With m the mean magnitude of a block,
 //! a gradient is kept as its sign where its magnitude is above
 //!
-//!     optimal    the best of 16 multiples of m from 1/2 to 32: the one with the largest (sum of the
+//!     optimal    the best of 16 multiples of m from 1/2 to 20: the one with the largest (sum of the
 //!                kept)^2 / count, which leaves the least squared error
 //!     twn        0.7 m (Ternary Weight Networks, arXiv:1605.04711)
 //!     absmean    m / 2, with m as the scale (the rule of tritter-accel's compress_ternary)
