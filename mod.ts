@@ -71,6 +71,34 @@ export {
 } from "./src/packing/packed_ternary.ts";
 export { matmul, ternaryMatmul } from "./src/matmul.ts";
 
+// Gradients
+export {
+  type CompressedInfo,
+  compressedInfo,
+  type CompressOptions,
+  createCodec,
+  decompressGradients,
+  type DecompressOptions,
+  GradientCodec,
+} from "./src/gradients/codec.ts";
+export {
+  type CompressedGradient,
+  compressGradientsVsa,
+  decompressGradientsVsa,
+  GradientCompressor,
+  type TernaryCompressedGradient,
+  type TrainingConfig,
+} from "./src/gradients/compressor.ts";
+export {
+  ErrorFeedback,
+  type ErrorFeedbackOptions,
+  type ErrorFeedbackState,
+} from "./src/gradients/error_feedback.ts";
+export type { CodecName, CodecOptions } from "./src/gradients/kind.ts";
+export type { ProjectionMethod } from "./src/gradients/projection.ts";
+export { addCompressed, type AddCompressedOptions } from "./src/gradients/sketches.ts";
+export { type CompressionStats, compressionStats } from "./src/gradients/stats.ts";
+
 // Hypervectors
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
 export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";

@@ -23,6 +23,7 @@ pub const modules = .{
     @import("api/centroids.zig"),
     @import("api/precision.zig"),
     @import("api/gradient_sums.zig"),
+    @import("api/gradients.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

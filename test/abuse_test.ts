@@ -7,6 +7,7 @@ import { native } from "../src/native/library.ts";
 import { type NativeLibrary, symbols } from "../src/native/symbols.ts";
 import { floats, INSTANCES, model, modelFolder, trits, VALID } from "./abuse_cases.ts";
 import { TRAINING } from "./abuse_training.ts";
+import { GRADIENTS_CONSTRUCTED } from "./abuse_gradients.ts";
 import { CONSTRUCTED } from "./abuse_vsa.ts";
 import { garbage, Random, spoil } from "./abuse_values.ts";
 
@@ -32,6 +33,7 @@ const CONSTRUCTIBLE = [
   ...["Tensor", "TernaryLayer", "InferenceEngine", "KVCache"],
   ...Object.keys(CONSTRUCTED),
   ...Object.keys(TRAINING),
+  ...Object.keys(GRADIENTS_CONSTRUCTED),
 ];
 
 /** Made with `new` as well; built-in errors decide what they do with their arguments. */
