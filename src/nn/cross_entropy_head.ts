@@ -39,7 +39,10 @@ export class CrossEntropyHead {
   constructor(weight: Parameter) {
     const features = weight?.shape?.[1];
     if (weight?.shape?.length !== 2 || features === undefined) {
-      throw tritterError("invalid_type", "weight must be a parameter of the shape [vocab, features]");
+      throw tritterError(
+        "invalid_type",
+        "weight must be a parameter of the shape [vocab, features]",
+      );
     }
     this.weight = weight;
     this.#features = features;

@@ -49,7 +49,7 @@ export class TrainableEmbedding {
       );
     }
     this.weight = createParameter(`${name}.weight`, [vocabSize, features], {
-      decay: false,
+      decay: true,
       quantized: false,
     });
   }
