@@ -16,16 +16,16 @@ const expectLength = options_file.expectLength;
 
 const any = std.math.maxInt(u32);
 
-/// cos and sin [positions, frequencies] of position times frequency, times `scale`.
+/// cos and sin, both of one length, [positions, frequencies]: of position times frequency, times `scale`.
 pub fn rope_tables(
     frequencies: ?[*]const f32,
     frequencies_length: u32,
     scale: f32,
     cos: ?[*]f32,
+    cos_length: u32,
     sin: ?[*]f32,
-    length: u32,
 ) callconv(.c) i32 {
-    return abi.finish(ropeTables(frequencies, frequencies_length, scale, cos, sin, length));
+    return abi.finish(ropeTables(frequencies, frequencies_length, scale, cos, cos_length, sin));
 }
 
 /// Turns the heads of every token in place; x is [texts, length, heads, head_dim].
@@ -75,8 +75,8 @@ fn ropeTables(
     frequencies_length: u32,
     scale: f32,
     cos_pointer: ?[*]f32,
-    sin_pointer: ?[*]f32,
     length: u32,
+    sin_pointer: ?[*]f32,
 ) abi.Failure!void {
     const frequencies = try abi.readable(f32, frequencies_pointer, frequencies_length, "frequencies");
     const cos = try abi.writable(f32, cos_pointer, length, "cos");

@@ -32,27 +32,27 @@ pub fn rms_norm_backward(
     return abi.finish(rmsNormBackward(input, weight, gradient, dx, dw, options, options_length));
 }
 
-/// output = act(gate) * up; kind 0 is relu squared, 1 is silu.
-pub fn gate_forward(gate: ?[*]const f32, up: ?[*]const f32, output: ?[*]f32, length: u32, kind: u32) callconv(.c) i32 {
-    return abi.finish(gateForward(gate, up, output, length, kind));
+/// output = act(gate) * up, all of one length; kind 0 is relu squared, 1 is silu.
+pub fn gate_forward(gate: ?[*]const f32, gate_length: u32, up: ?[*]const f32, output: ?[*]f32, kind: u32) callconv(.c) i32 {
+    return abi.finish(gateForward(gate, gate_length, up, output, kind));
 }
 
-/// `dgate` and `dup` may be `gate` and `up`.
+/// The gradients of gate and up, all of one length; `dgate` and `dup` may be `gate` and `up`.
 pub fn gate_backward(
     gate: ?[*]const f32,
+    gate_length: u32,
     up: ?[*]const f32,
     gradient: ?[*]const f32,
     dgate: ?[*]f32,
     dup: ?[*]f32,
-    length: u32,
     kind: u32,
 ) callconv(.c) i32 {
-    return abi.finish(gateBackward(gate, up, gradient, dgate, dup, length, kind));
+    return abi.finish(gateBackward(gate, gate_length, up, gradient, dgate, dup, kind));
 }
 
-/// sum += term
-pub fn vector_add(sum: ?[*]f32, term: ?[*]const f32, length: u32) callconv(.c) i32 {
-    return abi.finish(vectorAdd(sum, term, length));
+/// sum += term, both of one length.
+pub fn vector_add(sum: ?[*]f32, sum_length: u32, term: ?[*]const f32) callconv(.c) i32 {
+    return abi.finish(vectorAdd(sum, sum_length, term));
 }
 
 /// sums += the sum of the rows, each as long as `sums`.
@@ -147,15 +147,20 @@ fn rmsNormBackward(
     try job.run();
 }
 
+fn expectSome(length: usize) abi.Failure!void {
+    if (length == 0) return abi.fail(error.InvalidLength, "Expected at least 1 element, got none", .{});
+}
+
 fn checkKind(kind: u32) abi.Failure!void {
     if (kind > 1) return abi.fail(error.InvalidOption, "Expected activation 0 (relu2) or 1 (silu), got {d}", .{kind});
 }
 
-fn gateForward(gate_pointer: ?[*]const f32, up_pointer: ?[*]const f32, output_pointer: ?[*]f32, length: u32, kind: u32) abi.Failure!void {
+fn gateForward(gate_pointer: ?[*]const f32, length: u32, up_pointer: ?[*]const f32, output_pointer: ?[*]f32, kind: u32) abi.Failure!void {
     const gate = try abi.readable(f32, gate_pointer, length, "gate");
     const up = try abi.readable(f32, up_pointer, length, "up");
     const output = try abi.writable(f32, output_pointer, length, "output");
     try checkKind(kind);
+    try expectSome(length);
     try buffers.expectApart(.{output}, .{ gate, up });
     const job: passes.Gate = .{ .kernels = try dispatch.kernels(), .gate = gate, .up = up, .first = output, .kind = kind };
     threads.enter();
@@ -165,11 +170,11 @@ fn gateForward(gate_pointer: ?[*]const f32, up_pointer: ?[*]const f32, output_po
 
 fn gateBackward(
     gate_pointer: ?[*]const f32,
+    length: u32,
     up_pointer: ?[*]const f32,
     gradient_pointer: ?[*]const f32,
     dgate_pointer: ?[*]f32,
     dup_pointer: ?[*]f32,
-    length: u32,
     kind: u32,
 ) abi.Failure!void {
     const gate = try abi.readable(f32, gate_pointer, length, "gate");
@@ -178,6 +183,7 @@ fn gateBackward(
     const dgate = try abi.writable(f32, dgate_pointer, length, "dgate");
     const dup = try abi.writable(f32, dup_pointer, length, "dup");
     try checkKind(kind);
+    try expectSome(length);
     try buffers.expectApart(.{ dgate, dup }, .{gradient});
     if (dgate.ptr != gate.ptr) try buffers.expectApart(.{dgate}, .{gate});
     if (dup.ptr != up.ptr) try buffers.expectApart(.{dup}, .{up});
@@ -197,7 +203,8 @@ fn gateBackward(
     job.run();
 }
 
-fn vectorAdd(sum_pointer: ?[*]f32, term_pointer: ?[*]const f32, length: u32) abi.Failure!void {
+fn vectorAdd(sum_pointer: ?[*]f32, length: u32, term_pointer: ?[*]const f32) abi.Failure!void {
+    try expectSome(length);
     const sum = try abi.writable(f32, sum_pointer, length, "sum");
     const term = try abi.readable(f32, term_pointer, length, "term");
     try buffers.expectApart(.{sum}, .{term});
@@ -326,6 +333,7 @@ fn headLoss(
 
 fn randomNormal(output_pointer: ?[*]f32, output_length: u32, seed: u64, stream: u32, deviation: f32) abi.Failure!void {
     const output = try abi.writable(f32, output_pointer, output_length, "output");
+    try expectSome(output.len);
     if (!(deviation >= 0) or std.math.isInf(deviation))
         return abi.fail(error.InvalidOption, "Expected a finite deviation of at least 0, got {d}", .{deviation});
     threads.enter();

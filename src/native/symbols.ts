@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xba9e9c76934d3e70n;
+export const abiFingerprint = 0xd33796aba2c800b0n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -17,8 +17,8 @@ export const symbols = {
     frequencies_length: "u32",
     scale: "f32",
     cos: "w:f32",
+    cos_length: "u32",
     sin: "w:f32",
-    length: "u32",
   },
   rope_turn: {
     x: "w:f32",
@@ -601,24 +601,24 @@ export const symbols = {
   },
   gate_forward: {
     gate: "r:f32",
+    gate_length: "u32",
     up: "r:f32",
     output: "w:f32",
-    length: "u32",
     kind: "u32",
   },
   gate_backward: {
     gate: "r:f32",
+    gate_length: "u32",
     up: "r:f32",
     gradient: "r:f32",
     dgate: "w:f32",
     dup: "w:f32",
-    length: "u32",
     kind: "u32",
   },
   vector_add: {
     sum: "w:f32",
+    sum_length: "u32",
     term: "r:f32",
-    length: "u32",
   },
   column_sums: {
     rows: "r:f32",
@@ -847,15 +847,15 @@ export const symbols = {
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
   /**
-   * cos and sin [positions, frequencies] of position times frequency, times `scale`.
+   * cos and sin, both of one length, [positions, frequencies]: of position times frequency, times `scale`.
    */
   rope_tables(
     frequencies: Float32Array | null,
     frequencies_length: number,
     scale: number,
     cos: Float32Array | null,
+    cos_length: number,
     sin: Float32Array | null,
-    length: number,
   ): number;
   /**
    * Turns the heads of every token in place; x is [texts, length, heads, head_dim].
@@ -1624,31 +1624,31 @@ export interface NativeLibrary {
     options_length: number,
   ): number;
   /**
-   * output = act(gate) * up; kind 0 is relu squared, 1 is silu.
+   * output = act(gate) * up, all of one length; kind 0 is relu squared, 1 is silu.
    */
   gate_forward(
     gate: Float32Array | null,
+    gate_length: number,
     up: Float32Array | null,
     output: Float32Array | null,
-    length: number,
     kind: number,
   ): number;
   /**
-   * `dgate` and `dup` may be `gate` and `up`.
+   * The gradients of gate and up, all of one length; `dgate` and `dup` may be `gate` and `up`.
    */
   gate_backward(
     gate: Float32Array | null,
+    gate_length: number,
     up: Float32Array | null,
     gradient: Float32Array | null,
     dgate: Float32Array | null,
     dup: Float32Array | null,
-    length: number,
     kind: number,
   ): number;
   /**
-   * sum += term
+   * sum += term, both of one length.
    */
-  vector_add(sum: Float32Array | null, term: Float32Array | null, length: number): number;
+  vector_add(sum: Float32Array | null, sum_length: number, term: Float32Array | null): number;
   /**
    * sums += the sum of the rows, each as long as `sums`.
    */

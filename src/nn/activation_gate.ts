@@ -61,7 +61,7 @@ export class ActivationGate {
     const output = out === undefined
       ? this.#output.take(length)
       : checkArray(out, Float32Array, "out", length);
-    check(native.gate_forward(gate, up, output, length, this.#kind));
+    check(native.gate_forward(gate, length, up, output, this.#kind));
     this.#inputs = { gate, up };
     return output;
   }
@@ -90,11 +90,11 @@ export class ActivationGate {
       : { gate: this.#gradients[0].take(length), up: this.#gradients[1].take(length) };
     check(native.gate_backward(
       inputs.gate,
+      length,
       inputs.up,
       gradient,
       result.gate,
       result.up,
-      length,
       this.#kind,
     ));
     if (inPlace) this.#inputs = undefined;

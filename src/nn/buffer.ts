@@ -16,6 +16,15 @@ export class FloatBuffer {
   }
 }
 
+/** The runtimes throw a RangeError of their own where memory does not suffice. */
+function allocate(length: number, name: string): Float32Array {
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    throw tritterError("out_of_memory", `No memory for ${length} numbers of ${name}`, { cause });
+  }
+}
+
 /** Makes a parameter of zeros. */
 export function createParameter(
   name: string,
@@ -26,8 +35,8 @@ export function createParameter(
   return Object.freeze({
     name,
     shape: Object.freeze([...shape]),
-    data: new Float32Array(length),
-    gradient: new Float32Array(length),
+    data: allocate(length, name),
+    gradient: allocate(length, name),
     ...traits,
   });
 }

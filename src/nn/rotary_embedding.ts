@@ -111,7 +111,7 @@ export class RotaryEmbedding {
     const size = length * frequencies.length;
     this.#cos = new Float32Array(size);
     this.#sin = new Float32Array(size);
-    check(native.rope_tables(frequencies, frequencies.length, 1, this.#cos, this.#sin, size));
+    check(native.rope_tables(frequencies, frequencies.length, 1, this.#cos, size, this.#sin));
     this.#backward = this.#sin.map((value) => -value);
     this.#positions = length;
   }

@@ -34,7 +34,7 @@ export class SharedBuffers {
 
 /** sum += term */
 function add(sum: Float32Array, term: Float32Array): void {
-  check(native.vector_add(sum, term, sum.length));
+  check(native.vector_add(sum, sum.length, term));
 }
 
 /** A decoder layer: what it keeps between the passes is its own, the rest is shared. */
