@@ -69,7 +69,7 @@ export {
   type TernaryMatmulConfig,
   type WeightLayout,
 } from "./src/packing/packed_ternary.ts";
-export { matmul, ternaryMatmul } from "./src/matmul.ts";
+export { denseMatmul, type DenseMatmulOptions, matmul, ternaryMatmul } from "./src/matmul.ts";
 
 // Hypervectors
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";

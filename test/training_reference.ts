@@ -120,7 +120,10 @@ export function attend(
     const token = Math.floor(row / heads);
     const kvHead = Math.floor((row % heads) / (heads / kvHeads));
     const first = token - token % length;
-    const seen = Array.from({ length: token - first + 1 }, (_, i) => (first + i) * kvHeads + kvHead);
+    const seen = Array.from(
+      { length: token - first + 1 },
+      (_, i) => (first + i) * kvHeads + kvHead,
+    );
     const weights = tape.softmax(
       seen.map((place) => tape.scale(tape.dot(q![row]!, k![place]!), headDim ** -0.5)),
     );
@@ -197,7 +200,9 @@ export function modelLoss(
       { batch, length, heads, kvHeads, headDim },
     );
     const bitnet = config.architecture === "BitNetForCausalLM";
-    if (bitnet) attended = rmsNorm(tape, attended, get(`${prefix}.self_attn.attn_sub_norm`), epsilon);
+    if (bitnet) {
+      attended = rmsNorm(tape, attended, get(`${prefix}.self_attn.attn_sub_norm`), epsilon);
+    }
     const out = linear(`${prefix}.self_attn.o_proj`, attended, heads * headDim);
     const middle = x.map((node, i) => tape.add(node, out[i]!));
     const middleNormed = rmsNorm(tape, middle, get(`${prefix}.post_attention_layernorm`), epsilon);

@@ -1,6 +1,6 @@
 // The linear layer of BitNet models in training.
 
-import { checkArray, checkCount, checkOptions } from "../checks.ts";
+import { checkArray, checkCount, checkFlag, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { createParameter, FloatBuffer, kept } from "./buffer.ts";
@@ -82,7 +82,7 @@ export class TrainableBitLinear {
       decay: true,
       quantized: true,
     });
-    this.bias = bias
+    this.bias = checkFlag(bias, "bias")
       ? createParameter(`${name}.bias`, [outFeatures], { decay: false, quantized: false })
       : undefined;
     this.#trits = new Int8Array(this.weight.data.length);
@@ -210,7 +210,7 @@ export class TrainableBitLinear {
     const forInput = Float64Array.of(
       inFeatures,
       this.#scale[0]!,
-      accumulate ? 1 : 0,
+      checkFlag(accumulate, "accumulate") ? 1 : 0,
       gradient.length,
       this.#trits.length,
       dx.length,

@@ -1,6 +1,6 @@
 // A root mean square norm in training.
 
-import { checkArray, checkCount, checkNumber, checkOptions } from "../checks.ts";
+import { checkArray, checkCount, checkFlag, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { createParameter, FloatBuffer, kept } from "./buffer.ts";
@@ -118,7 +118,7 @@ export class TrainableRmsNorm {
     const { data, gradient: dw } = this.weight;
     const fields = Float64Array.of(
       this.#epsilon,
-      accumulate ? 1 : 0,
+      checkFlag(accumulate, "accumulate") ? 1 : 0,
       input.length,
       data.length,
       gradient.length,

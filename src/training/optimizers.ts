@@ -1,6 +1,6 @@
 // Optimisers: how gradients change parameters.
 
-import { checkArray, checkNumber, checkOptions } from "../checks.ts";
+import { checkArray, checkFlag, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import type { Parameter } from "../nn/trainable.ts";
@@ -210,10 +210,7 @@ export class Sgd implements Optimizer {
   constructor(options?: SgdOptions) {
     const { momentum = 0, nesterov = false, weightDecay = 0 } = checkOptions(options, "options");
     this.#momentum = checkBeta(momentum, "momentum");
-    if (typeof nesterov !== "boolean") {
-      throw tritterError("invalid_type", `nesterov must be true or false, got ${typeof nesterov}`);
-    }
-    this.#nesterov = nesterov;
+    this.#nesterov = checkFlag(nesterov, "nesterov");
     this.#weightDecay = checkNumber(weightDecay, "weightDecay", { min: 0 });
   }
 

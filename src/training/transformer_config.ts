@@ -1,6 +1,6 @@
 // The sizes of a transformer that trains: few have to be given.
 
-import { checkChoice, checkCount, checkNumber, checkOptions } from "../checks.ts";
+import { checkChoice, checkCount, checkFlag, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { BitNetQuantization, ModelConfig, RopeConfig } from "../inference/config.ts";
 
@@ -110,9 +110,4 @@ function completeRope(
   checkNumber(rope.theta, "rope.theta", { min: 1e-30 });
   checkNumber(rope.factor, "rope.factor", { min: 1e-30 });
   return Object.freeze({ ...rope });
-}
-
-function checkFlag(value: unknown, name: string): boolean {
-  if (typeof value === "boolean") return value;
-  throw tritterError("invalid_type", `${name} must be true or false, got ${typeof value}`);
 }
