@@ -41,7 +41,7 @@ export class TrainableEmbedding {
   constructor(vocabSize: number, features: number, options?: TrainableEmbeddingOptions) {
     const { name = "embedding" } = checkOptions(options, "options");
     this.vocabSize = checkCount(vocabSize, "vocabSize", { min: 1, max: 2 ** 24 });
-    this.features = checkCount(features, "features", { min: 1 });
+    this.features = checkCount(features, "features", { min: 1, max: 2 ** 22 });
     if (vocabSize * features >= 2 ** 32) {
       throw tritterError(
         "invalid_shape",

@@ -43,7 +43,7 @@ export class TrainableRmsNorm {
   /** Makes a norm whose weights are 1. */
   constructor(features: number, options?: TrainableRmsNormOptions) {
     const { name = "norm", epsilon = 1e-5 } = checkOptions(options, "options");
-    this.features = checkCount(features, "features", { min: 1 });
+    this.features = checkCount(features, "features", { min: 1, max: 2 ** 22 });
     this.#epsilon = checkNumber(epsilon, "epsilon", { min: 0 });
     this.weight = createParameter(`${name}.weight`, [features], {
       decay: false,
