@@ -203,6 +203,12 @@ export function checkChoice<T>(
   return value as T;
 }
 
+/** Checks that a value is true or false. */
+export function checkFlag(value: unknown, name: string): boolean {
+  if (typeof value === "boolean") return value;
+  throw tritterError("invalid_type", `${name} must be true or false, got ${describe(value)}`);
+}
+
 /** Checks that a value is an options object; `undefined` means an empty one. */
 export function checkOptions<T extends object>(value: T | undefined, name: string): T {
   if (value === undefined) return {} as T;

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import * as api from "../mod.ts";
 import { TRAINING_INSTANCES, VALID_ON_TRAINING } from "./abuse_training.ts";
 import { GRADIENTS_INSTANCES, GRADIENTS_VALID } from "./abuse_gradients.ts";
+import { LAYER_INSTANCES, LAYERS, VALID_ON_LAYERS } from "./abuse_layers.ts";
 import { CONSTRUCTED, VSA_INSTANCES, VSA_VALID } from "./abuse_vsa.ts";
 
 export const modelFolder: string = fileURLToPath(
@@ -110,6 +111,8 @@ export const VALID: Record<string, () => unknown[]> = {
   ...VSA_VALID,
   ...VALID_ON_TRAINING,
   ...GRADIENTS_VALID,
+  ...LAYERS,
+  ...VALID_ON_LAYERS,
 };
 
 const tensor = (shape: number[]) =>
@@ -133,6 +136,7 @@ export const INSTANCES: Record<string, () => unknown> = {
   Word6: () => api.Word6.fromValue(5),
   ...VSA_INSTANCES,
   ...TRAINING_INSTANCES,
+  ...LAYER_INSTANCES,
   ...GRADIENTS_INSTANCES,
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),

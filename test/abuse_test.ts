@@ -6,6 +6,7 @@ import * as api from "../mod.ts";
 import { native } from "../src/native/library.ts";
 import { type NativeLibrary, symbols } from "../src/native/symbols.ts";
 import { floats, INSTANCES, model, modelFolder, trits, VALID } from "./abuse_cases.ts";
+import { LAYERS } from "./abuse_layers.ts";
 import { TRAINING } from "./abuse_training.ts";
 import { GRADIENTS_CONSTRUCTED } from "./abuse_gradients.ts";
 import { CONSTRUCTED } from "./abuse_vsa.ts";
@@ -33,6 +34,7 @@ const CONSTRUCTIBLE = [
   ...["Tensor", "TernaryLayer", "InferenceEngine", "KVCache"],
   ...Object.keys(CONSTRUCTED),
   ...Object.keys(TRAINING),
+  ...Object.keys(LAYERS),
   ...Object.keys(GRADIENTS_CONSTRUCTED),
 ];
 
