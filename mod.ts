@@ -196,6 +196,12 @@ export {
   type SafetensorsDtype,
   type SafetensorsInfo,
 } from "./src/formats/safetensors.ts";
+export {
+  type SafetensorsData,
+  type SafetensorsTensor,
+  writeSafetensors,
+  type WriteSafetensorsOptions,
+} from "./src/formats/safetensors_writer.ts";
 export type { BitNetQuantization, ModelConfig, RopeConfig } from "./src/inference/config.ts";
 export type { GeneratedToken, GenerateOptions } from "./src/inference/generate.ts";
 export { type HeadKind, loadModel, type LoadModelOptions } from "./src/inference/load.ts";
@@ -206,3 +212,19 @@ export {
 } from "./src/inference/model.ts";
 export { StreamDecoder } from "./src/inference/stream_decoder.ts";
 export { Tokenizer } from "./src/inference/tokenizer.ts";
+
+// Training
+export type { Parameter, Trainable } from "./src/nn/trainable.ts";
+export { type TextDatasetOptions, type TokenBatch, TokenDataset } from "./src/training/dataset.ts";
+export {
+  type DocumentOptions,
+  type DocumentSplit,
+  readDocuments,
+  splitDocuments,
+  splitText,
+} from "./src/training/documents.ts";
+export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.ts";
+export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
+export type { Optimizer } from "./src/training/optimizer.ts";
+export { Trainer, type TrainingResult } from "./src/training/trainer.ts";
+export type { TrainerOptions, TrainerSettings } from "./src/training/trainer_options.ts";
