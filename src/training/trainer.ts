@@ -193,19 +193,25 @@ export class Trainer {
 
   /** Writes a checkpoint of the present state; returns its path. */
   saveCheckpoint(): string {
-    const { checkpointDirectory: directory, keepCheckpoints, model } = this.#plan;
+    const { checkpointDirectory: directory, model } = this.#plan;
     if (directory === undefined) {
       throw tritterError("invalid_option", "checkpointDirectory must be given for saveCheckpoint");
     }
     makeDirectory(directory);
     const path = checkpointPath(directory, this.#step);
     writeCheckpoint(path, model.parameters, this.#state());
-    pruneCheckpoints(directory, keepCheckpoints);
+    this.#prune();
     return path;
+  }
+
+  #prune(): void {
+    const { checkpointDirectory: directory, keepCheckpoints } = this.#plan;
+    if (directory !== undefined) pruneCheckpoints(directory, keepCheckpoints);
   }
 
   async #run(): Promise<TrainingResult> {
     const { metricsFile, progress: shown, signal, steps } = this.#plan;
+    this.#prune();
     using metrics = metricsFile === undefined ? null : new MetricsFile(metricsFile, this.#step);
     using progress = new Progress(shown, this.#step, this.#tokens);
     const pacer = new Pacer();
