@@ -76,6 +76,13 @@ describe("Bundler", () => {
     }
   });
 
+  it("adds and removes nothing by a weight of 0", () => {
+    using bundler = new Bundler(65);
+    using vector = Hypervector.random(65, 1);
+    assert.equal(bundler.add(vector, 0).remove(vector, 0).total, 0);
+    assert.ok(bundler.counts().every((count) => count === 0));
+  });
+
   it("is the bundle of all", () => {
     using batch = HypervectorBatch.random(64, 1000, 3);
     using bundler = new Bundler(1000);

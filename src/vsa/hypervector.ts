@@ -184,12 +184,13 @@ export class Hypervector extends Hypervectors {
     }
     const places = vectors.map((vector, index) => checkVector(vector, `vectors[${index}]`).dim);
     const joined = new Hypervector(places.reduce((sum, dim) => sum + dim), options);
-    let place = 0;
-    for (const vector of vectors) {
-      joined.fillPart(place, vector);
-      place += vector.dim;
-    }
-    return joined;
+    return joined.fill(() => {
+      let place = 0;
+      for (const vector of vectors) {
+        joined.fillPart(place, vector);
+        place += vector.dim;
+      }
+    });
   }
 
   /**
