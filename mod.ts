@@ -185,6 +185,79 @@ export {
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";
 
+// Training: mixed precision and accumulation
+export {
+  clipByGlobalNorm,
+  clipByValue,
+  type ClipByValueOptions,
+  globalNorm,
+  hasOverflow,
+} from "./src/training/clip.ts";
+export {
+  type AccumulateOptions,
+  GradientAccumulator,
+} from "./src/training/gradient_accumulator.ts";
+export type {
+  Gradients,
+  GradientSizes,
+  GradientsOf,
+  GradientsOutOptions,
+} from "./src/training/gradients.ts";
+export {
+  type FloatOutOptions,
+  fromBf16,
+  fromF16,
+  type HalfOutOptions,
+  toBf16,
+  toF16,
+} from "./src/training/half.ts";
+export {
+  LossScaler,
+  type LossScalerConfig,
+  type LossScalerState,
+} from "./src/training/loss_scaler.ts";
+export {
+  type TernaryAccumulatorConfig,
+  TernaryGradientAccumulator,
+} from "./src/training/ternary_accumulator.ts";
+
+// Training: predicted gradients
+export {
+  type DeterministicPhaseConfig,
+  DeterministicPhaseTrainer,
+} from "./src/training/deterministic_phase_trainer.ts";
+export {
+  DeterministicPredictor,
+  type DeterministicPredictorConfig,
+} from "./src/training/deterministic_predictor.ts";
+export {
+  GradientPredictor,
+  type GradientPredictorConfig,
+} from "./src/training/gradient_predictor.ts";
+export {
+  type LossAnomaly,
+  LossHistory,
+  type LossHistoryConfig,
+  type LossHistoryState,
+  type LossMeasurement,
+} from "./src/training/loss_history.ts";
+export type { LossStatistics } from "./src/training/loss_statistics.ts";
+export {
+  type PhaseConfig,
+  type PhaseStats,
+  PhaseTrainer,
+  type PhaseTrainerOptions,
+} from "./src/training/phase_trainer.ts";
+export type {
+  Phase,
+  PhaseAdaptation,
+  PhaseCounts,
+  PhaseLengths,
+  StepInfo,
+} from "./src/training/phases.ts";
+export type { PredictionError, Predictor, PredictorStats } from "./src/training/predictor.ts";
+export type { TrainingState } from "./src/training/state.ts";
+
 // Inference
 export { type InferenceConfig, InferenceEngine } from "./src/inference/engine.ts";
 export { TernaryLayer, type TernaryLayerOptions } from "./src/inference/ternary_layer.ts";

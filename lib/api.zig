@@ -20,6 +20,8 @@ pub const modules = .{
     @import("api/trits.zig"),
     @import("api/encoders.zig"),
     @import("api/centroids.zig"),
+    @import("api/precision.zig"),
+    @import("api/gradient_sums.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

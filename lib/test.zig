@@ -5,6 +5,7 @@ test {
     _ = @import("abi_test.zig");
     _ = @import("cpu/matmul_test.zig");
     _ = @import("cpu/packing_test.zig");
+    _ = @import("cpu/precision_test.zig");
     _ = @import("cpu/quantization_test.zig");
     _ = @import("cpu/vsa_bundle_test.zig");
     _ = @import("cpu/threads_test.zig");

@@ -6,6 +6,7 @@ import * as api from "../mod.ts";
 import { native } from "../src/native/library.ts";
 import { type NativeLibrary, symbols } from "../src/native/symbols.ts";
 import { floats, INSTANCES, model, modelFolder, trits, VALID } from "./abuse_cases.ts";
+import { TRAINING } from "./abuse_training.ts";
 import { CONSTRUCTED } from "./abuse_vsa.ts";
 import { garbage, Random, spoil } from "./abuse_values.ts";
 
@@ -30,6 +31,7 @@ after(() => {
 const CONSTRUCTIBLE = [
   ...["Tensor", "TernaryLayer", "InferenceEngine", "KVCache"],
   ...Object.keys(CONSTRUCTED),
+  ...Object.keys(TRAINING),
 ];
 
 /** Made with `new` as well; built-in errors decide what they do with their arguments. */
@@ -233,6 +235,7 @@ const nativeCall = (name: keyof NativeLibrary) => native[name] as unknown as Nat
 const NATIVE_ARRAYS = {
   i8: Int8Array,
   u8: Uint8Array,
+  u16: Uint16Array,
   i32: Int32Array,
   u32: Uint32Array,
   u64: BigUint64Array,

@@ -10,6 +10,7 @@ const nn = @import("nn.zig");
 const ternary = @import("ternary.zig");
 const probes = @import("probes.zig");
 const vsa = @import("vsa.zig");
+const precision = @import("precision.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
@@ -22,6 +23,7 @@ const kernels: table.Kernels = .{
     .ternary = ternary.kernels,
     .probes = probes.kernels,
     .vsa = vsa.kernels,
+    .precision = precision.kernels,
 };
 
 comptime {

@@ -26,6 +26,7 @@ const nn_table = @import("nn_table.zig");
 const ternary_table = @import("ternary_table.zig");
 const probe_table = @import("probe_table.zig");
 const vsa_table = @import("vsa_table.zig");
+const precision_table = @import("precision_table.zig");
 
 pub const panel_rows = ternary_table.panel_rows;
 /// Columns of a step of planes, the layout that weights are first prepared in.
@@ -134,6 +135,7 @@ pub const Kernels = extern struct {
     ternary: ternary_table.Kernels,
     probes: probe_table.Kernels,
     vsa: vsa_table.Kernels,
+    precision: precision_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {

@@ -15,12 +15,13 @@
 const simd = @import("simd.zig");
 const table = @import("vsa_table.zig");
 
-const lanes = simd.lanes;
+pub const lanes = simd.lanes;
 const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
-/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin.
-const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4 };
+/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, that thin, and
+/// that round gradients.
+pub const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4, rounding = 16 };
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;
@@ -29,7 +30,7 @@ const places: U32 = blk: {
 };
 
 /// Outputs of the blocks first, first + 1, ... of a row, one in each lane.
-inline fn blocks(comptime domain: Domain, first: u32, row: u64, seed: u64) [4]U32 {
+pub inline fn blocks(comptime domain: Domain, first: u32, row: u64, seed: u64) [4]U32 {
     var counter = [4]U32{
         @as(U32, @splat(first)) +% places,
         @splat(@truncate(row)),
@@ -58,7 +59,7 @@ inline fn products(a: U32, comptime factor: u32) struct { U32, U32 } {
 }
 
 /// Words of a row in order: four for each lane.
-inline fn wordsInOrder(outputs: [4]U32) [4 * lanes]u32 {
+pub inline fn wordsInOrder(outputs: [4]U32) [4 * lanes]u32 {
     var words: [4 * lanes]u32 = undefined;
     inline for (0..4) |i| {
         const output: [lanes]u32 = outputs[i];

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x70ae1d175c43f412n;
+export const abiFingerprint = 0xb679cde176f8c658n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -224,6 +224,44 @@ export const symbols = {
     offset: "u64",
     bytes: "w:u8",
     bytes_length: "u32",
+  },
+  gradients_combine: {
+    sources: "r:f32",
+    sources_length: "u32",
+    coefficients: "r:f64",
+    coefficients_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+    size: "u32",
+  },
+  gradients_compare: {
+    sources: "r:f32",
+    sources_length: "u32",
+    coefficients: "r:f64",
+    coefficients_length: "u32",
+    actual: "r:f32",
+    actual_length: "u32",
+    sums: "w:f64",
+    sums_length: "u32",
+  },
+  ternary_round: {
+    values: "r:f32",
+    values_length: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+    threshold: "f64",
+    seed: "u64",
+    row: "u64",
+  },
+  ternary_mean: {
+    bytes: "r:u8",
+    bytes_length: "u32",
+    scales: "r:f32",
+    scales_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
   },
   model_create: {
     options: "r:f64",
@@ -470,6 +508,53 @@ export const symbols = {
   check_scales: {
     scales: "r:f32",
     scales_length: "u32",
+  },
+  floats_narrow: {
+    values: "r:f32",
+    values_length: "u32",
+    out: "w:u16",
+    out_length: "u32",
+    float: "u32",
+  },
+  floats_widen: {
+    halves: "r:u16",
+    halves_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+    float: "u32",
+  },
+  floats_find_not_finite: {
+    values: "r:f32",
+    values_length: "u32",
+    found: "w:u32",
+    found_length: "u32",
+  },
+  floats_clip: {
+    values: "w:f32",
+    values_length: "u32",
+    least: "f32",
+    most: "f32",
+    nan_to_zero: "u32",
+  },
+  floats_scale: {
+    values: "w:f32",
+    values_length: "u32",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
+  },
+  floats_sum_squares: {
+    values: "r:f32",
+    values_length: "u32",
+    sum: "w:f64",
+    sum_length: "u32",
+  },
+  floats_add_scaled: {
+    sums: "w:f32",
+    sums_length: "u32",
+    terms: "r:f32",
+    terms_length: "u32",
+    weight: "f64",
   },
   quantize_weights: {
     weights: "r:f32",
@@ -948,6 +1033,59 @@ export interface NativeLibrary {
    */
   file_read(handle: bigint, offset: bigint, bytes: Uint8Array | null, bytes_length: number): number;
   /**
+   * One or two linear combinations of arrays of `size` elements that lie one after the other:
+   * out[o][i] = sum over s of coefficients[o][s] * sources[s][i]. A single output may be a source.
+   */
+  gradients_combine(
+    sources: Float32Array | null,
+    sources_length: number,
+    coefficients: Float64Array | null,
+    coefficients_length: number,
+    out: Float32Array | null,
+    out_length: number,
+    size: number,
+  ): number;
+  /**
+   * The prediction p is such a combination: sums = [(a - p)^2, a^2, p^2, a p], each over all elements.
+   */
+  gradients_compare(
+    sources: Float32Array | null,
+    sources_length: number,
+    coefficients: Float64Array | null,
+    coefficients_length: number,
+    actual: Float32Array | null,
+    actual_length: number,
+    sums: Float64Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * Rounds values to trits, 4 a byte, and their scale. With `threshold` at least 0 a trit is the sign
+   * of what is larger than threshold x mean|x|, and the scale is the mean of these; with -1 it is the
+   * sign with probability |x| / max|x|, drawn by seed and row, and the scale is max|x|.
+   */
+  ternary_round(
+    values: Float32Array | null,
+    values_length: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+    threshold: number,
+    seed: bigint,
+    row: bigint,
+  ): number;
+  /**
+   * The mean of arrays of trits, 4 a byte, one after the other: out = sum of scale x trit / count.
+   */
+  ternary_mean(
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    scales: Float32Array | null,
+    scales_length: number,
+    out: Float32Array | null,
+    out_length: number,
+  ): number;
+  /**
    * The function tritter_model_create.
    */
   model_create(
@@ -1262,6 +1400,75 @@ export interface NativeLibrary {
    * Refuses scales that are not finite, and none at all.
    */
   check_scales(scales: Float32Array | null, scales_length: number): number;
+  /**
+   * Rounds f32 to 16 bits, to nearest, ties to even; `float` is 1 for f16, 2 for bf16.
+   */
+  floats_narrow(
+    values: Float32Array | null,
+    values_length: number,
+    out: Uint16Array | null,
+    out_length: number,
+    float: number,
+  ): number;
+  /**
+   * The exact values of 16-bit floats; `float` is 1 for f16, 2 for bf16.
+   */
+  floats_widen(
+    halves: Uint16Array | null,
+    halves_length: number,
+    out: Float32Array | null,
+    out_length: number,
+    float: number,
+  ): number;
+  /**
+   * found[0] is the index of the first NaN or infinity, or the length where there is none.
+   */
+  floats_find_not_finite(
+    values: Float32Array | null,
+    values_length: number,
+    found: Uint32Array | null,
+    found_length: number,
+  ): number;
+  /**
+   * Moves values outside of [least, most] to the bounds, in place; NaN becomes 0 first where
+   * `nan_to_zero` is 1 and stays where it is 0.
+   */
+  floats_clip(
+    values: Float32Array | null,
+    values_length: number,
+    least: number,
+    most: number,
+    nan_to_zero: number,
+  ): number;
+  /**
+   * Multiplies by a factor, in place; overflow[0] becomes 1 where a product is not finite, else 0.
+   */
+  floats_scale(
+    values: Float32Array | null,
+    values_length: number,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
+  ): number;
+  /**
+   * sum[0] is the sum of the squares.
+   */
+  floats_sum_squares(
+    values: Float32Array | null,
+    values_length: number,
+    sum: Float64Array | null,
+    sum_length: number,
+  ): number;
+  /**
+   * sums += weight * terms, each rounded once.
+   */
+  floats_add_scaled(
+    sums: Float32Array | null,
+    sums_length: number,
+    terms: Float32Array | null,
+    terms_length: number,
+    weight: number,
+  ): number;
   /**
    * Trits and scales of a matrix of f32 weights.
    * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
