@@ -210,7 +210,7 @@ export {
   type HalfOutOptions,
   toBf16,
   toF16,
-} from "./src/training/half.ts";
+} from "./src/formats/half.ts";
 export {
   LossScaler,
   type LossScalerConfig,

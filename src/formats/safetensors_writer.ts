@@ -3,7 +3,7 @@
 import { checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { writeAtomically } from "./atomic_file.ts";
-import { bfloat16Bits, float16Bits } from "./float16.ts";
+import { toBf16, toF16 } from "./half.ts";
 import { filePath } from "./mapped_file.ts";
 import { DTYPE_BITS, LARGEST_HEADER, type SafetensorsDtype } from "./safetensors_header.ts";
 
@@ -107,9 +107,9 @@ function* pieces(header: Uint8Array, entries: readonly Entry[]): Iterable<Uint8A
   yield header;
   for (const { data, dtype } of entries) {
     const stored = data instanceof Float32Array && dtype === "F16"
-      ? float16Bits(data)
+      ? toF16(data)
       : data instanceof Float32Array && dtype === "BF16"
-      ? bfloat16Bits(data)
+      ? toBf16(data)
       : data;
     yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
   }
