@@ -185,6 +185,39 @@ export {
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";
 
+// Layers that train
+export { ActivationGate, type GateGradients } from "./src/nn/activation_gate.ts";
+export {
+  type AttentionGradients,
+  CausalAttention,
+  type CausalAttentionOptions,
+} from "./src/nn/causal_attention.ts";
+export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
+export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
+export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
+export type { Parameter, Trainable } from "./src/nn/trainable.ts";
+export {
+  type LayerGradient,
+  type LayerOutput,
+  TrainableBitLinear,
+  type TrainableBitLinearOptions,
+} from "./src/nn/trainable_bitlinear.ts";
+export {
+  TrainableEmbedding,
+  type TrainableEmbeddingOptions,
+} from "./src/nn/trainable_embedding.ts";
+export { TrainableRmsNorm, type TrainableRmsNormOptions } from "./src/nn/trainable_rms_norm.ts";
+
+// Training: models, optimisers, schedules
+export type { Optimizer } from "./src/training/optimizer.ts";
+export { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./src/training/optimizers.ts";
+export { type LearningRateOptions, learningRateSchedule } from "./src/training/schedule.ts";
+export {
+  TrainableTransformer,
+  type TrainableTransformerOptions,
+} from "./src/training/transformer.ts";
+export type { TransformerConfig } from "./src/training/transformer_config.ts";
+
 // Training: mixed precision and accumulation
 export {
   clipByGlobalNorm,
@@ -286,8 +319,7 @@ export {
 export { StreamDecoder } from "./src/inference/stream_decoder.ts";
 export { Tokenizer } from "./src/inference/tokenizer.ts";
 
-// Training
-export type { Parameter, Trainable } from "./src/nn/trainable.ts";
+// Training: the trainer
 export { type TextDatasetOptions, type TokenBatch, TokenDataset } from "./src/training/dataset.ts";
 export {
   type DocumentOptions,
@@ -298,6 +330,5 @@ export {
 } from "./src/training/documents.ts";
 export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.ts";
 export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
-export type { Optimizer } from "./src/training/optimizer.ts";
 export { Trainer, type TrainingResult } from "./src/training/trainer.ts";
 export type { TrainerOptions, TrainerSettings } from "./src/training/trainer_options.ts";

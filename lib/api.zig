@@ -24,6 +24,10 @@ pub const modules = .{
     @import("api/gradient_sums.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
+    @import("api/bitlinear.zig"),
+    @import("api/training.zig"),
+    @import("api/attention.zig"),
+    @import("api/optimizers.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

@@ -19,6 +19,7 @@ test {
     _ = @import("model/head_test.zig");
     _ = @import("model/model_test.zig");
     _ = @import("model/parts.zig");
+    _ = @import("normal.zig");
     _ = @import("philox.zig");
     _ = @import("model/rope.zig");
     _ = @import("model/sampling_test.zig");

@@ -6,9 +6,11 @@ const activations = @import("activations.zig");
 const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
+const gemm = @import("gemm.zig");
 const nn = @import("nn.zig");
 const ternary = @import("ternary.zig");
 const probes = @import("probes.zig");
+const training = @import("training.zig");
 const vsa = @import("vsa.zig");
 const precision = @import("precision.zig");
 
@@ -20,6 +22,8 @@ const kernels: table.Kernels = .{
     .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },
     .f32_triples = .{ .prepare = matmul_f32.Of(.triples).prepare, .matmul = matmul_f32.Of(.triples).block },
     .nn = nn.kernels,
+    .gemm = gemm.kernels,
+    .training = training.kernels,
     .ternary = ternary.kernels,
     .probes = probes.kernels,
     .vsa = vsa.kernels,

@@ -5,13 +5,98 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb679cde176f8c658n;
+export const abiFingerprint = 0xa9f4d3c46d4e9d38n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
+  rope_tables: {
+    frequencies: "r:f32",
+    frequencies_length: "u32",
+    scale: "f32",
+    cos: "w:f32",
+    sin: "w:f32",
+    length: "u32",
+  },
+  rope_turn: {
+    x: "w:f32",
+    cos: "r:f32",
+    sin: "r:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  attention_forward: {
+    q: "r:f32",
+    k: "r:f32",
+    v: "r:f32",
+    output: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  attention_backward: {
+    q: "r:f32",
+    k: "r:f32",
+    v: "r:f32",
+    gradient: "r:f32",
+    dq: "w:f32",
+    dk: "w:f32",
+    dv: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  dense_product: {
+    a: "r:f32",
+    b: "r:f32",
+    c: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_quantize_weights: {
+    weights: "r:f32",
+    weights_length: "u32",
+    columns: "u32",
+    trits: "w:i8",
+    trits_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+  },
+  bitlinear_quantize_tokens: {
+    input: "r:f32",
+    input_length: "u32",
+    columns: "u32",
+    quantized: "w:i8",
+    quantized_length: "u32",
+    scales: "w:f32",
+    sums: "w:i32",
+    tokens: "u32",
+  },
+  bitlinear_forward: {
+    quantized: "r:i8",
+    scales: "r:f32",
+    sums: "r:i32",
+    trits: "r:i8",
+    bias: "r:f32",
+    output: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_backward_input: {
+    gradient: "r:f32",
+    trits: "r:i8",
+    dx: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_backward_weights: {
+    gradient: "r:f32",
+    quantized: "r:i8",
+    scales: "r:f32",
+    dw: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
   vectors_bundle: {
     list: "r:u64",
     list_length: "u32",
@@ -471,6 +556,21 @@ export const symbols = {
     output_length: "u32",
     epsilon: "f32",
   },
+  adamw_step: {
+    data: "w:f32",
+    gradient: "r:f32",
+    mean: "w:f32",
+    square: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  sgd_step: {
+    data: "w:f32",
+    gradient: "r:f32",
+    velocity: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
   pack_i8: {
     ternary: "r:i8",
     ternary_length: "u32",
@@ -574,6 +674,77 @@ export const symbols = {
     quantized_length: "u32",
     scales: "w:f32",
     scales_length: "u32",
+  },
+  rms_norm_backward: {
+    input: "r:f32",
+    weight: "r:f32",
+    gradient: "r:f32",
+    dx: "w:f32",
+    dw: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  gate_forward: {
+    gate: "r:f32",
+    up: "r:f32",
+    output: "w:f32",
+    length: "u32",
+    kind: "u32",
+  },
+  gate_backward: {
+    gate: "r:f32",
+    up: "r:f32",
+    gradient: "r:f32",
+    dgate: "w:f32",
+    dup: "w:f32",
+    length: "u32",
+    kind: "u32",
+  },
+  vector_add: {
+    sum: "w:f32",
+    term: "r:f32",
+    length: "u32",
+  },
+  column_sums: {
+    rows: "r:f32",
+    rows_length: "u32",
+    sums: "w:f32",
+    sums_length: "u32",
+  },
+  embedding_forward: {
+    rows: "r:f32",
+    rows_length: "u32",
+    columns: "u32",
+    ids: "r:i32",
+    ids_length: "u32",
+    output: "w:f32",
+    output_length: "u32",
+  },
+  embedding_backward: {
+    gradient: "r:f32",
+    gradient_length: "u32",
+    columns: "u32",
+    ids: "r:i32",
+    ids_length: "u32",
+    rows: "w:f32",
+    rows_length: "u32",
+  },
+  head_loss: {
+    hidden: "r:f32",
+    embeddings: "r:f32",
+    targets: "r:i32",
+    d_hidden: "w:f32",
+    d_embeddings: "w:f32",
+    result: "w:f64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  random_normal: {
+    output: "w:f32",
+    output_length: "u32",
+    seed: "u64",
+    stream: "u32",
+    deviation: "f32",
   },
   trits_bind: {
     a: "r:i8",
@@ -760,6 +931,131 @@ export const symbols = {
 
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
+  /**
+   * cos and sin [positions, frequencies] of position times frequency, times `scale`.
+   */
+  rope_tables(
+    frequencies: Float32Array | null,
+    frequencies_length: number,
+    scale: number,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    length: number,
+  ): number;
+  /**
+   * Turns the heads of every token in place; x is [texts, length, heads, head_dim].
+   * options = [length, heads, head_dim, lengths]
+   */
+  rope_turn(
+    x: Float32Array | null,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * Causal attention of whole texts. q and output are [batch, length, heads, head_dim], k and v
+   * [batch, length, kv heads, head_dim].
+   * options = [batch, length, heads, kv heads, head_dim, lengths]
+   */
+  attention_forward(
+    q: Float32Array | null,
+    k: Float32Array | null,
+    v: Float32Array | null,
+    output: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The gradients of q, k and v, from that of the output.
+   * options = [batch, length, heads, kv heads, head_dim, lengths]
+   */
+  attention_backward(
+    q: Float32Array | null,
+    k: Float32Array | null,
+    v: Float32Array | null,
+    gradient: Float32Array | null,
+    dq: Float32Array | null,
+    dk: Float32Array | null,
+    dv: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * c [m, n] = alpha op(a) op(b) + beta c, all row-major; c is not read if beta is 0.
+   * options = [m, n, k, 1 if a is given as [k, m], 1 if b is given as [n, k], alpha, beta, length of a,
+   * of b, of c]
+   */
+  dense_product(
+    a: Float32Array | null,
+    b: Float32Array | null,
+    c: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The trits of weights by the mean of their magnitudes, which is the scale: 1e-5 at least.
+   */
+  bitlinear_quantize_weights(
+    weights: Float32Array | null,
+    weights_length: number,
+    columns: number,
+    trits: Int8Array | null,
+    trits_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+  ): number;
+  /**
+   * int8 activations by the largest magnitude of each token (1e-5 at least), with scale and sum.
+   */
+  bitlinear_quantize_tokens(
+    input: Float32Array | null,
+    input_length: number,
+    columns: number,
+    quantized: Int8Array | null,
+    quantized_length: number,
+    scales: Float32Array | null,
+    sums: Int32Array | null,
+    tokens: number,
+  ): number;
+  /**
+   * output [tokens, rows] = tokens x trits^T x scales, plus the bias.
+   * options = [columns, scale of the weights, length of quantized, of scales, of sums, of trits, of
+   * bias (may be 0), of output]
+   */
+  bitlinear_forward(
+    quantized: Int8Array | null,
+    scales: Float32Array | null,
+    sums: Int32Array | null,
+    trits: Int8Array | null,
+    bias: Float32Array | null,
+    output: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * dx [tokens, columns] = gradient x trits x scale + beta dx.
+   * options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+   */
+  bitlinear_backward_input(
+    gradient: Float32Array | null,
+    trits: Int8Array | null,
+    dx: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * dw [rows, columns] += gradient^T x quantized x scales.
+   * options = [columns, length of gradient, of quantized, of scales, of dw]
+   */
+  bitlinear_backward_weights(
+    gradient: Float32Array | null,
+    quantized: Int8Array | null,
+    scales: Float32Array | null,
+    dw: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
   /**
    * The sign of the sum of single vectors, in the last of the list, which may be one of the others.
    * threshold: sums of at most this size become 0. tie: sums of zero become 0 (0), 1 (1), random (2) or
@@ -1351,6 +1647,31 @@ export interface NativeLibrary {
     epsilon: number,
   ): number;
   /**
+   * One step of AdamW, all buffers of one length.
+   * options = [length, beta1, beta2, learning rate over 1 - beta1^t, 1 / sqrt(1 - beta2^t), epsilon,
+   * 1 - learning rate * weight decay]
+   */
+  adamw_step(
+    data: Float32Array | null,
+    gradient: Float32Array | null,
+    mean: Float32Array | null,
+    square: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * One step of gradient descent; `velocity` has length 0 where there is no momentum.
+   * options = [length, length of velocity, momentum, learning rate, 1 - learning rate * weight decay,
+   * 1 for Nesterov's]
+   */
+  sgd_step(
+    data: Float32Array | null,
+    gradient: Float32Array | null,
+    velocity: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
    * Packs int8 trits into the wire format.
    */
   pack_i8(
@@ -1494,6 +1815,104 @@ export interface NativeLibrary {
     quantized_length: number,
     scales: Float32Array | null,
     scales_length: number,
+  ): number;
+  /**
+   * dx = (or += where asked) the gradient of the norm's input, dw += that of its weight. `dx` may be
+   * `gradient`.
+   * options = [epsilon, 1 to add to dx, lengths]
+   */
+  rms_norm_backward(
+    input: Float32Array | null,
+    weight: Float32Array | null,
+    gradient: Float32Array | null,
+    dx: Float32Array | null,
+    dw: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * output = act(gate) * up; kind 0 is relu squared, 1 is silu.
+   */
+  gate_forward(
+    gate: Float32Array | null,
+    up: Float32Array | null,
+    output: Float32Array | null,
+    length: number,
+    kind: number,
+  ): number;
+  /**
+   * `dgate` and `dup` may be `gate` and `up`.
+   */
+  gate_backward(
+    gate: Float32Array | null,
+    up: Float32Array | null,
+    gradient: Float32Array | null,
+    dgate: Float32Array | null,
+    dup: Float32Array | null,
+    length: number,
+    kind: number,
+  ): number;
+  /**
+   * sum += term
+   */
+  vector_add(sum: Float32Array | null, term: Float32Array | null, length: number): number;
+  /**
+   * sums += the sum of the rows, each as long as `sums`.
+   */
+  column_sums(
+    rows: Float32Array | null,
+    rows_length: number,
+    sums: Float32Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * output [ids, columns] = rows of the table.
+   */
+  embedding_forward(
+    rows: Float32Array | null,
+    rows_length: number,
+    columns: number,
+    ids: Int32Array | null,
+    ids_length: number,
+    output: Float32Array | null,
+    output_length: number,
+  ): number;
+  /**
+   * rows[id] += gradient of the token, for every token.
+   */
+  embedding_backward(
+    gradient: Float32Array | null,
+    gradient_length: number,
+    columns: number,
+    ids: Int32Array | null,
+    ids_length: number,
+    rows: Float32Array | null,
+    rows_length: number,
+  ): number;
+  /**
+   * The loss of a head: result = [mean loss, targets that count]. d_hidden is written, d_embeddings
+   * added to: gradients of scale times the mean loss; both are empty where none are wanted.
+   * options = [hidden width, scale, lengths]
+   */
+  head_loss(
+    hidden: Float32Array | null,
+    embeddings: Float32Array | null,
+    targets: Int32Array | null,
+    d_hidden: Float32Array | null,
+    d_embeddings: Float32Array | null,
+    result: Float64Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * Normal numbers of mean 0, a function of seed, stream and place.
+   */
+  random_normal(
+    output: Float32Array | null,
+    output_length: number,
+    seed: bigint,
+    stream: number,
+    deviation: number,
   ): number;
   /**
    * out = a + b (0), a - b (1), both modulo 3, or a * b (2). `out` may be `a` or `b`; it holds nothing of
