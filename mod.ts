@@ -309,6 +309,11 @@ export {
   type WriteSafetensorsOptions,
 } from "./src/formats/safetensors_writer.ts";
 export type { BitNetQuantization, ModelConfig, RopeConfig } from "./src/inference/config.ts";
+export {
+  type ExportableModel,
+  exportModel,
+  type ExportModelOptions,
+} from "./src/inference/export.ts";
 export type { GeneratedToken, GenerateOptions } from "./src/inference/generate.ts";
 export { type HeadKind, loadModel, type LoadModelOptions } from "./src/inference/load.ts";
 export {
@@ -330,5 +335,6 @@ export {
 } from "./src/training/documents.ts";
 export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.ts";
 export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
+export { phaseHook } from "./src/training/phase_hook.ts";
 export { Trainer, type TrainingResult } from "./src/training/trainer.ts";
 export type { TrainerOptions, TrainerSettings } from "./src/training/trainer_options.ts";

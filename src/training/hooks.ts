@@ -16,6 +16,8 @@ export interface TrainerStep {
   readonly loss: number;
   /** True if a hook filled in the gradients, without a backward pass. */
   readonly predicted: boolean;
+  /** True if the gradients overflowed under loss scaling, so that nothing changes in this step. */
+  readonly skipped: boolean;
   /** Numbers to write into the step's line of metrics, beside the trainer's own. */
   readonly metrics: Record<string, number>;
 }

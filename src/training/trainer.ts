@@ -13,6 +13,7 @@ import {
   writeCheckpoint,
 } from "./checkpoint.ts";
 import { TrainingHistory } from "./history.ts";
+import { LossScaler } from "./loss_scaler.ts";
 import { drawLossCurve, type LossPoint } from "./loss_curve.ts";
 import { MetricsFile } from "./metrics.ts";
 import { Progress } from "./progress.ts";
@@ -92,6 +93,7 @@ export class Trainer {
   #history = new TrainingHistory();
   #step = 0;
   #position = 0;
+  #scaler: LossScaler | undefined;
   #tokens = 0;
   /** Seconds of earlier calls and runs, and when the present one began. */
   #seconds = 0;
@@ -107,6 +109,8 @@ export class Trainer {
    */
   constructor(options: TrainerOptions) {
     this.#plan = planTraining(options);
+    const { lossScaling } = this.#plan;
+    this.#scaler = lossScaling && new LossScaler(lossScaling);
     const { checkpointDirectory: directory, resume } = this.#plan;
     if (directory === undefined) return;
     const newest = listCheckpoints(directory).at(-1);
@@ -233,7 +237,11 @@ export class Trainer {
     const { batchSize, accumulation, data } = this.#plan;
     const start = performance.now();
     this.#failed = true;
-    const { loss, learningRate, metrics } = makeStep(this.#plan, this.#step, this.#position);
+    const { loss, learningRate, metrics, skipped } = makeStep(this.#plan, {
+      number: this.#step,
+      position: this.#position,
+      scaler: this.#scaler,
+    });
     this.#failed = false;
     const rows = batchSize * accumulation;
     this.#step += 1;
@@ -245,6 +253,7 @@ export class Trainer {
       loss,
       learningRate,
       ...metrics,
+      ...(skipped ? { skipped: 1 } : {}),
       tokens: this.#tokens,
       tokensPerSecond: rows * data.length * 1000 / (performance.now() - start),
       seconds: this.#elapsed(),
@@ -285,6 +294,7 @@ export class Trainer {
       tokens: this.#tokens,
       seconds: this.#elapsed(),
       optimizerSteps: optimizer.steps,
+      lossScaler: this.#scaler?.toJSON() ?? null,
       hooks: Object.fromEntries(states.map(([name, { json }]) => [name, json ?? null])),
     };
     return {
@@ -306,9 +316,11 @@ export class Trainer {
         `${path}: The optimiser must have made ${run.optimizerSteps} steps, got ${optimizer.steps}`,
       );
     }
+    const scaler = run.lossScaler === null ? undefined : LossScaler.fromJSON(run.lossScaler);
     for (const hook of hooks) {
       hook.loadState?.({ arrays: state.hooks[hook.name] ?? {}, json: run.hooks[hook.name] });
     }
+    this.#scaler = scaler;
     this.#history = history;
     this.#step = run.step;
     this.#position = run.position;

@@ -6,6 +6,7 @@ import { filePath } from "../formats/mapped_file.ts";
 import type { Trainable } from "../nn/trainable.ts";
 import { TokenDataset } from "./dataset.ts";
 import { checkHooks, type TrainerHook } from "./hooks.ts";
+import type { LossScalerConfig } from "./loss_scaler.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** The options of a `Trainer` that are numbers, words and paths: what a YAML file can say. */
@@ -20,6 +21,11 @@ export interface TrainerSettings {
   accumulation?: number | undefined;
   /** Largest global norm of the gradients; 0 for no limit. Default: 1. */
   clipNorm?: number | undefined;
+  /**
+   * Scales the loss before the backward pass and the gradients after it, and leaves out steps whose
+   * gradients overflow: for models that compute in half precision. Default: false.
+   */
+  lossScaling?: boolean | LossScalerConfig | undefined;
   /** Orders the data. Default: 0. */
   seed?: number | undefined;
   /** Evaluates after every so many steps and at the end; 0: at the end only. Default: 0. */
@@ -73,6 +79,7 @@ export interface TrainerPlan {
   readonly batchSize: number;
   readonly accumulation: number;
   readonly clipNorm: number;
+  readonly lossScaling: LossScalerConfig | undefined;
   readonly seed: number;
   readonly evaluateEvery: number;
   readonly evaluationBatchSize: number;
@@ -118,6 +125,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     batchSize,
     accumulation,
     clipNorm: checkNumber(given.clipNorm ?? 1, "clipNorm", { min: 0 }),
+    lossScaling: checkLossScaling(given.lossScaling),
     seed: checkCount(given.seed ?? 0, "seed"),
     evaluateEvery: checkCount(given.evaluateEvery ?? 0, "evaluateEvery"),
     evaluationBatchSize: checkCount(
@@ -161,6 +169,11 @@ function checkOutputs(
     curveFile: path(given.curveFile, "curveFile"),
     progress: checkFlag(given.progress, "progress"),
   };
+}
+
+function checkLossScaling(value: TrainerSettings["lossScaling"]): LossScalerConfig | undefined {
+  if (value === undefined || value === false) return undefined;
+  return value === true ? {} : checkOptions(value, "lossScaling");
 }
 
 function checkFlag(value: unknown, name: string): boolean | undefined {

@@ -1,6 +1,7 @@
 // What a checkpoint says of a run beside its arrays, and whether it is the same run.
 
 import { tritterError } from "../errors.ts";
+import type { LossScalerState } from "./loss_scaler.ts";
 import type { TrainerPlan } from "./trainer_options.ts";
 
 /** What must not change between a run and its resume: a different run would follow. */
@@ -20,6 +21,8 @@ export interface RunState extends RunKey {
   readonly tokens: number;
   readonly seconds: number;
   readonly optimizerSteps: number;
+  /** The loss scaler as its own JSON; null for none. */
+  readonly lossScaler: LossScalerState | null;
   readonly hooks: Readonly<Record<string, unknown>>;
 }
 
@@ -52,6 +55,12 @@ export function checkRunState(
   }
   if (typeof hooks !== "object" || hooks === null) {
     throw tritterError("invalid_format", `${path}: hooks must be an object, got ${hooks}`);
+  }
+  if ((json.lossScaler === null) !== (plan.lossScaling === undefined)) {
+    throw tritterError(
+      "invalid_option",
+      `${path} belongs to a run ${json.lossScaler === null ? "without" : "with"} loss scaling`,
+    );
   }
   const names = plan.hooks.map(({ name }) => name);
   if (Object.keys(hooks).sort().join() !== [...names].sort().join()) {

@@ -1,36 +1,48 @@
 // One step of training: hooks, batches, gradients, clipping, update.
 
 import { tritterError } from "../errors.ts";
-import type { Parameter } from "../nn/trainable.ts";
-import { clipGradients } from "./clipping.ts";
+import { clipByGlobalNorm, globalNorm } from "./clip.ts";
 import type { TrainerHook, TrainerStep } from "./hooks.ts";
+import type { LossScaler } from "./loss_scaler.ts";
 import type { TrainerPlan } from "./trainer_options.ts";
 
 /** A step as it is filled in. */
 type OpenStep = { -readonly [K in keyof TrainerStep]: TrainerStep[K] };
 
-/** Makes the step with this number, on the rows that come after `position` others. */
-export function makeStep(plan: TrainerPlan, number: number, position: number): TrainerStep {
-  const { model: { parameters }, hooks, optimizer } = plan;
+/** Which step is to be made, and with what. */
+export interface StepRequest {
+  /** Number of the step, from 0. */
+  readonly number: number;
+  /** How many rows of the data were drawn before. */
+  readonly position: number;
+  /** Scales the loss, if it is scaled. */
+  readonly scaler: LossScaler | undefined;
+}
+
+/** Makes a step. */
+export function makeStep(plan: TrainerPlan, request: StepRequest): TrainerStep {
+  const { model: { parameters }, hooks, optimizer, clipNorm } = plan;
   const step: OpenStep = {
-    step: number,
+    step: request.number,
     parameters,
-    learningRate: plan.learningRate(number),
+    learningRate: plan.learningRate(request.number),
     loss: NaN,
     predicted: false,
+    skipped: false,
     metrics: {},
   };
-  checkFinite(step.learningRate, "The learning rate", number);
-  clearGradients(parameters);
-  // Every hook is asked, also after one has said no.
-  const declined = hooks.filter((hook) => hook.beforeStep?.(step) === false);
-  fillGradients(plan, step, position, declined[0]);
-  for (const hook of hooks) hook.afterBackward?.(step);
-  const norm = clipGradients(parameters, plan.clipNorm);
-  checkFinite(norm, "The norm of the gradients", number);
-  step.metrics.gradientNorm = norm;
-  for (const hook of hooks) hook.beforeUpdate?.(step);
-  optimizer.step(parameters, step.learningRate);
+  checkFinite(step.learningRate, "The learning rate", step);
+  const gradients = parameters.map(({ gradient }) => gradient);
+  for (const gradient of gradients) gradient.fill(0);
+  fillGradients(plan, request, step, gradients);
+  if (!step.skipped) {
+    for (const hook of hooks) hook.afterBackward?.(step);
+    const norm = clipNorm > 0 ? clipByGlobalNorm(gradients, clipNorm) : globalNorm(gradients);
+    checkFinite(norm, "The norm of the gradients", step);
+    step.metrics.gradientNorm = norm;
+    for (const hook of hooks) hook.beforeUpdate?.(step);
+    optimizer.step(parameters, step.learningRate);
+  }
   for (const hook of hooks) hook.afterStep?.(step);
   return step;
 }
@@ -38,36 +50,44 @@ export function makeStep(plan: TrainerPlan, number: number, position: number): T
 /** The mean loss and the mean gradients over the micro-batches, or those that a hook predicts. */
 function fillGradients(
   plan: TrainerPlan,
+  { position, scaler }: StepRequest,
   step: OpenStep,
-  position: number,
-  predictor: TrainerHook | undefined,
+  gradients: readonly Float32Array[],
 ): void {
-  const { model, data, batchSize, accumulation, seed } = plan;
+  const { model, data, batchSize, accumulation, seed, hooks } = plan;
+  // Every hook is asked, also after one has said no.
+  const predictor = hooks.filter((hook) => hook.beforeStep?.(step) === false)[0];
+  const scale = (scaler?.factor ?? 1) / accumulation;
   let total = 0;
   for (let micro = 0; micro < accumulation; micro += 1) {
     const { ids, targets, shape } = data.batch(position + micro * batchSize, batchSize, seed);
     total += predictor === undefined
-      ? model.lossAndGradients(ids, targets, shape, { scale: 1 / accumulation })
+      ? model.lossAndGradients(ids, targets, shape, { scale })
       : model.loss(ids, targets, shape);
   }
   step.loss = total / accumulation;
-  checkFinite(step.loss, "The loss", step.step);
-  if (predictor === undefined) return;
+  checkFinite(step.loss, "The loss", step);
+  if (predictor !== undefined) {
+    step.predicted = true;
+    predict(predictor, step);
+  } else if (scaler !== undefined) {
+    step.metrics.lossScale = scaler.factor;
+    step.skipped = scaler.unscale(gradients);
+    scaler.update(step.skipped);
+  }
+}
+
+function predict(predictor: TrainerHook, step: TrainerStep): void {
   if (predictor.predictGradients === undefined) {
     throw tritterError(
       "invalid_value",
       `The hook ${predictor.name} must have predictGradients, as it wants no backward pass`,
     );
   }
-  step.predicted = true;
   predictor.predictGradients(step);
 }
 
-function clearGradients(parameters: readonly Parameter[]): void {
-  for (const { gradient } of parameters) gradient.fill(0);
-}
-
-function checkFinite(value: number, what: string, step: number): void {
+function checkFinite(value: number, what: string, { step }: TrainerStep): void {
   if (Number.isFinite(value)) return;
   throw tritterError("invalid_value", `${what} must be finite, got ${value} in step ${step + 1}`);
 }
