@@ -337,4 +337,15 @@ export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.t
 export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
 export { phaseHook } from "./src/training/phase_hook.ts";
 export { Trainer, type TrainingResult } from "./src/training/trainer.ts";
-export type { TrainerOptions, TrainerSettings } from "./src/training/trainer_options.ts";
+export type {
+  OptimizerSettings,
+  TrainerOptions,
+  TrainerSettings,
+} from "./src/training/trainer_options.ts";
+export {
+  type DataSettings,
+  loadTraining,
+  type Training,
+  type TrainingFile,
+  type TrainingOverrides,
+} from "./src/training/training_file.ts";

@@ -262,6 +262,9 @@ describe("a trainer refuses", () => {
     refused({ seed: 2 ** 32 }, "invalid_value", /seed/);
     refused({ learningRate: "fast" }, "invalid_type", /learningRate/);
     refused({ learningRate: undefined }, "invalid_type", /learningRate/);
+    refused({ learningRate: () => 1, schedule: "cosine" }, "invalid_option", /for schedule/);
+    refused({ warmupSteps: 31, schedule: "linear" }, "invalid_value", /warmupSteps/);
+    refused({ lossScaling: 3 }, "invalid_type", /lossScaling/);
     refused({ keepCheckpoints: 0 }, "invalid_value", /keepCheckpoints/);
     refused({ checkpointEvery: 5 }, "invalid_option", /checkpointDirectory/);
     refused({ resume: true }, "invalid_option", /checkpointDirectory/);
@@ -277,6 +280,8 @@ describe("a trainer refuses", () => {
     refused({ data: [[1, 2]] }, "invalid_type", /TokenDataset/);
     refused({ validation: {} }, "invalid_type", /validation/);
     refused({ optimizer: "adamw" }, "invalid_type", /Optimizer/);
+    refused({ optimizer: { name: "adam" } }, "invalid_type", /"adamw" or "sgd"/);
+    refused({ optimizer: { name: "sgd", momentum: 2 } }, "invalid_value", /momentum/);
     refused({ hooks: {} }, "invalid_type", /hooks/);
     refused({ hooks: [{}] }, "invalid_type", /hooks\[0\]/);
     refused({ hooks: [{ name: "a/b" }] }, "invalid_type", /a\/b/);

@@ -8,9 +8,18 @@ import { TokenDataset } from "./dataset.ts";
 import { checkHooks, type TrainerHook } from "./hooks.ts";
 import type { LossScalerConfig } from "./loss_scaler.ts";
 import type { Optimizer } from "./optimizer.ts";
+import { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./optimizers.ts";
+import { type LearningRateOptions, learningRateSchedule } from "./schedule.ts";
+
+/** An optimiser by its name, with its options. */
+export type OptimizerSettings =
+  | ({ name: "adamw" } & AdamWOptions)
+  | ({ name: "sgd" } & SgdOptions);
 
 /** The options of a `Trainer` that are numbers, words and paths: what a YAML file can say. */
-export interface TrainerSettings {
+export interface TrainerSettings extends Partial<Omit<LearningRateOptions, "steps">> {
+  /** How gradients become changes. Default: AdamW with its defaults. */
+  optimizer?: OptimizerSettings | undefined;
   /** Steps to make; or say `epochs`. */
   steps?: number | undefined;
   /** How often to go through the data; may be a fraction. */
@@ -48,17 +57,49 @@ export interface TrainerSettings {
   progress?: boolean | undefined;
 }
 
+/** The names of all settings, for those who read them from elsewhere. */
+export const SETTINGS: Readonly<Record<keyof TrainerSettings, true>> = {
+  optimizer: true,
+  learningRate: true,
+  schedule: true,
+  warmupSteps: true,
+  minLearningRate: true,
+  decaySteps: true,
+  steps: true,
+  epochs: true,
+  batchSize: true,
+  accumulation: true,
+  clipNorm: true,
+  lossScaling: true,
+  seed: true,
+  evaluateEvery: true,
+  evaluationBatchSize: true,
+  checkpointDirectory: true,
+  checkpointEvery: true,
+  keepCheckpoints: true,
+  resume: true,
+  metricsFile: true,
+  curveFile: true,
+  progress: true,
+};
+
 /** What a `Trainer` is made of. */
-export interface TrainerOptions extends TrainerSettings {
+export interface TrainerOptions extends Omit<TrainerSettings, "optimizer" | "learningRate"> {
   /** What is trained. */
   model: Trainable;
   /** What it learns from. */
   data: TokenDataset;
   /** What it is evaluated on. Default: nothing. */
   validation?: TokenDataset | undefined;
-  /** How gradients become changes; belongs to this trainer alone. */
-  optimizer: Optimizer;
-  /** The learning rate, or a function that gives that of each step, the first being step 0. */
+  /**
+   * How gradients become changes: settings, or an optimiser that belongs to this trainer alone.
+   * Default: AdamW with its defaults.
+   */
+  optimizer?: Optimizer | OptimizerSettings | undefined;
+  /**
+   * The highest learning rate, which `schedule` and its options change with the steps as in
+   * `learningRateSchedule`; or a function that gives the rate of each step, the first being step 0.
+   */
   learningRate: number | ((step: number) => number);
   /** Code that takes part in every step. */
   hooks?: readonly TrainerHook[] | undefined;
@@ -95,33 +136,25 @@ export interface TrainerPlan {
 /** Checks the options of a trainer. */
 export function planTraining(options: TrainerOptions): TrainerPlan {
   const given = checkOptions(options, "options");
-  if (given.model === undefined) {
-    throw tritterError("invalid_type", "options must name model, data, optimizer and learningRate");
-  }
-  const { model, data, validation, optimizer, signal } = given;
+  const { model, data, validation, signal } = given;
   checkModel(model);
   checkDataset(data, "data");
   if (validation !== undefined) checkDataset(validation, "validation");
-  if (typeof optimizer?.step !== "function") {
-    throw tritterError(
-      "invalid_type",
-      `optimizer must be an Optimizer, got ${describe(optimizer)}`,
-    );
-  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw tritterError("invalid_type", `signal must be an AbortSignal, got ${describe(signal)}`);
   }
   const batchSize = checkCount(given.batchSize ?? 8, "batchSize", { min: 1 });
   const accumulation = checkCount(given.accumulation ?? 1, "accumulation", { min: 1 });
+  const steps = checkSteps(given, data.rows / (batchSize * accumulation));
   return {
     model,
     data,
     validation,
-    optimizer,
-    learningRate: checkLearningRate(given.learningRate),
+    optimizer: createOptimizer(given.optimizer),
+    learningRate: checkLearningRate(given, steps),
     hooks: checkHooks(given.hooks),
     signal,
-    steps: checkSteps(given, data.rows / (batchSize * accumulation)),
+    steps,
     batchSize,
     accumulation,
     clipNorm: checkNumber(given.clipNorm ?? 1, "clipNorm", { min: 0 }),
@@ -138,7 +171,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
 }
 
 function checkOutputs(
-  given: TrainerSettings,
+  given: Omit<TrainerSettings, "optimizer" | "learningRate">,
 ): Pick<
   TrainerPlan,
   | "checkpointDirectory"
@@ -198,13 +231,35 @@ function checkDataset(data: unknown, name: string): void {
   throw tritterError("invalid_type", `${name} must be a TokenDataset, got ${describe(data)}`);
 }
 
-function checkLearningRate(value: TrainerOptions["learningRate"]): (step: number) => number {
-  if (typeof value === "function") return value;
-  const rate = checkNumber(value, "learningRate", { min: 0 });
-  return () => rate;
+function createOptimizer(given: TrainerOptions["optimizer"]): Optimizer {
+  if (given === undefined) return new AdamW();
+  if (typeof given === "object" && given !== null) {
+    if ("step" in given && typeof given.step === "function") return given;
+    const { name, ...options } = given as OptimizerSettings;
+    const make = name === "adamw" ? AdamW : name === "sgd" ? Sgd : undefined;
+    if (make !== undefined) return new make(options);
+  }
+  throw tritterError(
+    "invalid_type",
+    `optimizer must be an Optimizer or have the name "adamw" or "sgd", got ${describe(given)}`,
+  );
 }
 
-function checkSteps({ steps, epochs }: TrainerSettings, stepsPerEpoch: number): number {
+function checkLearningRate(given: TrainerOptions, steps: number): (step: number) => number {
+  const { learningRate, schedule, warmupSteps, minLearningRate, decaySteps } = given;
+  const more = { schedule, warmupSteps, minLearningRate, decaySteps };
+  if (typeof learningRate !== "function") {
+    return learningRateSchedule({ learningRate, ...more, steps });
+  }
+  const other = Object.entries(more).find(([, value]) => value !== undefined);
+  if (other === undefined) return learningRate;
+  throw tritterError(
+    "invalid_option",
+    `learningRate must be a number for ${other[0]} to change it, got a function`,
+  );
+}
+
+function checkSteps({ steps, epochs }: TrainerOptions, stepsPerEpoch: number): number {
   if ((steps === undefined) === (epochs === undefined)) {
     throw tritterError(
       "invalid_option",
