@@ -325,6 +325,11 @@ export { StreamDecoder } from "./src/inference/stream_decoder.ts";
 export { Tokenizer } from "./src/inference/tokenizer.ts";
 
 // Training: the trainer
+export {
+  codecHook,
+  type CodecHookOptions,
+  type GradientCompression,
+} from "./src/training/codec_hook.ts";
 export { type TextDatasetOptions, type TokenBatch, TokenDataset } from "./src/training/dataset.ts";
 export {
   type DocumentOptions,

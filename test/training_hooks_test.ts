@@ -6,6 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import {
+  codecHook,
   DeterministicPhaseTrainer,
   drawLossCurve,
   loadTraining,
@@ -108,6 +109,79 @@ describe("a phase trainer as a hook", () => {
 
   it("must be one", () => {
     assertThrowsCode(() => phaseHook(wrong({})), "invalid_type", /PhaseTrainer/);
+  });
+});
+
+describe("a codec as a hook", () => {
+  /** Keeps the sign and the mean magnitude, and what was lost for the next step. */
+  function signs() {
+    let residual: Float32Array | undefined;
+    const seeds: unknown[] = [];
+    return {
+      seeds,
+      compress(gradients: Float32Array, options?: { seed?: number | bigint }): Uint8Array {
+        seeds.push(options?.seed);
+        residual ??= new Float32Array(gradients.length);
+        const sum = gradients.map((value, index) => value + residual![index]!);
+        const mean = sum.reduce((total, value) => total + Math.abs(value), 0) / sum.length;
+        const bytes = Uint8Array.from(sum, (value) => Number(value < 0));
+        residual = sum.map((value, index) => value - (bytes[index] ? -1 : 1) * Math.fround(mean));
+        return new Uint8Array([...new Uint8Array(Float32Array.of(mean).buffer), ...bytes]);
+      },
+      decompress(bytes: Uint8Array, options?: { out?: Float32Array }): Float32Array {
+        const mean = new Float32Array(bytes.slice(0, 4).buffer)[0]!;
+        options!.out!.forEach((_, index, out) => out[index] = bytes[4 + index] ? -mean : mean);
+        return options!.out!;
+      },
+      state: () => ({ residual, other: undefined }),
+      restore: (state: Record<string, Float32Array>) => void (residual = state.residual!.slice()),
+    };
+  }
+
+  it("changes the gradients, and goes on exactly from a checkpoint", () =>
+    withDirectory(async (directory) => {
+      const metricsFile = join(directory, "metrics.jsonl");
+      const codec = signs();
+      const magnitudes: number[] = [];
+      const look: TrainerHook = {
+        name: "look",
+        beforeUpdate: ({ parameters }) =>
+          void magnitudes.push(
+            new Set(parameters.flatMap(({ gradient }) => [...gradient].map(Math.abs))).size,
+          ),
+      };
+      const hooks = [codecHook(codec, { seed: 5 }), look];
+      const whole = options({ hooks, metricsFile, clipNorm: 0 });
+      const trainer = new Trainer(whole);
+      const { loss } = await trainer.train();
+      assert.ok(loss < trainer.losses[0]![1]);
+      assert.deepEqual(codec.seeds, Array.from({ length: 40 }, (_, step) => 5 + step));
+      assert.ok(magnitudes.every((count) => count === 1));
+      const line = JSON.parse(readFileSync(metricsFile, "utf8").split("\n")[0]!);
+      const count = VOCAB * VOCAB + VOCAB;
+      assert.equal(line.compressedBytes, count + 4);
+      assert.equal(line.compressionRatio, 4 * count / (count + 4));
+      assert.ok(line.compressionCosine > 0.2 && line.compressionCosine < 1);
+
+      const checkpointDirectory = join(directory, "run");
+      const again = (more: Partial<TrainerOptions>) =>
+        options({
+          hooks: [codecHook(signs(), { seed: 5 })],
+          clipNorm: 0,
+          checkpointDirectory,
+          ...more,
+        });
+      await new Trainer(again({ steps: 17 })).train();
+      const rest = again({ resume: true });
+      await new Trainer(rest).train();
+      for (const [index, { data }] of whole.model.parameters.entries()) {
+        assertSame(rest.model.parameters[index]!.data, data);
+      }
+    }));
+
+  it("must be one", () => {
+    assertThrowsCode(() => codecHook(wrong("sign")), "invalid_type", /"sign"/);
+    assertThrowsCode(() => codecHook(wrong(undefined)), "invalid_type", /compress/);
   });
 });
 
