@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import * as api from "../mod.ts";
 import { TRAINING_INSTANCES, VALID_ON_TRAINING } from "./abuse_training.ts";
+import { TRAINER_INSTANCES, VALID_ON_TRAINERS } from "./abuse_trainer.ts";
 import { CONSTRUCTED, VSA_INSTANCES, VSA_VALID } from "./abuse_vsa.ts";
 
 export const modelFolder: string = fileURLToPath(
@@ -108,6 +109,7 @@ export const VALID: Record<string, () => unknown[]> = {
   ...CONSTRUCTED,
   ...VSA_VALID,
   ...VALID_ON_TRAINING,
+  ...VALID_ON_TRAINERS,
 };
 
 const tensor = (shape: number[]) =>
@@ -131,6 +133,7 @@ export const INSTANCES: Record<string, () => unknown> = {
   Word6: () => api.Word6.fromValue(5),
   ...VSA_INSTANCES,
   ...TRAINING_INSTANCES,
+  ...TRAINER_INSTANCES,
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
   TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),

@@ -265,7 +265,7 @@ describe("checkpoints", () => {
     }));
 
   it("need a directory that can be written", () =>
-    withDirectory(async (directory) => {
+    withDirectory((directory) => {
       const file = join(directory, "run");
       writeFileSync(file, "");
       assertThrowsCode(() => new Trainer(options(directory)), "io", /directory/);

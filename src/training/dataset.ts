@@ -3,6 +3,7 @@
 import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { Tokenizer } from "../inference/tokenizer.ts";
+import { allocate } from "./gradients.ts";
 import { Permutation } from "../vsa/permutation.ts";
 
 /** Rows for a model: what it reads, and what follows each token. */
@@ -227,8 +228,8 @@ export class TokenDataset {
     const rows = checkCount(count, "count", { min: 1 });
     const size = rows * this.length;
     return {
-      ids: new Int32Array(size),
-      targets: new Int32Array(size),
+      ids: allocate(Int32Array, size) as Int32Array<ArrayBuffer>,
+      targets: allocate(Int32Array, size) as Int32Array<ArrayBuffer>,
       shape: [rows, this.length],
     };
   }
