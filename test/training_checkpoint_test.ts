@@ -11,11 +11,12 @@ import { fileURLToPath } from "node:url";
 import {
   Safetensors,
   TokenDataset,
+  TrainableTransformer,
   Trainer,
   type TrainerHook,
   type TrainerOptions,
+  writeSafetensors,
 } from "../mod.ts";
-import { writeSafetensors } from "../mod.ts";
 import { withDirectory } from "./make_model.ts";
 import { assertSame, assertThrowsCode, seeded } from "./support.ts";
 import { ToyModel, ToyOptimizer, toyTokens } from "./toy_model.ts";
@@ -119,6 +120,48 @@ function options(directory: string, more: Partial<TrainerOptions> = {}): Trainer
 }
 
 const names = (directory: string) => readdirSync(join(directory, "run")).sort();
+
+describe("a transformer", () => {
+  it("goes on bit by bit from a checkpoint, with AdamW and a schedule", () =>
+    withDirectory(async (directory) => {
+      const sizes = { vocabSize: 40, hiddenSize: 32, intermediateSize: 64, layers: 2, heads: 4 };
+      const texts = TokenDataset.fromTokens(toyTokens(3000, 40, 3), 24);
+      const run = (more: Partial<TrainerOptions>): TrainerOptions => ({
+        model: new TrainableTransformer(sizes, { seed: 2 }),
+        data: texts,
+        optimizer: { name: "adamw", weightDecay: 0.1 },
+        learningRate: 0.01,
+        schedule: "cosine",
+        warmupSteps: 3,
+        steps: 24,
+        batchSize: 4,
+        accumulation: 2,
+        ...more,
+      });
+      const whole = run({});
+      const trainer = new Trainer(whole);
+      const { loss } = await trainer.train();
+      assert.ok(loss < trainer.losses[0]![1] - 0.5);
+      const stop = new AbortController();
+      const checkpointDirectory = join(directory, "run");
+      const first = new Trainer(run({
+        checkpointDirectory,
+        signal: stop.signal,
+        hooks: [{ name: "stop", afterStep: ({ step }) => void (step === 10 && stop.abort()) }],
+      }));
+      assert.equal((await first.train()).steps, 11);
+      // Another model: everything that counts comes from the checkpoint.
+      const model = new TrainableTransformer(sizes, { seed: 3 });
+      const rest = new Trainer(
+        run({ model, checkpointDirectory, resume: true, hooks: [{ name: "stop" }] }),
+      );
+      await rest.train();
+      assert.deepEqual(rest.losses, trainer.losses);
+      for (const [index, { data, name }] of whole.model.parameters.entries()) {
+        assertSame(model.parameters[index]!.data, data, name);
+      }
+    }));
+});
 
 describe("checkpoints", () => {
   it("are kept to the newest few", () =>

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { describe, it } from "node:test";
 import { TokenDataset, Trainer, type TrainerHook, type TrainerOptions } from "../mod.ts";
 import { withDirectory } from "./make_model.ts";
@@ -237,6 +238,50 @@ describe("what a trainer writes", () => {
       ]);
       assert.equal(`${lines.slice(0, 10).join("\n")}\n`, written);
     }));
+
+  /** What a run writes to standard error, which claims to be a terminal or not. */
+  async function progressOf(terminal: boolean, progress: boolean | undefined): Promise<string> {
+    const { stderr } = process;
+    const [write, isTTY] = ["write", "isTTY"].map((name) =>
+      Object.getOwnPropertyDescriptor(stderr, name)
+    );
+    let seen = "";
+    const replace = (name: string, value: unknown) =>
+      Object.defineProperty(stderr, name, { value, configurable: true, writable: true });
+    replace("write", (text: string) => (seen += text, true));
+    replace("isTTY", terminal);
+    try {
+      await new Trainer(options({ progress, evaluateEvery: 10 })).train();
+    } finally {
+      for (const [name, old] of [["write", write], ["isTTY", isTTY]] as const) {
+        if (old === undefined) Reflect.deleteProperty(stderr, name);
+        else Object.defineProperty(stderr, name, old);
+      }
+    }
+    return seen;
+  }
+
+  it("is a line on a terminal, with rate and time", async () => {
+    const seen = await progressOf(true, undefined);
+    const states = seen.split("\r").slice(1);
+    assert.ok(states.length >= 2);
+    assert.match(
+      states[0]!,
+      /^Step 1\/30 \[#\.{19}\] loss \d\.\d{3} \d+ tokens\/s ETA \d+:\d\d\x1b\[K$/,
+    );
+    assert.match(
+      states.at(-1)!,
+      /^Step 30\/30 \[#{20}\] loss \d\.\d{3} validation \d\.\d{3} \d+ tokens\/s ETA 0:00\x1b\[K\n$/,
+    );
+  });
+
+  it("is told elsewhere only if asked for", async () => {
+    assert.equal(await progressOf(false, undefined), "");
+    assert.equal(await progressOf(true, false), "");
+    const lines = (await progressOf(false, true)).trimEnd().split("\n");
+    assert.equal(lines.length, 2);
+    assert.match(lines[1]!, /^Step 30\/30 loss \d\.\d{3} validation .* ETA 0:00$/);
+  });
 
   it("is nothing, unless asked for", () =>
     withDirectory(async (directory) => {
