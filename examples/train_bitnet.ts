@@ -133,10 +133,11 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  // What a user can cause, a missing file or a wrong option, needs no stack trace.
-  if (!(error instanceof Error) || error instanceof TypeError && !(error instanceof TritterError)) {
-    throw error;
-  }
-  console.error(`error: ${error.message}`);
+  // What a user can cause, a missing file or a wrong option, and what is thrown here need no stack trace.
+  const isUsage = error instanceof TypeError && "code" in error &&
+    String(error.code).startsWith("ERR_PARSE_ARGS");
+  const isPlain = error instanceof Error && error.constructor === Error;
+  if (!isUsage && !isPlain && !(error instanceof TritterError)) throw error;
+  console.error(`error: ${(error as Error).message}`);
   process.exitCode = 1;
 }
