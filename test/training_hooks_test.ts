@@ -322,10 +322,12 @@ describe("a training file", () => {
       await rejects(loadTraining(path), "invalid_option", /resume/);
       const rest = await loadTraining(path, { resume: true, steps: 7 });
       assert.equal(rest.trainer.step, 6);
-      const same = (await loadTraining(path, { checkpointDirectory: undefined })).model;
-      const other = await loadTraining(write(directory, YAML.replace("seed: 5", "seed: 6")), {
-        checkpointDirectory: undefined,
-      });
+      const nowhere = { checkpointDirectory: undefined, metricsFile: undefined };
+      const same = (await loadTraining(path, nowhere)).model;
+      const other = await loadTraining(
+        write(directory, YAML.replace("seed: 5", "seed: 6")),
+        nowhere,
+      );
       assert.notEqual(same.parameters[0]!.data[0], other.model.parameters[0]!.data[0]);
     }));
 

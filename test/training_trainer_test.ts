@@ -230,6 +230,11 @@ describe("what a trainer writes", () => {
       const written = readFileSync(metricsFile, "utf8");
       // A run that was killed in the middle of its twelfth line, and a note of somebody else.
       writeFileSync(metricsFile, `# a note\n${written}{"step":11,"loss":1}\n{"step":12,"lo`);
+      assertThrowsCode(
+        () => new Trainer(options({ metricsFile })),
+        "invalid_option",
+        /metricsFile must be empty.*resume/,
+      );
       await new Trainer(options({ ...first, steps: 12, resume: true })).train();
       const lines = readFileSync(metricsFile, "utf8").trimEnd().split("\n");
       assert.equal(lines.shift(), "# a note");

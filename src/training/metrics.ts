@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
+import { tritterError } from "../errors.ts";
 import { ioError, makeDirectory, writeTextAtomically } from "../formats/atomic_file.ts";
 
 /** A line: the step that it is about, and numbers. */
@@ -47,14 +48,26 @@ export class MetricsFile {
   }
 }
 
-function cutAfter(path: string, step: number): void {
-  let text: string;
+/** Refuses a file that an earlier run has written: a new one would cut its lines off. */
+export function checkNoMetrics(path: string): void {
+  if (readLines(path) === "") return;
+  throw tritterError(
+    "invalid_option",
+    `metricsFile must be empty or not there, or resume be true, got ${path} with lines`,
+  );
+}
+
+function readLines(path: string): string {
   try {
-    text = fs.readFileSync(path, "utf8");
+    return fs.readFileSync(path, "utf8");
   } catch (cause) {
-    if ((cause as { code?: unknown }).code === "ENOENT") return;
+    if ((cause as { code?: unknown }).code === "ENOENT") return "";
     throw ioError(`Cannot read ${path}`, cause);
   }
+}
+
+function cutAfter(path: string, step: number): void {
+  const text = readLines(path);
   const lines = text.split("\n");
   // What follows the last line feed is empty, or a line that was never finished.
   const kept = lines.slice(0, -1).filter((line) => stepOf(line) <= step);

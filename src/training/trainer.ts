@@ -15,7 +15,7 @@ import {
 import { TrainingHistory } from "./history.ts";
 import { LossScaler } from "./loss_scaler.ts";
 import { drawLossCurve, type LossPoint } from "./loss_curve.ts";
-import { MetricsFile } from "./metrics.ts";
+import { checkNoMetrics, MetricsFile } from "./metrics.ts";
 import { Progress } from "./progress.ts";
 import { planTraining, type TrainerOptions, type TrainerPlan } from "./trainer_options.ts";
 import { checkRunState, runKey, type RunState } from "./trainer_state.ts";
@@ -104,14 +104,15 @@ export class Trainer {
   /**
    * Checks the options and, with `resume`, takes over the newest checkpoint.
    *
-   * Throws `invalid_option` where the checkpoint directory holds checkpoints and `resume` is not set, or
-   * where the checkpoint belongs to another run, and `invalid_format` for a damaged one.
+   * Throws `invalid_option` where there are checkpoints or metrics of an earlier run and `resume` is not
+   * set, or where the checkpoint belongs to another run, and `invalid_format` for a damaged one.
    */
   constructor(options: TrainerOptions) {
     this.#plan = planTraining(options);
     const { lossScaling } = this.#plan;
     this.#scaler = lossScaling && new LossScaler(lossScaling);
-    const { checkpointDirectory: directory, resume } = this.#plan;
+    const { checkpointDirectory: directory, resume, metricsFile } = this.#plan;
+    if (metricsFile !== undefined && !resume) checkNoMetrics(metricsFile);
     if (directory === undefined) return;
     const newest = listCheckpoints(directory).at(-1);
     if (newest === undefined) return;

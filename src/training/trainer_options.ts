@@ -49,7 +49,7 @@ export interface TrainerSettings extends Partial<Omit<LearningRateOptions, "step
   keepCheckpoints?: number | undefined;
   /** Goes on from the newest checkpoint, if there is one. Default: false, which wants none there. */
   resume?: boolean | undefined;
-  /** A file that gets a line of JSON for every step. Default: none. */
+  /** A file that gets a line of JSON for every step; without `resume` it must be new. Default: none. */
   metricsFile?: string | undefined;
   /** An SVG image of the losses, drawn with every evaluation. Default: none. */
   curveFile?: string | undefined;
