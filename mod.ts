@@ -216,6 +216,39 @@ export {
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";
 
+// Layers that train
+export { ActivationGate, type GateGradients } from "./src/nn/activation_gate.ts";
+export {
+  type AttentionGradients,
+  CausalAttention,
+  type CausalAttentionOptions,
+} from "./src/nn/causal_attention.ts";
+export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
+export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
+export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
+export type { Parameter, Trainable } from "./src/nn/trainable.ts";
+export {
+  type LayerGradient,
+  type LayerOutput,
+  TrainableBitLinear,
+  type TrainableBitLinearOptions,
+} from "./src/nn/trainable_bitlinear.ts";
+export {
+  TrainableEmbedding,
+  type TrainableEmbeddingOptions,
+} from "./src/nn/trainable_embedding.ts";
+export { TrainableRmsNorm, type TrainableRmsNormOptions } from "./src/nn/trainable_rms_norm.ts";
+
+// Training: models, optimisers, schedules
+export type { Optimizer } from "./src/training/optimizer.ts";
+export { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./src/training/optimizers.ts";
+export { type LearningRateOptions, learningRateSchedule } from "./src/training/schedule.ts";
+export {
+  TrainableTransformer,
+  type TrainableTransformerOptions,
+} from "./src/training/transformer.ts";
+export type { TransformerConfig } from "./src/training/transformer_config.ts";
+
 // Training: mixed precision and accumulation
 export {
   clipByGlobalNorm,
@@ -241,7 +274,7 @@ export {
   type HalfOutOptions,
   toBf16,
   toF16,
-} from "./src/training/half.ts";
+} from "./src/formats/half.ts";
 export {
   LossScaler,
   type LossScalerConfig,
@@ -332,7 +365,18 @@ export {
   type SafetensorsDtype,
   type SafetensorsInfo,
 } from "./src/formats/safetensors.ts";
+export {
+  type SafetensorsData,
+  type SafetensorsTensor,
+  writeSafetensors,
+  type WriteSafetensorsOptions,
+} from "./src/formats/safetensors_writer.ts";
 export type { BitNetQuantization, ModelConfig, RopeConfig } from "./src/inference/config.ts";
+export {
+  type ExportableModel,
+  exportModel,
+  type ExportModelOptions,
+} from "./src/inference/export.ts";
 export type { GeneratedToken, GenerateOptions } from "./src/inference/generate.ts";
 export { type HeadKind, loadModel, type LoadModelOptions } from "./src/inference/load.ts";
 export {
@@ -342,3 +386,34 @@ export {
 } from "./src/inference/model.ts";
 export { StreamDecoder } from "./src/inference/stream_decoder.ts";
 export { Tokenizer } from "./src/inference/tokenizer.ts";
+
+// Training: the trainer
+export {
+  codecHook,
+  type CodecHookOptions,
+  type GradientCompression,
+} from "./src/training/codec_hook.ts";
+export { type TextDatasetOptions, type TokenBatch, TokenDataset } from "./src/training/dataset.ts";
+export {
+  type DocumentOptions,
+  type DocumentSplit,
+  readDocuments,
+  splitDocuments,
+  splitText,
+} from "./src/training/documents.ts";
+export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.ts";
+export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
+export { phaseHook } from "./src/training/phase_hook.ts";
+export { Trainer, type TrainingResult } from "./src/training/trainer.ts";
+export type {
+  OptimizerSettings,
+  TrainerOptions,
+  TrainerSettings,
+} from "./src/training/trainer_options.ts";
+export {
+  type DataSettings,
+  loadTraining,
+  type Training,
+  type TrainingFile,
+  type TrainingOverrides,
+} from "./src/training/training_file.ts";

@@ -5,6 +5,7 @@ import * as api from "../mod.ts";
 import { TRAINING_INSTANCES, VALID_ON_TRAINING } from "./abuse_training.ts";
 import { GRADIENTS_INSTANCES, GRADIENTS_VALID } from "./abuse_gradients.ts";
 import { LAYER_INSTANCES, LAYERS, VALID_ON_LAYERS } from "./abuse_layers.ts";
+import { TRAINER_INSTANCES, VALID_ON_TRAINERS } from "./abuse_trainer.ts";
 import { CONSTRUCTED, VSA_INSTANCES, VSA_VALID } from "./abuse_vsa.ts";
 
 export const modelFolder: string = fileURLToPath(
@@ -113,6 +114,7 @@ export const VALID: Record<string, () => unknown[]> = {
   ...GRADIENTS_VALID,
   ...LAYERS,
   ...VALID_ON_LAYERS,
+  ...VALID_ON_TRAINERS,
 };
 
 const tensor = (shape: number[]) =>
@@ -138,6 +140,7 @@ export const INSTANCES: Record<string, () => unknown> = {
   ...TRAINING_INSTANCES,
   ...LAYER_INSTANCES,
   ...GRADIENTS_INSTANCES,
+  ...TRAINER_INSTANCES,
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
   TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),
