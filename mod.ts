@@ -321,38 +321,6 @@ export type {
 } from "./src/training/phases.ts";
 export type { PredictionError, Predictor, PredictorStats } from "./src/training/predictor.ts";
 export type { TrainingState } from "./src/training/state.ts";
-// Layers that train
-export { ActivationGate, type GateGradients } from "./src/nn/activation_gate.ts";
-export {
-  type AttentionGradients,
-  CausalAttention,
-  type CausalAttentionOptions,
-} from "./src/nn/causal_attention.ts";
-export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
-export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
-export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
-export type { Parameter, Trainable } from "./src/nn/trainable.ts";
-export {
-  type LayerGradient,
-  type LayerOutput,
-  TrainableBitLinear,
-  type TrainableBitLinearOptions,
-} from "./src/nn/trainable_bitlinear.ts";
-export {
-  TrainableEmbedding,
-  type TrainableEmbeddingOptions,
-} from "./src/nn/trainable_embedding.ts";
-export { TrainableRmsNorm, type TrainableRmsNormOptions } from "./src/nn/trainable_rms_norm.ts";
-
-// Training
-export type { Optimizer } from "./src/training/optimizer.ts";
-export { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./src/training/optimizers.ts";
-export { type LearningRateOptions, learningRateSchedule } from "./src/training/schedule.ts";
-export {
-  TrainableTransformer,
-  type TrainableTransformerOptions,
-} from "./src/training/transformer.ts";
-export type { TransformerConfig } from "./src/training/transformer_config.ts";
 
 // Inference
 export { type InferenceConfig, InferenceEngine } from "./src/inference/engine.ts";
