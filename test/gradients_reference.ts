@@ -190,7 +190,7 @@ function levelsIn(bytes: Uint8Array, size: number, count: number): Float64Array 
 /** The blocks of a rotated payload: levels, and the scale that goes with the transformed levels. */
 export function rotatedBlocks(
   { count, parameters, payload }: Parsed,
-): { block: Block; row: number; levels: number[]; scale: number }[] {
+): { block: Block; row: number; levels: Float64Array; scale: number }[] {
   const blocks = blocksOf(count, true);
   const scales = floatsOf(payload, blocks.length);
   let place = 4 * blocks.length;
