@@ -21,6 +21,7 @@ pub const modules = .{
     @import("api/encoders.zig"),
     @import("api/centroids.zig"),
     @import("api/gradients.zig"),
+    @import("api/gradient_entropy.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

@@ -22,6 +22,7 @@
 //! triples, 18 columns a step: bits 5t..5t+4 are c[3t] + 3 c[3t+1] + 9 c[3t+2], the index of a sum of
 //! three activations in a table of 27 that two registers of AVX-512 hold. f32 activations.
 
+const gradient_entropy_table = @import("gradients_entropy_table.zig");
 const gradients_table = @import("gradients_table.zig");
 const nn_table = @import("nn_table.zig");
 const ternary_table = @import("ternary_table.zig");
@@ -136,6 +137,7 @@ pub const Kernels = extern struct {
     probes: probe_table.Kernels,
     vsa: vsa_table.Kernels,
     gradients: gradients_table.Kernels,
+    gradient_entropy: gradient_entropy_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {

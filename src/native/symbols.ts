@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xa46589a3d8a830c5n;
+export const abiFingerprint = 0x1887c6e11d4eccc6n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -224,6 +224,22 @@ export const symbols = {
     offset: "u64",
     bytes: "w:u8",
     bytes_length: "u32",
+  },
+  gradients_entropy_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    bytes: "f64",
+    cosine: "f64",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  gradients_entropy_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
   },
   gradients_sign_encode: {
     gradients: "r:f32",
@@ -1016,6 +1032,28 @@ export interface NativeLibrary {
    * The function tritter_file_read.
    */
   file_read(handle: bigint, offset: bigint, bytes: Uint8Array | null, bytes_length: number): number;
+  /**
+   * Writes at most `bytes` of payload, or, where that is 0, what reaches the cosine; used = [bytes].
+   */
+  gradients_entropy_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    bytes: number,
+    cosine: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_entropy_decode.
+   */
+  gradients_entropy_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
   /**
    * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
    */

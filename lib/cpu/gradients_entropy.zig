@@ -1,0 +1,306 @@
+//! The codec `entropy`: a trellis-coded quantiser (gradients_entropy_table.zig) with one step for all
+//! gradients, whose symbols rANS codes with frequencies of their block's class. The payload is what
+//! gradients_entropy_model.zig describes, and then the chunks of gradients_entropy_chunks.zig.
+//!
+//! The step is searched on a sample for the bytes or the cosine that is wanted, everything is encoded
+//! with it, and again where the sample has misled. Chunks are fixed, so that neither their number
+//! nor the threads that share them change a byte, and all that is coded is integers.
+//!
+//! Floor: the gradients are read twice, once to be measured; the rest is what gradients_trellis.zig and
+//! gradients_rans.zig compute in the caches.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const Blocks = @import("gradients_entropy_blocks.zig").Blocks;
+const chunks_file = @import("gradients_entropy_chunks.zig");
+const dispatch = @import("dispatch.zig");
+const frequencies_file = @import("gradients_frequencies.zig");
+const measures = @import("gradients_measures.zig");
+const memory = @import("../memory.zig");
+const model_file = @import("gradients_entropy_model.zig");
+const parallel = @import("parallel.zig");
+const Search = @import("gradients_entropy_search.zig").Search;
+const table = @import("gradients_entropy_table.zig");
+const threads = @import("threads.zig");
+
+const Plan = chunks_file.Plan;
+const exp2 = frequencies_file.exp2;
+const log2 = frequencies_file.log2;
+
+/// What is kept as bf16 allows no more.
+pub const cosine_max = 0.99999;
+
+/// Of a block.
+const block_steps = 2;
+
+pub const Goal = union(enum) {
+    /// Bytes of the payload.
+    bytes: f64,
+    cosine: f64,
+};
+
+/// A payload never needs to be smaller: so much a few gradients may always take.
+pub const bytes_least = 256;
+
+/// Bytes that a payload of so many gradients never exceeds.
+pub fn bytesMax(count: usize) u64 {
+    return bytes_least + model_file.written_max + 5 * @as(u64, count);
+}
+
+pub fn encode(gradients: []const f32, goal: Goal, payload: []u8) abi.Failure!usize {
+    var blocks: Blocks = try .init(gradients, block_steps);
+    defer blocks.deinit();
+    if (blocks.most == 0) {
+        if (payload.len == 0) return noRoom(payload, 1);
+        payload[0] = model_file.zeros_only;
+        return 1;
+    }
+    var search: Search = try .init(&blocks);
+    defer search.deinit();
+    const plans = try memory.alloc(Plan, 1);
+    defer memory.free(Plan, plans);
+    plans[0].blocks = &blocks;
+    var encoder: Encoder = .{ .search = &search, .plan = &plans[0], .payload = payload };
+    switch (goal) {
+        .bytes => |wanted| return encoder.toBytes(@max(wanted, bytes_least)),
+        .cosine => |wanted| return encoder.toCosine(wanted, gradients),
+    }
+}
+
+fn noRoom(payload: []const u8, needed: usize) abi.Failure {
+    return abi.fail(error.InvalidLength, "Expected room for {d} bytes of payload, got {d}", .{ needed, payload.len });
+}
+
+const attempts_max = 8;
+const looks_max = 16;
+const coarse_looks = 4;
+const coarse_stride = 4;
+/// How near (log2) what is foretold must come to what is wanted.
+const tolerance = 0.003;
+const third = tolerance / 3.0;
+
+const Encoder = struct {
+    search: *Search,
+    plan: *Plan,
+    payload: []u8,
+    /// log2 of the latest step.
+    place: ?f64 = null,
+
+    /// As many bytes as are wanted, or somewhat fewer.
+    fn toBytes(self: *Encoder, wanted: f64) abi.Failure!usize {
+        // What is foretold from a sample is right to some tenths of a percent.
+        var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.998);
+        for (0..attempts_max) |_| {
+            if (!self.findStep(.{ .bytes = aim })) break;
+            const used = try self.write();
+            if (@as(f64, @floatFromInt(used)) <= wanted) return used;
+            aim *= wanted / @as(f64, @floatFromInt(used)) * 0.999;
+        }
+        return self.toFewerBlocks(wanted);
+    }
+
+    /// Where even the largest step takes too much, only the blocks with the largest sums are coded.
+    fn toFewerBlocks(self: *Encoder, wanted: f64) abi.Failure!usize {
+        const blocks = self.plan.blocks;
+        const order = try memory.alloc(u32, blocks.count);
+        defer memory.free(u32, order);
+        for (order, 0..) |*place, i| place.* = @intCast(i);
+        std.mem.sortUnstable(u32, order, blocks, struct {
+            fn lessThan(context: *const Blocks, a: u32, b: u32) bool {
+                return if (context.sums[a] == context.sums[b]) a < b else context.sums[a] > context.sums[b];
+            }
+        }.lessThan);
+        var kept = blocks.count;
+        while (true) {
+            if (kept < blocks.count) self.search.cut = .{ .sum = blocks.sums[order[kept]], .index = order[kept] };
+            self.search.look(blocks.most / 2, 1);
+            self.search.plan(&self.plan.model, &self.plan.map);
+            const used = try self.write();
+            const excess = @as(f64, @floatFromInt(used)) / wanted;
+            if (excess <= 1 or kept == 1) return used;
+            const fewer: usize = @intFromFloat(@as(f64, @floatFromInt(kept)) / excess * 0.99);
+            kept = @max(1, @min(fewer, kept - 1));
+        }
+    }
+
+    /// The cosine that is wanted, or somewhat more.
+    fn toCosine(self: *Encoder, wanted: f64, gradients: []const f32) abi.Failure!usize {
+        const restored = try memory.alloc(f32, gradients.len);
+        defer memory.free(f32, restored);
+        const lost_wanted = 1 - wanted * wanted;
+        var aim = lost_wanted * @as(f64, if (self.search.isWhole()) 0.999 else 0.99);
+        var used: usize = 0;
+        for (0..attempts_max) |_| {
+            _ = self.findStep(.{ .cosine = aim });
+            used = try self.write();
+            try decode(self.payload[0..used], restored);
+            const sums = try measures.measure(gradients, restored);
+            const cosine = sums[0] / @sqrt(sums[1]) / @sqrt(sums[2]);
+            if (cosine >= wanted) break;
+            aim *= @min(lost_wanted / @max(1 - cosine * cosine, 1e-300), 1) * 0.998;
+        }
+        return used;
+    }
+
+    /// Makes the plan for the bytes or the lost energy that are wanted, or a little less of them; false
+    /// where no step is large enough.
+    fn findStep(self: *Encoder, wanted: Goal) bool {
+        const search = self.search;
+        const most = log2(self.plan.blocks.most);
+        var low = most - 40;
+        var high = most - 1;
+        var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, low, high);
+        const wanted_excess: f64 = if (wanted == .bytes) third else -third;
+        var slope: f64 = if (wanted == .bytes) 0.8 else 1.5;
+        var before: ?[2]f64 = null;
+        for (0..looks_max) |i| {
+            // Few blocks show the way, all of the sample decide.
+            const is_coarse = i < coarse_looks and !search.isWhole();
+            self.place = place;
+            search.look(@floatCast(exp2(place)), if (is_coarse) coarse_stride else 1);
+            if (!is_coarse) search.plan(&self.plan.model, &self.plan.map);
+            const excess = self.excessOf(wanted);
+            if (!is_coarse) {
+                if (@abs(excess - wanted_excess) < third or high - low < 1e-4) return true;
+                if (excess < wanted_excess) low = place else high = place;
+                if (low >= most - 1) return wanted == .cosine;
+            }
+            if (before) |other| if (@abs(place - other[0]) > 1e-3) {
+                slope = std.math.clamp((excess - other[1]) / (place - other[0]), 0.15, 4);
+            };
+            before = .{ place, excess };
+            place -= (excess - wanted_excess) / slope;
+            if (is_coarse) place = std.math.clamp(place, low, high) else if (place <= low or place >= high) {
+                place = if (high == most - 1 and place >= high) high else (low + high) / 2;
+            }
+        }
+        return true;
+    }
+
+    /// How far (log2) the step is above the one wanted; it grows with the step.
+    fn excessOf(self: *const Encoder, wanted: Goal) f64 {
+        return switch (wanted) {
+            .bytes => |bytes| log2(bytes / self.search.bytes),
+            .cosine => |lost| log2(@max(self.search.lost, 1e-18) / lost),
+        };
+    }
+
+    /// Writes everything as planned; returns the bytes that took.
+    fn write(self: *Encoder) abi.Failure!usize {
+        const plan = self.plan;
+        plan.fine = self.search.fine;
+        plan.costs = self.search.work.costs;
+        plan.prepare();
+        var header: [model_file.written_max]u8 = undefined;
+        const start = plan.model.write(&header);
+        if (self.payload.len < start) return noRoom(self.payload, start);
+        @memcpy(self.payload[0..start], header[0..start]);
+        return start + try self.writeChunks(self.payload[start..]);
+    }
+
+    fn writeChunks(self: *Encoder, out: []u8) abi.Failure!usize {
+        const chunks = self.plan.chunks();
+        const parts: u32 = @intCast(@min(threads.getThreads(), chunks));
+        const encoded = try memory.alloc(Part, parts);
+        defer memory.free(Part, encoded);
+        var made: usize = 0;
+        defer for (encoded[0..made]) |*part| part.deinit(out);
+        while (made < parts) : (made += 1) encoded[made] = try .init(self.plan, out, made);
+        parallel.runParts(parts, @as([]Part, encoded), Part.work);
+        var used: usize = 0;
+        for (encoded) |*part| {
+            if (part.is_full or part.used > out.len - used) return noRoom(out, used + part.used);
+            if (part.bytes.ptr != out.ptr) @memcpy(out[used..][0..part.used], part.bytes[0..part.used]);
+            used += part.used;
+        }
+        return used;
+    }
+};
+
+/// A thread's share of the chunks.
+const Part = struct {
+    encoder: chunks_file.Encoder,
+    /// The first part writes where its chunks belong.
+    bytes: []u8,
+    used: usize = 0,
+    is_full: bool = false,
+
+    fn init(plan: *const Plan, out: []u8, index: usize) error{OutOfMemory}!Part {
+        var encoder: chunks_file.Encoder = try .init(plan);
+        errdefer encoder.deinit();
+        return .{ .encoder = encoder, .bytes = if (index == 0) out else try memory.alloc(u8, out.len) };
+    }
+
+    fn deinit(self: *Part, out: []u8) void {
+        if (self.bytes.ptr != out.ptr) memory.free(u8, @alignCast(self.bytes));
+        self.encoder.deinit();
+    }
+
+    fn work(all: []Part, index: u32, parts: u32) void {
+        const self = &all[index];
+        const from, const to = threads.share(self.encoder.plan.chunks(), index, parts);
+        for (from..to) |chunk| {
+            self.used += self.encoder.encode(chunk, self.bytes[self.used..]) orelse {
+                self.is_full = true;
+                return;
+            };
+        }
+    }
+};
+
+// ---- back ----
+
+fn refuse(comptime what: []const u8) abi.Failure {
+    return abi.fail(error.InvalidFormat, "Expected a payload of compressed gradients, got one whose " ++ what, .{});
+}
+
+pub fn decode(payload: []const u8, gradients: []f32) abi.Failure!void {
+    if (payload.len == 0) return refuse("header is cut off");
+    if (payload[0] == model_file.zeros_only) {
+        if (payload.len > 1) return refuse("end is missing");
+        @memset(gradients, 0);
+        return;
+    }
+    var length: usize = undefined;
+    const model = model_file.Model.read(payload, &length) orelse return refuse("header is unsound");
+    const kernels = &(try dispatch.kernels()).gradient_entropy;
+    const count = (gradients.len + model_file.chunk_values - 1) / model_file.chunk_values;
+    const chunks = try memory.alloc(chunks_file.Chunk, count);
+    defer memory.free(chunks_file.Chunk, chunks);
+    var rest: chunks_file.Chunks = .{ .bytes = payload[length..] };
+    for (chunks) |*chunk| chunk.* = rest.next() orelse return refuse("chunks are cut off");
+    if (rest.bytes.len > 0) return refuse("end is missing");
+    const decoders: chunks_file.Decoders = try .init(&model, kernels);
+    defer decoders.deinit();
+    const tail = try memory.alloc(f32, if (gradients.len % model.blockValues() == 0) 0 else model_file.chunk_values);
+    defer memory.free(f32, tail);
+    var job: Decode = .{ .decoders = &decoders, .chunks = chunks, .gradients = gradients, .tail = tail };
+    const parts: u32 = @intCast(@min(threads.getThreads(), count));
+    parallel.runParts(parts, &job, Decode.work);
+    if (job.bad.load(.monotonic)) return refuse("chunks are unsound");
+}
+
+const Decode = struct {
+    decoders: *const chunks_file.Decoders,
+    chunks: []const chunks_file.Chunk,
+    gradients: []f32,
+    /// Room for the last chunk where its last block is cut off.
+    tail: []f32,
+    bad: std.atomic.Value(bool) = .init(false),
+
+    fn work(self: *Decode, part: u32, parts: u32) void {
+        const size = self.decoders.model.blockValues();
+        var classes: [model_file.chunk_values / table.lanes]u8 = undefined;
+        const from, const to = threads.share(self.chunks.len, part, parts);
+        for (self.chunks[from..to], from..) |*chunk, index| {
+            const start = index * model_file.chunk_values;
+            const there = @min(model_file.chunk_values, self.gradients.len - start);
+            const target = self.gradients[start..][0..there];
+            const is_cut = there % size != 0;
+            const values = if (is_cut) self.tail.ptr else target.ptr;
+            if (!self.decoders.decode(chunk, classes[0 .. (there + size - 1) / size], values))
+                return self.bad.store(true, .monotonic);
+            if (is_cut) @memcpy(target, self.tail[0..there]);
+        }
+    }
+};
