@@ -23,8 +23,9 @@ const least_octave = -6;
 /// uniform quantiser (2 ln 2 / 12 times the square of two steps is 0.46, less the trellis's gain).
 pub const lambda = 0.22;
 
-/// A block none of whose values reaches this many steps is all zeros.
+/// A block none of whose values reaches so many steps is all zeros if their mean is below that.
 const zero_below = 1.6;
+const zero_mean = 0.3;
 
 pub const levels = 512;
 
@@ -37,9 +38,9 @@ pub const Cut = struct {
 /// The fine class of a block.
 pub inline fn fineClass(sum: f32, largest: f32, index: usize, inverse: f32, steps: u32, cut: Cut) u8 {
     const most = largest * inverse;
-    if (most < zero_below or sum < cut.sum or (sum == cut.sum and index >= cut.index)) return table.class_zero;
-    if (most >= table.magnitude_max) return table.class_kept;
     const mean = sum * inverse / @as(f32, @floatFromInt(steps * table.lanes));
+    if ((most < zero_below and mean < zero_mean) or sum < cut.sum or (sum == cut.sum and index >= cut.index)) return table.class_zero;
+    if (most >= table.magnitude_max) return table.class_kept;
     const octaves = @as(i32, @intCast(@as(u32, @bitCast(mean)) >> 22)) - 2 * (127 + least_octave);
     return @intCast(table.class_coded + std.math.clamp(octaves, 0, fine_count - 1));
 }

@@ -41,6 +41,7 @@ pub const Search = struct {
     work: *Work,
     cut: classes_file.Cut = .{},
     step: f32 = 1,
+    looks: u32 = 0,
 
     /// Of the latest look.
     bytes: f64 = 0,
@@ -71,9 +72,10 @@ pub const Search = struct {
         errdefer memory.free(u8, fine);
         const work = try memory.alloc(Work, 1);
         for (places, 0..) |*place, i| {
-            place.* = @intCast(i * blocks.count / count);
+            place.* = @intCast(placeOf(i, blocks.count, count));
             blocks.copy(place.*, values[i * size ..][0..size]);
         }
+        for (&work[0].statistics) |*one| one.blocks = 0;
         for (&work[0].costs, 0..) |*one, i| one.* = guessedCosts(i);
         return .{ .blocks = blocks, .places = places, .values = values, .fine = fine, .work = &work[0] };
     }
@@ -99,14 +101,16 @@ pub const Search = struct {
     pub fn look(self: *Search, step: f32, stride: usize) void {
         const work = self.work;
         self.step = step;
-        for (&work.statistics) |*fine| fine.* = .{};
+        // From here on, so that what is encoded afterwards costs what has been counted.
+        for (&work.costs, &work.statistics) |*costs, *fine| {
+            if (fine.blocks >= 16 and self.looks < adapting_looks) costs.* = between(costs.*, fittedCosts(fine));
+            fine.* = .{};
+        }
+        self.looks += 1;
         work.energies = @splat(0);
         work.sampled = @splat(0);
         self.quantize(stride);
         self.weigh(@as(f64, @floatFromInt(self.blocks.count)) * @as(f64, @floatFromInt(stride)) / @as(f64, @floatFromInt(self.places.len)));
-        for (&work.costs, &work.statistics) |*costs_of, *fine| if (fine.blocks >= 16) {
-            costs_of.* = fittedCosts(fine);
-        };
     }
 
     fn quantize(self: *Search, stride: usize) void {
@@ -225,6 +229,25 @@ pub const Search = struct {
     }
 };
 
+const adapting_looks = 5;
+fn between(a: Costs, b: Costs) Costs {
+    return .{
+        .slope = @divTrunc(a.slope + b.slope, 2),
+        .odd = @divTrunc(a.odd + b.odd, 2),
+        .zero_even = @divTrunc(a.zero_even + b.zero_even, 2),
+        .zero_odd = @divTrunc(a.zero_odd + b.zero_odd, 2),
+    };
+}
+
+/// Somewhere in the i-th of as many parts of all blocks as are sampled: at no fixed distance, because
+/// rows and columns are at one.
+fn placeOf(i: usize, blocks: usize, count: usize) usize {
+    const from = i * blocks / count;
+    const to = (i + 1) * blocks / count;
+    const hash = (@as(u64, i) +% 1) *% 0x9e37_79b9_7f4a_7c15;
+    return from + @as(usize, @intCast((hash >> 32) * (to - from) >> 32));
+}
+
 fn energy(values: []const f32, inverse: f32) f64 {
     var total: f64 = 0;
     for (values) |value| {
@@ -240,13 +263,30 @@ fn costOf(bits: f64, least: f64, most: f64) i16 {
     return @intFromFloat(std.math.clamp(@round(bits * cost_one), least, most));
 }
 
-/// The costs of levels whose frequencies fall geometrically, with the mean of a fine class.
+/// Where a search begins. For blocks with small values, frequencies that fall geometrically; for the
+/// others, bits of a normal distribution, as slope of a level, odd, zero_even and zero_odd.
 fn guessedCosts(class: usize) Costs {
-    const steps = frequencies_file.exp2(@as(f64, @floatFromInt(class)) / 2 - 5.75);
-    const mean = @max(steps / 2, 1e-3);
-    const slope = -log2(mean / (1 + mean));
-    return costsOf(.{ 0, 0 }, .{ 1, 1 }, slope);
+    if (class < first_normal) {
+        const mean = frequencies_file.exp2(@as(f64, @floatFromInt(class)) / 2 - 5.75) / 2;
+        return costsOf(.{ 0, 0 }, .{ 1, 1 }, -log2(mean / (1 + mean)));
+    }
+    const row = @min(class - first_normal, normal_bits.len - 1);
+    const further: f64 = @floatFromInt(class - first_normal - row);
+    const bits = normal_bits[row];
+    const slope = bits[0] * frequencies_file.exp2(-further / 2);
+    return costsOf(.{ bits[2], bits[3] }, .{ 0, bits[1] - bits[0] }, 2 * slope);
 }
+
+const first_normal = 11;
+const normal_bits = [_][4]f64{
+    .{ 2.890, 1.391, 3.308, 4.929 },
+    .{ 1.534, 0.894, 2.015, 3.440 },
+    .{ 0.937, 0.624, 1.562, 2.707 },
+    .{ 0.602, 0.389, 1.233, 2.427 },
+    .{ 0.409, 0.295, 1.206, 2.159 },
+    .{ 0.282, 0.196, 1.127, 2.139 },
+    .{ 0.196, 0.132, 1.016, 2.0 },
+};
 
 /// Zeros of either quantiser cost `zero` bits, level k >= 1 costs `base + slope k`.
 fn costsOf(zero: [2]f64, base: [2]f64, slope: f64) Costs {
