@@ -81,7 +81,22 @@ export {
   type DecompressOptions,
   GradientCodec,
 } from "./src/gradients/codec.ts";
+export {
+  type CompressedGradient,
+  compressGradientsVsa,
+  decompressGradientsVsa,
+  GradientCompressor,
+  type TernaryCompressedGradient,
+  type TrainingConfig,
+} from "./src/gradients/compressor.ts";
+export {
+  ErrorFeedback,
+  type ErrorFeedbackOptions,
+  type ErrorFeedbackState,
+} from "./src/gradients/error_feedback.ts";
 export type { CodecName, CodecOptions } from "./src/gradients/kind.ts";
+export type { ProjectionMethod } from "./src/gradients/projection.ts";
+export { addCompressed, type AddCompressedOptions } from "./src/gradients/sketches.ts";
 export { type CompressionStats, compressionStats } from "./src/gradients/stats.ts";
 
 // Hypervectors

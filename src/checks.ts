@@ -21,11 +21,24 @@ export type CheckedArrayConstructor =
 
 const U32_MAX = 2 ** 32 - 1;
 
+const typedArrayPrototype: object = Object.getPrototypeOf(Float32Array.prototype);
+
 /** The length that the engine knows; a subclass cannot lie about it. */
-const engineLength = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Float32Array.prototype),
-  "length",
-)!.get as (this: unknown) => number;
+const engineLength = Object.getOwnPropertyDescriptor(typedArrayPrototype, "length")!.get as (
+  this: unknown,
+) => number;
+
+/**
+ * Whether the length of an array is the engine's. That it is right once proves nothing: a getter could
+ * tell the truth now and lie to the call that follows.
+ */
+function hasPlainLength(value: object, type: CheckedArrayConstructor): boolean {
+  for (let at: object | null = value; at !== typedArrayPrototype; at = Object.getPrototypeOf(at)) {
+    if (at === null || Object.hasOwn(at, "length")) return false;
+    if (at === type.prototype) return true;
+  }
+  return true;
+}
 
 /** Names a value in a message: short, and never longer than a line. */
 export function describe(value: unknown): string {
@@ -50,7 +63,7 @@ export function checkArray<C extends CheckedArrayConstructor>(
     throw tritterError("invalid_type", `${name} must be a ${type.name}, got ${describe(value)}`);
   }
   const actual = engineLength.call(value);
-  if (value.length !== actual) {
+  if (!hasPlainLength(value, type)) {
     throw tritterError(
       "invalid_type",
       `${name} must be a ${type.name} that reports its own length`,

@@ -82,6 +82,14 @@ class LyingArray extends Float32Array {
   }
 }
 
+/** An array of a type that tells its length truly so many times, and then lies. */
+function laterLyingArray(type: Float32ArrayConstructor, truths: number): Float32Array {
+  const array = new type(4);
+  let asked = 0;
+  Object.defineProperty(array, "length", { get: () => asked++ < truths ? 4 : 1 << 20 });
+  return array;
+}
+
 function typedArray(random: Random): unknown {
   // Any of them will do here, and one type makes the calls below simple.
   const type = random.pick(ARRAYS) as Float32ArrayConstructor;
@@ -121,6 +129,7 @@ function oddObject(random: Random): unknown {
     () => Object.create(Float32Array.prototype),
     () => new Proxy(new Float32Array(4), {}),
     () => new LyingArray(4),
+    () => laterLyingArray(random.pick(ARRAYS) as Float32ArrayConstructor, random.integer(6)),
     () => new DataView(new ArrayBuffer(16)),
     () => new ArrayBuffer(16),
     () => new BigUint64Array(4),

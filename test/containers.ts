@@ -1,5 +1,6 @@
 // What is saved, built by its definition, and how it must be guarded.
 
+import { Buffer } from "node:buffer";
 import { assertThrowsCode } from "./support.ts";
 
 /** XXH64 with seed 0, from its specification. */
@@ -76,8 +77,13 @@ export function planesOf(trits: Int8Array, dim: number): Uint8Array<ArrayBuffer>
   return planes;
 }
 
-/** Every cut and every changed byte of something saved must be refused, and nothing must be kept. */
+/**
+ * Every cut and every changed byte of something saved must be refused, and nothing must be kept. Where
+ * the bytes lie makes no difference: a Buffer is often a part of a larger one.
+ */
 export function assertGuarded(saved: Uint8Array, load: (bytes: Uint8Array) => unknown): void {
+  const loaded = load(Buffer.concat([Buffer.alloc(3), saved]).subarray(3)) as Partial<Disposable>;
+  loaded[Symbol.dispose]?.();
   for (let length = 0; length < saved.length; length++) {
     assertThrowsCode(() => load(saved.subarray(0, length)), "invalid_format");
   }

@@ -130,6 +130,9 @@ describe("RecordEncoder", () => {
       assert.ok(encoder.get(partial, "capital").equals(fillers.get(1)));
       using same = new RecordEncoder(DIM, ROLES, { seed: 5, mode });
       assert.ok(same.role("capital").equals(encoder.role("capital")));
+      // The record itself may take the filler.
+      assert.equal(encoder.get(partial, "capital", { out: partial }), partial);
+      assert.ok(partial.equals(fillers.get(1)));
     }
   });
 

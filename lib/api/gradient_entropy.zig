@@ -1,6 +1,5 @@
 //! Exports of the codec `entropy`; the payload is described in cpu/gradients_entropy.zig.
 
-const std = @import("std");
 const abi = @import("../abi.zig");
 const buffers = @import("gradient_buffers.zig");
 const entropy = @import("../cpu/gradients_entropy.zig");
@@ -27,6 +26,15 @@ pub fn gradients_entropy_decode(
     gradients_length: u32,
 ) callconv(.c) i32 {
     return abi.finish(decode(payload, payload_length, gradients, gradients_length));
+}
+
+/// Refuses what cannot be the payload of `count` gradients.
+pub fn gradients_entropy_inspect(payload: ?[*]const u8, payload_length: u32, count: u32) callconv(.c) i32 {
+    return abi.finish(inspect(payload, payload_length, count));
+}
+
+fn inspect(payload: ?[*]const u8, payload_length: u32, count: u32) abi.Failure!void {
+    return entropy.inspect(try abi.readable(u8, payload, payload_length, "the payload"), count);
 }
 
 fn encode(gradients: ?[*]const f32, gradients_length: u32, bytes: f64, cosine: f64, payload: ?[*]u8, payload_length: u32, used: ?[*]f64, used_length: u32) abi.Failure!void {

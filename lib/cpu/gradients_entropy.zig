@@ -39,19 +39,15 @@ pub const Goal = union(enum) {
     cosine: f64,
 };
 
-/// A payload never needs to be smaller: so much a few gradients may always take.
-pub const bytes_least = 256;
-
-/// Bytes that a payload of so many gradients never exceeds.
-pub fn bytesMax(count: usize) u64 {
-    return bytes_least + model_file.written_max + 5 * @as(u64, count);
-}
+/// A payload never needs to be smaller: a few gradients may take so much, and each chunk its numbers.
+const bytes_least = 256;
+const bytes_of_chunk = 8;
 
 pub fn encode(gradients: []const f32, goal: Goal, payload: []u8) abi.Failure!usize {
     var blocks: Blocks = try .init(gradients, block_steps);
     defer blocks.deinit();
     if (blocks.most == 0) {
-        if (payload.len == 0) return noRoom(payload, 1);
+        if (payload.len == 0) return noRoom(payload);
         payload[0] = model_file.zeros_only;
         return 1;
     }
@@ -62,13 +58,13 @@ pub fn encode(gradients: []const f32, goal: Goal, payload: []u8) abi.Failure!usi
     plans[0].blocks = &blocks;
     var encoder: Encoder = .{ .search = &search, .plan = &plans[0], .payload = payload };
     switch (goal) {
-        .bytes => |wanted| return encoder.toBytes(@max(wanted, bytes_least)),
+        .bytes => |wanted| return encoder.toBytes(@max(wanted, bytes_least + bytes_of_chunk * @as(f64, @floatFromInt(plans[0].chunks())))),
         .cosine => |wanted| return encoder.toCosine(wanted, gradients),
     }
 }
 
-fn noRoom(payload: []const u8, needed: usize) abi.Failure {
-    return abi.fail(error.InvalidLength, "Expected room for {d} bytes of payload, got {d}", .{ needed, payload.len });
+fn noRoom(payload: []const u8) abi.Failure {
+    return abi.fail(error.InvalidLength, "Expected room for the payload, got {d} bytes", .{payload.len});
 }
 
 const attempts_max = 8;
@@ -92,9 +88,13 @@ const Encoder = struct {
         var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.998);
         for (0..attempts_max) |_| {
             if (!self.findStep(.{ .bytes = aim })) break;
-            const used = try self.write();
-            if (@as(f64, @floatFromInt(used)) <= wanted) return used;
-            aim *= wanted / @as(f64, @floatFromInt(used)) * 0.999;
+            const used = try self.write() orelse {
+                aim *= 0.9;
+                continue;
+            };
+            const excess = @as(f64, @floatFromInt(used)) / wanted;
+            if (excess <= 1) return used;
+            aim *= 0.999 / excess;
         }
         return self.toFewerBlocks(wanted);
     }
@@ -110,16 +110,18 @@ const Encoder = struct {
                 return if (context.sums[a] == context.sums[b]) a < b else context.sums[a] > context.sums[b];
             }
         }.lessThan);
-        var kept = blocks.count;
+        var coded = blocks.count;
         while (true) {
-            if (kept < blocks.count) self.search.cut = .{ .sum = blocks.sums[order[kept]], .index = order[kept] };
+            if (coded < blocks.count) self.search.cut = .{ .sum = blocks.sums[order[coded]], .index = order[coded] };
             self.search.look(blocks.most / 2, 1);
             self.search.plan(&self.plan.model, &self.plan.map);
-            const used = try self.write();
-            const excess = @as(f64, @floatFromInt(used)) / wanted;
-            if (excess <= 1 or kept == 1) return used;
-            const fewer: usize = @intFromFloat(@as(f64, @floatFromInt(kept)) / excess * 0.99);
-            kept = @max(1, @min(fewer, kept - 1));
+            var share: f64 = 0.5;
+            if (try self.write()) |used| {
+                share = wanted / @as(f64, @floatFromInt(used));
+                if (share >= 1 or coded == 1) return used;
+            } else if (coded == 1) return noRoom(self.payload);
+            const fewer: usize = @intFromFloat(@as(f64, @floatFromInt(coded)) * share * 0.99);
+            coded = @max(1, @min(fewer, coded - 1));
         }
     }
 
@@ -128,18 +130,18 @@ const Encoder = struct {
         const restored = try memory.alloc(f32, gradients.len);
         defer memory.free(f32, restored);
         const lost_wanted = 1 - wanted * wanted;
-        var aim = lost_wanted * @as(f64, if (self.search.isWhole()) 0.999 else 0.99);
-        var used: usize = 0;
-        for (0..attempts_max) |_| {
+        var aim = lost_wanted * 0.998;
+        for (0..attempts_max) |attempt| {
             _ = self.findStep(.{ .cosine = aim });
-            used = try self.write();
+            const used = try self.write() orelse return noRoom(self.payload);
             try decode(self.payload[0..used], restored);
             const sums = try measures.measure(gradients, restored);
-            const cosine = sums[0] / @sqrt(sums[1]) / @sqrt(sums[2]);
-            if (cosine >= wanted) break;
-            aim *= @min(lost_wanted / @max(1 - cosine * cosine, 1e-300), 1) * 0.998;
+            const cosine = if (sums[2] > 0) sums[0] / @sqrt(sums[1]) / @sqrt(sums[2]) else 0;
+            const lost = @max(1 - cosine * cosine, 1e-12);
+            if (cosine >= wanted and (lost > 0.98 * lost_wanted or attempt >= 2)) return used;
+            aim *= lost_wanted / lost * 0.998;
         }
-        return used;
+        return abi.fail(error.Internal, "Expected to reach a cosine of {d}, got less after {d} attempts", .{ wanted, attempts_max });
     }
 
     /// Makes the plan for the bytes or the lost energy that are wanted, or a little less of them; false
@@ -185,20 +187,20 @@ const Encoder = struct {
         };
     }
 
-    /// Writes everything as planned; returns the bytes that took.
-    fn write(self: *Encoder) abi.Failure!usize {
+    /// Writes everything as planned; returns the bytes that took, or null where there is no room.
+    fn write(self: *Encoder) abi.Failure!?usize {
         const plan = self.plan;
         plan.fine = self.search.fine;
         plan.costs = self.search.work.costs;
         plan.prepare();
         var header: [model_file.written_max]u8 = undefined;
         const start = plan.model.write(&header);
-        if (self.payload.len < start) return noRoom(self.payload, start);
+        if (self.payload.len < start) return null;
         @memcpy(self.payload[0..start], header[0..start]);
-        return start + try self.writeChunks(self.payload[start..]);
+        return start + (try self.writeChunks(self.payload[start..]) orelse return null);
     }
 
-    fn writeChunks(self: *Encoder, out: []u8) abi.Failure!usize {
+    fn writeChunks(self: *Encoder, out: []u8) abi.Failure!?usize {
         const chunks = self.plan.chunks();
         const parts: u32 = @intCast(@min(threads.getThreads(), chunks));
         const encoded = try memory.alloc(Part, parts);
@@ -209,7 +211,7 @@ const Encoder = struct {
         parallel.runParts(parts, @as([]Part, encoded), Part.work);
         var used: usize = 0;
         for (encoded) |*part| {
-            if (part.is_full or part.used > out.len - used) return noRoom(out, used + part.used);
+            if (part.is_full or part.used > out.len - used) return null;
             if (part.bytes.ptr != out.ptr) @memcpy(out[used..][0..part.used], part.bytes[0..part.used]);
             used += part.used;
         }
@@ -255,30 +257,50 @@ fn refuse(comptime what: []const u8) abi.Failure {
 }
 
 pub fn decode(payload: []const u8, gradients: []f32) abi.Failure!void {
-    if (payload.len == 0) return refuse("header is cut off");
-    if (payload[0] == model_file.zeros_only) {
-        if (payload.len > 1) return refuse("end is missing");
+    const parts = try Payload.read(payload, gradients.len) orelse {
         @memset(gradients, 0);
         return;
-    }
-    var length: usize = undefined;
-    const model = model_file.Model.read(payload, &length) orelse return refuse("header is unsound");
-    const kernels = &(try dispatch.kernels()).gradient_entropy;
-    const count = (gradients.len + model_file.chunk_values - 1) / model_file.chunk_values;
-    const chunks = try memory.alloc(chunks_file.Chunk, count);
-    defer memory.free(chunks_file.Chunk, chunks);
-    var rest: chunks_file.Chunks = .{ .bytes = payload[length..] };
-    for (chunks) |*chunk| chunk.* = rest.next() orelse return refuse("chunks are cut off");
-    if (rest.bytes.len > 0) return refuse("end is missing");
-    const decoders: chunks_file.Decoders = try .init(&model, kernels);
+    };
+    defer parts.deinit();
+    const model = &parts.model;
+    const decoders: chunks_file.Decoders = try .init(model, &(try dispatch.kernels()).gradient_entropy);
     defer decoders.deinit();
     const tail = try memory.alloc(f32, if (gradients.len % model.blockValues() == 0) 0 else model_file.chunk_values);
     defer memory.free(f32, tail);
-    var job: Decode = .{ .decoders = &decoders, .chunks = chunks, .gradients = gradients, .tail = tail };
-    const parts: u32 = @intCast(@min(threads.getThreads(), count));
-    parallel.runParts(parts, &job, Decode.work);
+    var job: Decode = .{ .decoders = &decoders, .chunks = parts.chunks, .gradients = gradients, .tail = tail };
+    parallel.runParts(@intCast(@min(threads.getThreads(), parts.chunks.len)), &job, Decode.work);
     if (job.bad.load(.monotonic)) return refuse("chunks are unsound");
 }
+
+/// Refuses what is no payload of so many gradients, as far as can be seen without decoding it.
+pub fn inspect(payload: []const u8, count: usize) abi.Failure!void {
+    if (try Payload.read(payload, count)) |parts| parts.deinit();
+}
+
+const Payload = struct {
+    model: model_file.Model,
+    chunks: []align(memory.alignment) chunks_file.Chunk,
+
+    /// Null where it stands for zeros only.
+    fn read(payload: []const u8, count: usize) abi.Failure!?Payload {
+        if (payload.len == 0) return refuse("header is cut off");
+        if (payload[0] == model_file.zeros_only) return if (payload.len > 1) refuse("end is missing") else null;
+        var length: usize = undefined;
+        const model = model_file.Model.read(payload, &length) orelse return refuse("header is unsound");
+        const chunks = (count + model_file.chunk_values - 1) / model_file.chunk_values;
+        // Before there is memory for them: a chunk has four numbers at least.
+        if (payload.len - length < 4 * chunks) return refuse("chunks are cut off");
+        const self: Payload = .{ .model = model, .chunks = try memory.alloc(chunks_file.Chunk, chunks) };
+        errdefer self.deinit();
+        var rest: chunks_file.Chunks = .{ .bytes = payload[length..] };
+        for (self.chunks) |*chunk| chunk.* = rest.next() orelse return refuse("chunks are cut off");
+        return if (rest.bytes.len > 0) refuse("end is missing") else self;
+    }
+
+    fn deinit(self: *const Payload) void {
+        memory.free(chunks_file.Chunk, self.chunks);
+    }
+};
 
 const Decode = struct {
     decoders: *const chunks_file.Decoders,

@@ -12,9 +12,18 @@ pub fn refuse(gradients: []const f32) abi.Failure {
 }
 
 /// The f32 of a payload, which may lie at any byte.
-pub fn expectScales(bytes: []const u8) abi.Failure!void {
+fn expectFinite(name: []const u8, bytes: []const u8) abi.Failure!void {
     const index = firstNotFiniteIn(.f32, bytes) orelse return;
-    return abi.fail(error.InvalidFormat, "Expected finite scales, got none at index {d}", .{index});
+    const value: f32 = @bitCast(bytes[4 * index ..][0..4].*);
+    return abi.fail(error.InvalidFormat, "Expected finite {s}, got {d} at index {d}", .{ name, value, index });
+}
+
+pub fn expectScales(bytes: []const u8) abi.Failure!void {
+    return expectFinite("scales", bytes);
+}
+
+pub fn expectSamples(bytes: []const u8) abi.Failure!void {
+    return expectFinite("samples", bytes);
 }
 
 pub fn refuseTrits() abi.Failure {

@@ -32,7 +32,8 @@ fn levelsOf(comptime count: usize) []const f32 {
 pub fn Of(comptime count: usize) type {
     const levels = levelsOf(count);
     const thresholds = levels.len - 1;
-    const planes = std.math.log2_int(usize, count);
+    const planes: comptime_int = std.math.log2_int(usize, count);
+    const Word = @Int(.unsigned, 16 * planes);
 
     return struct {
         /// Returns the sum of the magnitudes times their levels.
@@ -40,31 +41,38 @@ pub fn Of(comptime count: usize) type {
             var limits: [thresholds]V = undefined;
             for (&limits, 1..) |*limit, i| limit.* = @splat((levels[i - 1] + levels[i]) / 2 * deviation);
             var sums: [2]V = @splat(@splat(0));
+            // Blocks are powers of two, and have at least 16 values.
             var i: usize = 0;
-            // Blocks have at least 16 values, and are powers of two.
-            while (i < size) : (i += 16) {
-                const vector: V = values[i..][0..16].*;
-                const size_of = @abs(vector);
-                const negative: u16 = @bitCast(@as(@Vector(16, i32), @bitCast(vector)) < @as(@Vector(16, i32), @splat(0)));
-                var above: [thresholds]u16 = undefined;
-                var chosen: V = @splat(levels[0]);
-                inline for (0..thresholds) |n| {
-                    const mask = size_of > limits[n];
-                    above[n] = @bitCast(mask);
-                    chosen = @select(f32, mask, @as(V, @splat(levels[n + 1])), chosen);
-                }
-                sums[i / 16 % 2] += size_of * chosen;
-                if (count == 3) {
-                    const one: Bytes = @splat(1);
-                    const sign = @select(u8, @as(Mask, @bitCast(negative)), @as(Bytes, @splat(0)), @as(Bytes, @splat(2)));
-                    codes[i..][0..16].* = @select(u8, @as(Mask, @bitCast(above[0])), sign, one);
-                } else {
-                    const target = codes + i / 8 * planes;
-                    target[0..2].* = @bitCast(negative);
-                    inline for (1..planes) |plane| target[2 * plane ..][0..2].* = @bitCast(digit(planes - 1 - plane, above));
-                }
+            while (i + 32 <= size) : (i += 32) {
+                inline for (&sums, 0..) |*sum, part| sum.* += products(values, i + 16 * part, &limits, codes);
             }
+            if (i < size) sums[0] += products(values, i, &limits, codes);
             return vector16.sum(sums[0] + sums[1]);
+        }
+
+        /// Writes the codes of 16 values, and returns their magnitudes times their levels.
+        inline fn products(values: [*]align(64) const f32, i: usize, limits: *const [thresholds]V, codes: [*]u8) V {
+            const vector: V = values[i..][0..16].*;
+            const size_of = @abs(vector);
+            const negative: u16 = @bitCast(@as(@Vector(16, i32), @bitCast(vector)) < @as(@Vector(16, i32), @splat(0)));
+            var above: [thresholds]u16 = undefined;
+            var chosen: V = @splat(levels[0]);
+            inline for (0..thresholds) |n| {
+                const mask = size_of > limits[n];
+                above[n] = @bitCast(mask);
+                chosen = @select(f32, mask, @as(V, @splat(levels[n + 1])), chosen);
+            }
+            if (count == 3) {
+                const one: Bytes = @splat(1);
+                const sign = @select(u8, @as(Mask, @bitCast(negative)), @as(Bytes, @splat(0)), @as(Bytes, @splat(2)));
+                codes[i..][0..16].* = @select(u8, @as(Mask, @bitCast(above[0])), sign, one);
+            } else {
+                // As one number: of stores side by side the compiler would make a detour through memory.
+                var word: Word = negative;
+                inline for (1..planes) |plane| word |= @as(Word, digit(planes - 1 - plane, above)) << (16 * plane);
+                codes[i / 8 * planes ..][0 .. 2 * planes].* = @bitCast(word);
+            }
+            return size_of * chosen;
         }
 
         pub fn dequantize(codes: [*]const u8, size: usize, values: [*]align(64) f32) callconv(.c) void {

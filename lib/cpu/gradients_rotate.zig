@@ -4,6 +4,8 @@
 //! Value i of block b is negated where bit i % 32 of word i / 32 of the block is set. Word w is output
 //! w % 4 of Philox4x32-10 for the counter (w / 4, b low, b high, 5), with the seed as key.
 //!
+//! A key of hypervectors is such a list of signs too: the bipolar random vector b (vsa_random.zig).
+//!
 //! Floor: one read and one write; on AVX-512 a masked change of sign, and for the check of the
 //! gradients the largest magnitude and the sum of squares, six instructions for 16 values. A block of
 //! 4096 takes two calls of the generator there.
@@ -23,12 +25,12 @@ const magnitude: U = @splat(0x7fff_ffff);
 /// A block's signs, 16 values in each element.
 const Signs = [size_max / 16]u16;
 
-fn draw(signs: *Signs, count: usize, block: u64, seed: u64) void {
+fn draw(comptime domain: random.Domain, signs: *Signs, count: usize, block: u64, seed: u64) void {
     const step = 4 * simd.lanes;
     const words: *[size_max / 32]u32 = @ptrCast(@alignCast(signs));
     var word: usize = 0;
     while (word * 32 < count) : (word += step)
-        words[word..][0..step].* = random.wordsInOrder(random.blocks(.signs, @intCast(word / 4), block, seed));
+        words[word..][0..step].* = random.wordsInOrder(random.blocks(domain, @intCast(word / 4), block, seed));
 }
 
 inline fn turned(vector: V, signs: u16) V {
@@ -41,7 +43,7 @@ const Squares = [4]V;
 
 pub fn flip(values: [*]const f32, count: usize, size: usize, block: u64, seed: u64, factor: f32, out: [*]align(64) f32, flipped: *Flipped) callconv(.c) void {
     var signs: Signs align(64) = undefined;
-    draw(&signs, count, block, seed);
+    draw(.signs, &signs, count, block, seed);
     const factors: V = @splat(factor);
     var largest: [2]U = @splat(@splat(0));
     var squares: Squares = @splat(zero);
@@ -71,7 +73,7 @@ pub fn flip(values: [*]const f32, count: usize, size: usize, block: u64, seed: u
 
 pub fn unflip(values: [*]align(64) const f32, count: usize, block: u64, seed: u64, scale: f32, out: [*]f32) callconv(.c) void {
     var signs: Signs align(64) = undefined;
-    draw(&signs, count, block, seed);
+    draw(.signs, &signs, count, block, seed);
     const scales: V = @splat(scale);
     var i: usize = 0;
     while (i + 16 <= count) : (i += 16) {
@@ -81,4 +83,13 @@ pub fn unflip(values: [*]align(64) const f32, count: usize, block: u64, seed: u6
     if (i == count) return;
     const last = vector16.loadPart(values + i, count - i, 0);
     vector16.storePart(out + i, count - i, turned(last * scales, signs[i / 16]));
+}
+
+/// Multiplies values in place with the bipolar random vector `row`.
+pub fn bind(values: [*]align(64) f32, size: usize, row: u64, seed: u64) callconv(.c) void {
+    var signs: Signs align(64) = undefined;
+    draw(.vectors, &signs, size, row, seed);
+    var i: usize = 0;
+    // Blocks of the padded kind have at least 16 values, and are powers of two.
+    while (i < size) : (i += 16) values[i..][0..16].* = turned(values[i..][0..16].*, signs[i / 16]);
 }

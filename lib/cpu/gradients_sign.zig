@@ -3,8 +3,8 @@
 //!
 //!     [scale f32 x blocks][signs of the gradients, a bit each]
 //!
-//! Floor: one read of the gradients; a block comes from memory for the sum of its magnitudes, and from
-//! the first cache for its signs.
+//! Floor: one read of the gradients; some come from memory for the sum of their magnitudes, and from the
+//! first cache for their signs.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -13,6 +13,10 @@ const finite = @import("gradients_finite.zig");
 const parallel = @import("parallel.zig");
 const table = @import("table.zig");
 const threads = @import("threads.zig");
+
+/// Gradients that are summed and whose signs are taken before the next ones: so few that the memory
+/// never waits.
+const step = 512;
 
 pub const Sizes = struct {
     count: usize,
@@ -50,12 +54,16 @@ const Encode = struct {
         const bits = self.payload[4 * self.sizes.blocks ..];
         for (from..to) |index| {
             const start, const end = self.sizes.range(index);
-            const values = self.gradients[start..end];
-            const sum = self.kernels.ternary.sum_magnitudes(values.ptr, values.len);
+            var sum: f64 = 0;
+            var i = start;
+            while (i < end) : (i += step) {
+                const count = @min(end - i, step);
+                sum += self.kernels.ternary.sum_magnitudes(self.gradients.ptr + i, count);
+                self.kernels.gradients.sign_bits(self.gradients.ptr + i, count, bits.ptr + i / 8);
+            }
             if (!std.math.isFinite(sum)) return self.bad.store(true, .monotonic);
-            const scale: f32 = @floatCast(sum / @as(f64, @floatFromInt(values.len)));
+            const scale: f32 = @floatCast(sum / @as(f64, @floatFromInt(end - start)));
             self.payload[4 * index ..][0..4].* = @bitCast(scale);
-            self.kernels.gradients.sign_bits(values.ptr, values.len, bits.ptr + start / 8);
         }
     }
 };

@@ -5,20 +5,21 @@
 //! Blocks are multiples of 320 gradients, whole chunks of 64 bytes. With m the mean magnitude of a block,
 //! a gradient is kept as its sign where its magnitude is above
 //!
-//!     optimal    the best of eight multiples of m: the one with the largest (sum of the kept)^2 / count,
-//!                which leaves the least squared error
+//!     optimal    the best of 16 multiples of m from 1/2 to 32: the one with the largest (sum of the
+//!                kept)^2 / count, which leaves the least squared error
 //!     twn        0.7 m (Ternary Weight Networks, arXiv:1605.04711)
 //!     absmean    m / 2, with m as the scale (the rule of tritter-accel's compress_ternary)
 //!
 //! and the scale of the first two is the mean of the kept magnitudes, which fits the trits best.
 //!
-//! Floor: one read of the gradients from memory; from the first cache they are read again for the eight
-//! sums (three instructions each for 16 values) and for the trits.
+//! Floor: one read of the gradients from memory; from the first cache they are read again to be counted
+//! by size, and for the trits.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
 const dispatch = @import("dispatch.zig");
 const finite = @import("gradients_finite.zig");
+const gradients_table = @import("gradients_table.zig");
 const parallel = @import("parallel.zig");
 const table = @import("table.zig");
 const threads = @import("threads.zig");
@@ -30,8 +31,7 @@ pub const block_max = chunk << 10;
 
 pub const Method = enum(u32) { optimal, twn, absmean };
 
-/// Multiples of the mean magnitude.
-const multiples = [2][trits.candidates]f64{ .{ 0.5, 0.75, 1, 1.4 }, .{ 2, 3, 4.5, 7 } };
+const edges = trits.edges;
 
 pub const Sizes = struct {
     count: usize,
@@ -66,9 +66,6 @@ pub fn encode(sizes: Sizes, method: Method, gradients: []const f32, payload: []u
     if (job.bad.load(.monotonic)) return finite.refuse(gradients);
 }
 
-/// What is kept, and the scale of it.
-const Choice = struct { above: f32, scale: f32 };
-
 const Encode = struct {
     kernels: *const table.Kernels,
     sizes: Sizes,
@@ -82,65 +79,75 @@ const Encode = struct {
         const bytes = self.payload[4 * self.sizes.blocks ..];
         for (from..to) |index| {
             const start, const end = self.sizes.range(index);
-            const values = self.gradients[start..end];
-            const choice = self.choose(values) orelse return self.bad.store(true, .monotonic);
-            self.payload[4 * index ..][0..4].* = @bitCast(choice.scale);
-            self.packBlock(values, choice.above, bytes.ptr + start / 5);
+            const scale = self.encodeBlock(self.gradients[start..end], bytes.ptr + start / 5) orelse
+                return self.bad.store(true, .monotonic);
+            self.payload[4 * index ..][0..4].* = @bitCast(scale);
         }
     }
 
-    fn choose(self: *const Encode, values: []const f32) ?Choice {
+    /// Packs the trits and returns their scale, or null where a gradient is not finite.
+    fn encodeBlock(self: *const Encode, values: []const f32, bytes: [*]u8) ?f32 {
         const sum = self.kernels.ternary.sum_magnitudes(values.ptr, values.len);
         if (!std.math.isFinite(sum)) return null;
         const mean = sum / @as(f64, @floatFromInt(values.len));
-        return switch (self.method) {
-            .absmean => .{ .above = @floatCast(mean / 2), .scale = @floatCast(mean) },
-            .twn => self.kept(values, @floatCast(0.7 * mean)),
-            .optimal => self.best(values, mean),
-        };
-    }
-
-    fn kept(self: *const Encode, values: []const f32, above: f32) Choice {
-        var found: @import("ternary_table.zig").Kept = undefined;
-        self.kernels.ternary.sum_kept(values.ptr, values.len, above, &found);
-        const scale = if (found.count == 0) 0 else found.magnitudes / @as(f64, @floatFromInt(found.count));
-        return .{ .above = above, .scale = @floatCast(scale) };
-    }
-
-    fn best(self: *const Encode, values: []const f32, mean: f64) Choice {
         // Magnitudes over their mean have a bounded sum; the bound keeps tiny means from overflowing.
         const factor: f32 = @floatCast(@min(1 / mean, 0x1p100));
-        const unit = mean * factor;
-        var choice: Choice = .{ .above = 0, .scale = 0 };
-        var most: f64 = 0;
-        for (multiples) |group| {
-            var limits: [trits.candidates]f32 = undefined;
-            for (&limits, group) |*limit, multiple| limit.* = @floatCast(multiple * unit);
-            var sums: [trits.candidates]f32 = undefined;
-            var counts: [trits.candidates]u32 = undefined;
-            self.kernels.gradients.sum_above(values.ptr, values.len, factor, &limits, &sums, &counts);
-            for (limits, sums, counts) |limit, sum, count| {
-                if (count == 0) continue;
-                const scale = @as(f64, sum) / @as(f64, @floatFromInt(count));
-                if (scale * sum <= most) continue;
-                most = scale * sum;
-                choice = .{ .above = @floatCast(@as(f64, limit) / factor), .scale = @floatCast(scale / factor) };
-            }
+        const unit: f32 = @floatCast(mean * factor);
+        const limit: f32 = switch (self.method) {
+            .absmean => 0.5 * unit,
+            .twn => 0.7 * unit,
+            .optimal => self.best(values, factor),
+        };
+        const kept = self.pack(values, factor, limit, bytes);
+        if (self.method == .absmean) return @floatCast(mean);
+        return if (kept.count == 0) 0 else @floatCast(kept.magnitudes / @as(f64, @floatFromInt(kept.count)) / factor);
+    }
+
+    /// The edge of a class, above which lies the largest (sum of the kept)^2 / count; sums are those of
+    /// counts times the middles of their classes.
+    fn best(self: *const Encode, values: []const f32, factor: f32) f32 {
+        var counts: [edges.len]u64 = @splat(0);
+        var i: usize = 0;
+        while (i < values.len) : (i += trits.classes_max) {
+            var some: [edges.len]u32 = undefined;
+            self.kernels.gradients.classes(values.ptr + i, @min(values.len - i, trits.classes_max), factor, &some);
+            for (&counts, some) |*count, number| count.* += number;
         }
-        return choice;
+        var limit = edges[0];
+        var most: f64 = 0;
+        var sum: f64 = 0;
+        var above: u64 = 0;
+        for (0..edges.len) |back| {
+            const j = edges.len - 1 - back;
+            const upper = if (back == 0) 2 * edges[j] else edges[j + 1];
+            sum += @as(f64, @floatFromInt(counts[j] - above)) * (edges[j] + upper) / 2;
+            above = counts[j];
+            if (above == 0 or sum * sum / @as(f64, @floatFromInt(above)) <= most) continue;
+            most = sum * sum / @as(f64, @floatFromInt(above));
+            limit = edges[j];
+        }
+        // Just below the edge, which belongs to the class.
+        return std.math.nextAfter(f32, limit, 0);
     }
 
     /// Through codes in the first cache, a few chunks at a time.
-    fn packBlock(self: *const Encode, values: []const f32, above: f32, bytes: [*]u8) void {
+    fn pack(self: *const Encode, values: []const f32, factor: f32, limit: f32, bytes: [*]u8) Kept {
         var codes: [4 * chunk]u8 = undefined;
+        var total: Kept = .{ .magnitudes = 0, .count = 0 };
         var i: usize = 0;
         while (i < values.len) : (i += codes.len) {
             const count = @min(values.len - i, codes.len);
-            self.kernels.gradients.codes_above(values.ptr + i, count, above, &codes);
+            var kept: gradients_table.Kept = undefined;
+            self.kernels.gradients.keep(values.ptr + i, count, factor, limit, &codes, &kept);
             self.kernels.gradients.pack_codes(&codes, count, bytes + i / 5);
+            total.magnitudes += kept.magnitudes;
+            total.count += kept.count;
         }
+        return total;
     }
 };
+
+const Kept = struct { magnitudes: f64, count: u64 };
 
 pub fn decode(sizes: Sizes, payload: []const u8, gradients: []f32) abi.Failure!void {
     try finite.expectScales(payload[0 .. 4 * sizes.blocks]);

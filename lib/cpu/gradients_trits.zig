@@ -7,13 +7,16 @@
 //! whole registers of bytes are multiplied and added.
 //!
 //! Floor: packing 320 trits takes 5 loads, 8 additions and shifts; unpacking them about 40 instructions
-//! on bytes; making codes of 16 floats a load, a comparison of the magnitude, of the sign, and a
-//! narrowing store.
+//! on bytes; making codes of 16 floats some ten
+//! instructions; counting them by size another ten, and a comparison of 64 bytes for each class.
 
+const Kept = @import("gradients_table.zig").Kept;
+const simd = @import("simd.zig");
 const vector16 = @import("vector16.zig");
 
 const V = vector16.V;
 const I = @Vector(16, i32);
+const U = @Vector(16, u32);
 
 pub fn bytesOf(count: usize) usize {
     return (count + 4) / 5;
@@ -83,20 +86,37 @@ pub fn unpack(bytes: [*]const u8, count: usize, codes: [*]u8) callconv(.c) u32 {
     return @intFromBool(bad);
 }
 
-/// Code 0 or 2 by the sign of what is above the limit in magnitude, 1 for the rest.
-pub fn codesAbove(values: [*]const f32, count: usize, limit: f32, codes: [*]u8) callconv(.c) void {
+/// Code 0 or 2 by the sign of what is above the limit in magnitude, 1 for the rest; and the sum and the
+/// number of those magnitudes. Both are those of the values times `factor`, so that no sum leaves the
+/// range of f32.
+pub fn keep(values: [*]const f32, count: usize, factor: f32, limit: f32, codes: [*]u8, kept: *Kept) callconv(.c) void {
+    const factors: V = @splat(factor);
     const limits: V = @splat(limit);
+    var sums: [2]V = @splat(@splat(0));
+    var counts: [2]I = @splat(@splat(0));
     var i: usize = 0;
-    while (i + 16 <= count) : (i += 16) codes[i..][0..16].* = codesOf(values[i..][0..16].*, limits);
-    if (i == count) return;
-    const last: [16]u8 = codesOf(vector16.loadPart(values + i, count - i, 0), limits);
-    for (codes[i..count], last[0 .. count - i]) |*code, value| code.* = value;
+    while (i + 32 <= count) : (i += 32) {
+        inline for (&sums, &counts, 0..) |*sum, *number, part|
+            codes[i + 16 * part ..][0..16].* = keepOf(values[i + 16 * part ..][0..16].*, factors, limits, sum, number);
+    }
+    while (i < count) : (i += 16) {
+        const rest = @min(count - i, 16);
+        const last: [16]u8 = keepOf(vector16.loadPart(values + i, rest, 0), factors, limits, &sums[0], &counts[0]);
+        for (codes[i..][0..rest], last[0..rest]) |*code, value| code.* = value;
+    }
+    kept.* = .{ .magnitudes = vector16.sum(sums[0] + sums[1]), .count = @intCast(@reduce(.Add, counts[0] + counts[1])) };
 }
 
-inline fn codesOf(vector: V, limits: V) @Vector(16, u8) {
+inline fn keepOf(vector: V, factors: V, limits: V, sum: *V, number: *I) @Vector(16, u8) {
+    const zero: I = @splat(0);
     const one: I = @splat(1);
-    const positive = @select(i32, vector > limits, @as(I, @splat(2)), one);
-    return @intCast(@select(i32, vector < -limits, @as(I, @splat(0)), positive));
+    const size = @abs(vector * factors);
+    const mask = size > limits;
+    sum.* += @select(f32, mask, size, @as(V, @splat(0)));
+    number.* += @select(i32, mask, one, zero);
+    const negative = @as(I, @bitCast(vector)) < zero;
+    const sign = @select(i32, negative, zero, one + one);
+    return @intCast(@select(i32, mask, sign, one));
 }
 
 /// (code - 1) times the scale.
@@ -111,27 +131,86 @@ inline fn valuesOf(codes: @Vector(16, u8), scales: V) V {
     return @as(V, @floatFromInt(@as(I, codes) - @as(I, @splat(1)))) * scales;
 }
 
-/// Candidates that are compared at once.
-pub const candidates = 4;
+/// Lower ends of the classes that `classes` counts: quarters of an octave, then halves, then octaves.
+pub const edges = [16]f32{ 0.5, 0.625, 0.75, 0.875, 1, 1.25, 1.5, 1.75, 2, 3, 4, 6, 8, 12, 16, 32 };
 
-/// For each limit the sum of the magnitudes above it, and how many there are. The values are scaled by
-/// `factor` first, so that no sum leaves the range of f32.
-pub fn sumAbove(values: [*]const f32, count: usize, factor: f32, limits: *const [candidates]f32, sums: *[candidates]f32, counts: *[candidates]u32) callconv(.c) void {
+/// The number of a class by the exponent and two digits of the mantissa: 1 from 0.5 on.
+fn classOf(comptime edge: f32) u8 {
+    return @intCast((@as(u32, @bitCast(edge)) >> 21) - class_base);
+}
+const class_base = (@as(u32, @bitCast(@as(f32, 0.5))) >> 21) - 1;
+
+/// Values that are looked at together.
+pub const classes_max = 1280;
+
+/// counts[j] = how many of at most `classes_max` magnitudes times `factor` are at least edges[j].
+pub fn classes(values: [*]const f32, count: usize, factor: f32, counts: *[edges.len]u32) callconv(.c) void {
     const factors: V = @splat(factor);
-    var each: [candidates]V = @splat(@splat(0));
-    var each_count: [candidates]I = @splat(@splat(0));
+    var codes: [classes_max]u8 align(64) = undefined;
     var i: usize = 0;
-    while (i < count) : (i += 16) {
-        const vector: V = if (i + 16 <= count) values[i..][0..16].* else vector16.loadPart(values + i, count - i, 0);
-        const size = @abs(vector * factors);
-        inline for (&each, &each_count, 0..) |*sum, *number, n| {
-            const mask = size > @as(V, @splat(limits[n]));
-            sum.* += @select(f32, mask, size, @as(V, @splat(0)));
-            number.* += @select(i32, mask, @as(I, @splat(1)), @as(I, @splat(0)));
-        }
+    while (i + 16 <= count) : (i += 16) codes[i..][0..16].* = classesOf(values[i..][0..16].*, factors);
+    const padded = (count + 63) / 64 * 64;
+    if (i < padded) {
+        const last = classesOf(vector16.loadPart(values + i, count - i, 0), factors);
+        @memset(codes[i..padded], 0);
+        codes[i..][0..16].* = last;
     }
-    for (sums, counts, each, each_count) |*sum, *number, lanes, lane_counts| {
-        sum.* = vector16.sum(lanes);
-        number.* = @intCast(@reduce(.Add, lane_counts));
+    var found: [edges.len]u64 = @splat(0);
+    i = 0;
+    while (i < padded) : (i += 64) {
+        const B = @Vector(64, u8);
+        const class: B = codes[i..][0..64].*;
+        inline for (edges, &found) |edge, *number|
+            number.* += ones(@bitCast(class >= @as(B, @splat(comptime classOf(edge)))));
     }
+    for (counts, found) |*number, total| number.* = @intCast(total);
+}
+
+inline fn classesOf(vector: V, factors: V) @Vector(16, u8) {
+    const base: U = @splat(class_base);
+    const bits = @as(U, @bitCast(@abs(vector * factors))) >> @splat(21);
+    return @intCast(@min(@max(bits, base) - base, @as(U, @splat(255))));
+}
+
+/// Set bits. By assembly on AVX-512, as the compiler would gather all masks in a register to count them
+/// there, which takes longer than everything else.
+inline fn ones(mask: u64) u64 {
+    if (!simd.has_avx512) return @popCount(mask);
+    return asm ("popcntq %[mask], %[result]"
+        : [result] "=r" (-> u64),
+        : [mask] "r" (mask),
+        : .{ .cc = true });
+}
+
+/// Adds trits to counts.
+pub fn addTrits(codes: [*]const u8, length: usize, counts: [*]i32) callconv(.c) void {
+    var i: usize = 0;
+    while (i < length) : (i += 16)
+        counts[i..][0..16].* = @as(I, counts[i..][0..16].*) + (@as(I, @as(@Vector(16, u8), codes[i..][0..16].*)) - @as(I, @splat(1)));
+}
+
+/// The signs of counts as codes; `length` is a multiple of 16 here, too.
+pub fn signCodes(counts: [*]const i32, length: usize, codes: [*]u8) callconv(.c) void {
+    const zero: I = @splat(0);
+    const one: I = @splat(1);
+    var i: usize = 0;
+    while (i < length) : (i += 16) {
+        const sums: I = counts[i..][0..16].*;
+        const positive = @select(i32, sums > zero, one + one, one);
+        codes[i..][0..16].* = @as(@Vector(16, u8), @intCast(@select(i32, sums < zero, zero, positive)));
+    }
+}
+
+/// The sum of values times trits, and how many trits are not 0.
+pub fn dotTrits(values: [*]const f32, codes: [*]const u8, length: usize, nonzeros: *u32) callconv(.c) f32 {
+    var sum: V = @splat(0);
+    var found: I = @splat(0);
+    var i: usize = 0;
+    while (i < length) : (i += 16) {
+        const trits = @as(I, @as(@Vector(16, u8), codes[i..][0..16].*)) - @as(I, @splat(1));
+        sum += @as(V, values[i..][0..16].*) * @as(V, @floatFromInt(trits));
+        found += trits * trits;
+    }
+    nonzeros.* = @intCast(@reduce(.Add, found));
+    return vector16.sum(sum);
 }

@@ -157,8 +157,8 @@ fn workerLoop(index: u32, start: u32) void {
     while (true) {
         const version = resized.load(.acquire);
         if (index >= getThreads()) {
+            // What it has seen stays as old as it is: a job may have begun before this one woke.
             sync.wait(&resized, version);
-            seen = newest.load(.acquire);
             continue;
         }
         seen = nextJob(seen);

@@ -10,7 +10,7 @@
 //!     bipolar        trit i is -1 where bit i % 32 of word i / 32 is set, else +1.
 //!     thinned        trit i is kept where word i is below `below`; these counters end in 4, not 1.
 //!
-//! Gradient codecs draw from the same generator, with counters that end in 5 to 7; see gradients_*.zig.
+//! Gradient codecs draw from the same generator, with counters that end in 5 to 8; see gradients_*.zig.
 //!
 //! Floor: 10 rounds of two 32 x 32-bit products for 4 words, in as many lanes as a register has.
 
@@ -22,8 +22,8 @@ const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
 /// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin;
-/// signs before a rotation, samples after it, and dense projections. Permutations have 3.
-pub const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4, signs = 5, samples = 6, dense = 7 };
+/// signs before a rotation, samples after it, dense projections, and thin matrices. Permutations have 3.
+pub const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4, signs = 5, samples = 6, dense = 7, matrices = 8 };
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;

@@ -18,6 +18,8 @@ const Metric = vsa.Metric;
 /// Rows and queries that meet in one call of a kernel.
 const rows_max = 64;
 const queries_max = 16;
+/// Queries for each part from which on they are shared and not the rows.
+const shared_queries_min = 4 * queries_max;
 /// What rows may take of a core's own cache while queries pass.
 const chunk_bytes = 256 << 10;
 /// What the rows and queries of one call may take; longer vectors are cut.
@@ -34,13 +36,13 @@ pub const Search = struct {
         return @as(u64, self.row_count) * self.queries.count;
     }
 
-    fn sharesQueries(self: *const Search) bool {
-        return self.queries.count > self.row_count;
-    }
-
-    fn parts(self: *const Search) u32 {
+    /// Each part of shared rows has results of its own for every query, so where queries are enough to
+    /// go round they are shared.
+    fn cut(self: *const Search) Cut {
         const bytes = std.math.mul(u64, self.pairs(), self.vectorBytes()) catch std.math.maxInt(u64);
-        return parallel.partsOf(bytes, @max(self.row_count, self.queries.count));
+        const parts = parallel.partsOf(bytes, @max(self.row_count, self.queries.count));
+        const many = @as(u64, parts) * shared_queries_min;
+        return .{ .parts = parts, .by_queries = self.queries.count > @min(self.row_count, many) };
     }
 
     fn vectorBytes(self: *const Search) u64 {
@@ -64,9 +66,9 @@ pub const Search = struct {
     }
 
     /// The part's rows and queries.
-    fn shareOf(self: *const Search, part: u32, count: u32) Share {
-        const from, const to = threads.share(if (self.sharesQueries()) self.queries.count else self.row_count, part, count);
-        return if (self.sharesQueries())
+    fn shareOf(self: *const Search, by_queries: bool, part: u32, count: u32) Share {
+        const from, const to = threads.share(if (by_queries) self.queries.count else self.row_count, part, count);
+        return if (by_queries)
             .{ .row_from = 0, .row_to = self.row_count, .query_from = from, .query_to = to }
         else
             .{ .row_from = from, .row_to = to, .query_from = 0, .query_to = self.queries.count };
@@ -156,6 +158,9 @@ pub const Search = struct {
     }
 };
 
+/// How many parts there are, and whether they are of the queries or of the rows.
+const Cut = struct { parts: u32, by_queries: bool };
+
 const Share = struct { row_from: usize, row_to: usize, query_from: usize, query_to: usize };
 
 /// Scores of some rows with some queries.
@@ -176,10 +181,11 @@ pub fn matrix(search: *const Search, out: []f64) abi.Failure!void {
     const Job = struct {
         search: *const Search,
         query_nonzeros: []const f64,
+        by_queries: bool,
         out: []f64,
 
         fn work(self: *const @This(), part: u32, parts: u32) void {
-            self.search.scan(self.search.shareOf(part, parts), 1, self.query_nonzeros, self);
+            self.search.scan(self.search.shareOf(self.by_queries, part, parts), 1, self.query_nonzeros, self);
         }
 
         fn least(_: *const @This(), _: usize) f64 {
@@ -200,8 +206,9 @@ pub fn matrix(search: *const Search, out: []f64) abi.Failure!void {
     };
     const query_nonzeros = try search.queryNonzeros();
     defer std.heap.c_allocator.free(query_nonzeros);
-    const job: Job = .{ .search = search, .query_nonzeros = query_nonzeros, .out = out };
-    parallel.runParts(search.parts(), &job, Job.work);
+    const cut = search.cut();
+    const job: Job = .{ .search = search, .query_nonzeros = query_nonzeros, .by_queries = cut.by_queries, .out = out };
+    parallel.runParts(cut.parts, &job, Job.work);
 }
 
 const Candidate = struct {
@@ -261,17 +268,17 @@ const Best = struct {
 
 const TopK = struct {
     search: *const Search,
-    k: usize,
     query_nonzeros: []const f64,
+    by_queries: bool,
     /// One for each query, or, where the rows are shared, for each part and query.
     bests: []Best,
 
     fn work(self: *const TopK, part: u32, parts: u32) void {
         const search = self.search;
-        const sink: Sink = .{ .bests = self.bests[if (search.sharesQueries()) 0 else part * search.queries.count..] };
+        const sink: Sink = .{ .bests = self.bests[if (self.by_queries) 0 else @as(usize, part) * search.queries.count..] };
         // The nearest come first.
         const sign: f64 = if (search.metric == .hamming) -1 else 1;
-        search.scan(search.shareOf(part, parts), sign, self.query_nonzeros, &sink);
+        search.scan(search.shareOf(self.by_queries, part, parts), sign, self.query_nonzeros, &sink);
     }
 
     const Sink = struct {
@@ -299,8 +306,8 @@ const TopK = struct {
 /// for Hamming distances those are the smallest.
 pub fn topK(search: *const Search, k: usize, indices: []u32, scores: []f64) abi.Failure!void {
     const allocator = std.heap.c_allocator;
-    const parts = search.parts();
-    const lists = if (search.sharesQueries()) 1 else parts;
+    const cut = search.cut();
+    const lists: usize = if (cut.by_queries) 1 else cut.parts;
     const capacity = @min(k, (search.row_count + lists - 1) / lists);
     const queries: usize = search.queries.count;
 
@@ -312,8 +319,8 @@ pub fn topK(search: *const Search, k: usize, indices: []u32, scores: []f64) abi.
     defer allocator.free(candidates);
     for (bests, 0..) |*best, i| best.* = .{ .candidates = candidates[i * capacity ..][0..capacity] };
 
-    const job: TopK = .{ .search = search, .k = k, .query_nonzeros = query_nonzeros, .bests = bests };
-    parallel.runParts(parts, &job, TopK.work);
+    const job: TopK = .{ .search = search, .query_nonzeros = query_nonzeros, .by_queries = cut.by_queries, .bests = bests };
+    parallel.runParts(cut.parts, &job, TopK.work);
 
     const merged = candidates[bests.len * capacity ..];
     for (0..queries) |query| {

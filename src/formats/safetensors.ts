@@ -1,5 +1,6 @@
 // Reads safetensors files: https://github.com/huggingface/safetensors#format
 
+import { describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { float16Value } from "./float16.ts";
 import { MappedFile } from "./mapped_file.ts";
@@ -147,7 +148,7 @@ export class Safetensors {
   tensor(name: string): SafetensorsInfo {
     const info = this.#tensors.get(name);
     if (info === undefined) {
-      throw tritterError("invalid_value", `${this.path} has no tensor ${JSON.stringify(name)}`);
+      throw tritterError("invalid_value", `${this.path} has no tensor ${describe(name)}`);
     }
     return info;
   }
@@ -182,16 +183,16 @@ export class Safetensors {
     }
     const width = dtype === "F32" ? 4 : 2;
     const elements = sizeBytes / width;
-    const wanted = count ?? elements - start;
+    const wanted = count ?? (typeof start === "number" ? elements - start : 0);
     if (
       !(Number.isSafeInteger(start) && start >= 0 && Number.isSafeInteger(wanted)) ||
       wanted < 0 || start + wanted > elements
     ) {
       throw tritterError(
         "invalid_value",
-        `The range must lie within the ${elements} elements of ${
-          JSON.stringify(name)
-        }, got ${start} and ${wanted}`,
+        `The range must lie within the ${elements} elements of ${JSON.stringify(name)}, got ${
+          describe(start)
+        } and ${describe(wanted)}`,
       );
     }
     const buffer = this.#file.read(offsetBytes + start * width, wanted * width).buffer;

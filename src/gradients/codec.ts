@@ -8,14 +8,13 @@ import {
   containerBytes,
   COUNT_MAX,
   type Message,
-  open,
   payloadOf,
   refuse,
   roomFor,
   seal,
 } from "./container.ts";
 import type { CodecName, CodecOptions, Encoder, Kind, KindOptions } from "./kind.ts";
-import { kindOf, kindOfCode } from "./kinds.ts";
+import { kindOf, read } from "./kinds.ts";
 
 /** How gradients are compressed this time. */
 export interface CompressOptions {
@@ -49,19 +48,7 @@ export interface CompressedInfo {
 
 /** Known to this file alone. */
 const KEY = Symbol("GradientCodec");
-
-/** A container that is whole, and what it holds. */
-function read(bytes: Uint8Array): { kind: Kind; message: Message } {
-  const message = open(bytes);
-  const kind = kindOfCode(message.codec);
-  if (message.parameters.length !== kind.parameterCount) {
-    refuse(
-      `${kind.name} must have ${kind.parameterCount} parameters, got ${message.parameters.length}`,
-    );
-  }
-  kind.validate(message);
-  return { kind, message };
-}
+let construct: (kind: Kind, options: CodecOptions) => GradientCodec;
 
 function decode(kind: Kind, message: Message, options: DecompressOptions | undefined) {
   const { out } = checkOptions(options, "options");
@@ -116,9 +103,8 @@ export class GradientCodec {
     this.#encoder = kind.create(own);
   }
 
-  /** What `createCodec` calls. */
-  static create(key: symbol, kind: Kind, options: CodecOptions): GradientCodec {
-    return new GradientCodec(key, kind, options);
+  static {
+    construct = (kind, options) => new GradientCodec(KEY, kind, options);
   }
 
   /**
@@ -246,7 +232,7 @@ function checkOut(out: Uint8Array, gradients: Float32Array): void {
  * ```
  */
 export function createCodec(name: CodecName, options?: CodecOptions): GradientCodec {
-  return GradientCodec.create(KEY, kindOf(name), checkOptions(options, "options"));
+  return construct(kindOf(name), checkOptions(options, "options"));
 }
 
 /**

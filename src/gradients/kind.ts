@@ -38,6 +38,11 @@ export interface CodecOptions {
   block?: number | undefined;
   /** The variant of a codec. */
   method?: string | undefined;
+  /**
+   * What a projection that comes back is like: `"unbiased"` (default), or a `"contraction"`, which
+   * is nearer to the gradients and shorter than they are, as error feedback needs it.
+   */
+  gain?: "unbiased" | "contraction" | undefined;
   /** Device that computes. Default: the default device. */
   device?: Device | undefined;
 }

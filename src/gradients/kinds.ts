@@ -3,13 +3,17 @@
 
 import { describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { refuse } from "./container.ts";
+import { type Message, open, refuse } from "./container.ts";
 import type { CodecName, Kind } from "./kind.ts";
+import { entropy } from "./entropy.ts";
+import { lowrank } from "./lowrank.ts";
+import { projection } from "./projection.ts";
 import { rotated } from "./rotated.ts";
 import { sign } from "./sign.ts";
 import { ternary } from "./ternary.ts";
+import { vsa } from "./vsa.ts";
 
-const KINDS: readonly Kind[] = [ternary, rotated, sign];
+const KINDS: readonly Kind[] = [projection, ternary, rotated, entropy, lowrank, sign, vsa];
 
 /** The kind of this name. */
 export function kindOf(name: CodecName): Kind {
@@ -19,8 +23,18 @@ export function kindOf(name: CodecName): Kind {
   throw tritterError("invalid_option", `name must be one of ${names}, got ${describe(name)}`);
 }
 
-/** The kind that wrote a container. */
-export function kindOfCode(code: number): Kind {
-  const found = KINDS.find((kind) => kind.code === code);
-  return found ?? refuse(`the codec must be one that this version knows, got number ${code}`);
+/** Checks compressed gradients of any kind. Throws `invalid_format`. */
+export function read(bytes: Uint8Array): { kind: Kind; message: Message } {
+  const message = open(bytes);
+  const kind = KINDS.find(({ code }) => code === message.codec);
+  if (kind === undefined) {
+    refuse(`the codec must be one that this version knows, got number ${message.codec}`);
+  }
+  if (message.parameters.length !== kind.parameterCount) {
+    refuse(
+      `${kind.name} must have ${kind.parameterCount} parameters, got ${message.parameters.length}`,
+    );
+  }
+  kind.validate(message);
+  return { kind, message };
 }

@@ -1,6 +1,7 @@
 // How good a compression was, and how small.
 
 import { checkArray, checkCount } from "../checks.ts";
+import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 
 /** What a compression did to gradients. */
@@ -28,6 +29,13 @@ export function measure(
 ): { dot: number; a: number; b: number; difference: number } {
   check(native.gradients_measure(a, a.length, b, b.length, sums, sums.length));
   return { dot: sums[0]!, a: sums[1]!, b: sums[2]!, difference: sums[3]! };
+}
+
+/** Throws `invalid_value` naming the first value that is not finite; natively, as far as possible. */
+export function checkAllFinite(values: Float32Array, name: string): void {
+  if (Number.isFinite(measure(values, values).a)) return;
+  const index = values.findIndex((value) => !Number.isFinite(value));
+  throw tritterError("invalid_value", `${name}[${index}] must be finite, got ${values[index]}`);
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x1887c6e11d4eccc6n;
+export const abiFingerprint = 0xa65bfc4cd766246cn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -241,6 +241,11 @@ export const symbols = {
     gradients: "w:f32",
     gradients_length: "u32",
   },
+  gradients_entropy_inspect: {
+    payload: "r:u8",
+    payload_length: "u32",
+    count: "u32",
+  },
   gradients_sign_encode: {
     gradients: "r:f32",
     gradients_length: "u32",
@@ -291,6 +296,73 @@ export const symbols = {
     levels: "u32",
     bytes: "w:f64",
     bytes_length: "u32",
+  },
+  gradients_projection_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    dense: "u32",
+    seed: "u64",
+    factor: "f32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_projection_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    dense: "u32",
+    seed: "u64",
+    contraction: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_lowrank_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    rows: "u32",
+    rank: "u32",
+    seed: "u64",
+    state: "w:f32",
+    state_length: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_lowrank_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    rows: "u32",
+    rank: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_vsa_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    dim: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_vsa_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    dim: "u32",
+    seed: "u64",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_vsa_bytes: {
+    count: "u32",
+    dim: "u32",
+    bytes: "w:f64",
+    bytes_length: "u32",
+  },
+  gradients_add_samples: {
+    a: "r:u8",
+    a_length: "u32",
+    b: "r:u8",
+    b_length: "u32",
+    out: "w:u8",
+    out_length: "u32",
   },
   gradients_measure: {
     a: "r:f32",
@@ -1055,6 +1127,14 @@ export interface NativeLibrary {
     gradients_length: number,
   ): number;
   /**
+   * Refuses what cannot be the payload of `count` gradients.
+   */
+  gradients_entropy_inspect(
+    payload: Uint8Array | null,
+    payload_length: number,
+    count: number,
+  ): number;
+  /**
    * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
    */
   gradients_sign_encode(
@@ -1126,6 +1206,100 @@ export interface NativeLibrary {
     levels: number,
     bytes: Float64Array | null,
     bytes_length: number,
+  ): number;
+  /**
+   * A sketch of as many f32 as the payload holds; `dense` is 0 for a Hadamard transform, 1 for a matrix
+   * of random trits. The gradients count times `factor`.
+   */
+  gradients_projection_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    dense: number,
+    seed: bigint,
+    factor: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * What a sketch stands for: unbiased, or with `contraction` 1 the orthogonal projection, which is
+   * shorter than the gradients.
+   */
+  gradients_projection_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    dense: number,
+    seed: bigint,
+    contraction: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Gradients of a matrix with so many rows become two thin ones; `state` is the second of the call
+   * before, rank x columns, zeros at first, and after it.
+   */
+  gradients_lowrank_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    rows: number,
+    rank: number,
+    seed: bigint,
+    state: Float32Array | null,
+    state_length: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_lowrank_decode.
+   */
+  gradients_lowrank_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    rows: number,
+    rank: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Members of `dim` gradients, bundled into one hypervector.
+   */
+  gradients_vsa_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    dim: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_vsa_decode.
+   */
+  gradients_vsa_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    dim: number,
+    seed: bigint,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Bytes of the payload that so many gradients become in members of `dim`.
+   */
+  gradients_vsa_bytes(
+    count: number,
+    dim: number,
+    bytes: Float64Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * The sums of two lists of samples; `out` may be either.
+   */
+  gradients_add_samples(
+    a: Uint8Array | null,
+    a_length: number,
+    b: Uint8Array | null,
+    b_length: number,
+    out: Uint8Array | null,
+    out_length: number,
   ): number;
   /**
    * result = [sum of a b, sum of a^2, sum of b^2, sum of (a - b)^2]

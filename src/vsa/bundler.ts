@@ -114,7 +114,9 @@ export class Bundler implements Disposable {
    * ```
    */
   remove(vectors: Hypervectors, weight = 1): this {
-    return this.#add(vectors, -checkCount(weight, "weight", { min: -WEIGHT_MAX, max: WEIGHT_MAX }));
+    // Not by a sign, which makes -0 of 0: Deno passes that to no native function.
+    const times = 0 - checkCount(weight, "weight", { min: -WEIGHT_MAX, max: WEIGHT_MAX });
+    return this.#add(vectors, times);
   }
 
   #add(vectors: Hypervectors, weight: number): this {

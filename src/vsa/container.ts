@@ -98,7 +98,8 @@ export function readContainer(
   if (header.kind !== kind) {
     refuse(`bytes must be a saved ${kind}, got ${describe(header.kind)}`);
   }
-  return { header, payload: bytes.subarray(start, end) };
+  // Not by subarray: that of a Buffer is a Buffer, whose slices are views of all its memory.
+  return { header, payload: new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start) };
 }
 
 function parseHeader(text: Uint8Array): ContainerHeader {

@@ -182,14 +182,16 @@ export class Hypervector extends Hypervectors {
     if (!Array.isArray(vectors) || vectors.length === 0) {
       throw tritterError("invalid_value", "vectors must be a list of at least one hypervector");
     }
-    const places = vectors.map((vector, index) => checkVector(vector, `vectors[${index}]`).dim);
-    const joined = new Hypervector(places.reduce((sum, dim) => sum + dim), options);
-    let place = 0;
-    for (const vector of vectors) {
-      joined.fillPart(place, vector);
-      place += vector.dim;
-    }
-    return joined;
+    // A list of its own, so that what has been checked is what is read.
+    const parts = Array.from(vectors, (vector, index) => checkVector(vector, `vectors[${index}]`));
+    const joined = new Hypervector(parts.reduce((sum, { dim }) => sum + dim, 0), options);
+    return joined.fill(() => {
+      let place = 0;
+      for (const vector of parts) {
+        joined.fillPart(place, vector);
+        place += vector.dim;
+      }
+    });
   }
 
   /**

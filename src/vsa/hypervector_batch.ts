@@ -140,8 +140,7 @@ export class HypervectorBatch extends Hypervectors {
       checkVectors(vectors[0]!, "vectors[0]").dim,
       options,
     );
-    vectors.forEach((vector, row) => batch.set(row, vector));
-    return batch;
+    return batch.fill(() => vectors.forEach((vector, row) => batch.set(row, vector)));
   }
 
   /**
@@ -261,7 +260,7 @@ export class HypervectorBatch extends Hypervectors {
     const index = checkCount(row, "row", { max: this.count - 1 });
     const target = out === undefined
       ? new Hypervector(this.dim, { device: this.device })
-      : checkVectors(out, "out", this.dim);
+      : checkOut(out, this.dim);
     check(native.vectors_copy(handleOf(this), index, handleOf(target), 0, 1));
     return target;
   }

@@ -440,23 +440,10 @@ export abstract class Hypervectors implements Disposable {
     return saveRows(this.#handle.value, this);
   }
 
-  /** Fills all vectors with random trits. */
-  protected fillRandom(seed: number | bigint, options: RandomOptions | undefined): this {
-    const share = randomShare(checkOptions(options, "options").distribution);
-    check(native.vectors_random(this.#handle.value, checkSeed(seed), share));
-    return this;
-  }
-
-  /** Writes all vectors from bytes. */
-  protected fillTrits(trits: Int8Array): this {
-    check(native.vectors_write_i8(this.#handle.value, 0, trits, trits.length));
-    return this;
-  }
-
-  /** Writes all vectors from bytes of a format, or frees them. */
-  protected fillFormat(format: "wire" | "base3" | "planes", bytes: Uint8Array): this {
+  /** Fills new vectors, or frees them where that fails: nobody else would for a long time. */
+  protected fill(write: (handle: bigint) => void): this {
     try {
-      writeFormat(this.#handle.value, format, bytes);
+      write(this.#handle.value);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -464,12 +451,29 @@ export abstract class Hypervectors implements Disposable {
     return this;
   }
 
+  /** Fills all vectors with random trits. */
+  protected fillRandom(seed: number | bigint, options: RandomOptions | undefined): this {
+    return this.fill((handle) => {
+      const share = randomShare(checkOptions(options, "options").distribution);
+      check(native.vectors_random(handle, checkSeed(seed), share));
+    });
+  }
+
+  /** Writes all vectors from bytes. */
+  protected fillTrits(trits: Int8Array): this {
+    return this.fill((handle) => check(native.vectors_write_i8(handle, 0, trits, trits.length)));
+  }
+
+  /** Writes all vectors from bytes of a format. */
+  protected fillFormat(format: "wire" | "base3" | "planes", bytes: Uint8Array): this {
+    return this.fill((handle) => writeFormat(handle, format, bytes));
+  }
+
   /** Writes all vectors from the signs of numbers above a threshold. */
   protected fillFloats(values: Float32Array, threshold: number): this {
-    check(
-      native.vectors_write_f32(this.#handle.value, 0, values, values.length, threshold),
+    return this.fill((handle) =>
+      check(native.vectors_write_f32(handle, 0, values, values.length, threshold))
     );
-    return this;
   }
 
   /** Writes trits of every vector from place `to` on, from others. */

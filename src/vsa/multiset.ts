@@ -113,7 +113,7 @@ export class Multiset extends Superposition {
    * ```
    */
   remove(vectors: Hypervectors): void {
-    this.take(vectors);
+    this.take(checkVectors(vectors, "vectors", this.dim));
   }
 
   /**

@@ -3,7 +3,7 @@
 import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { signOf, type SignOptions } from "./bundling.ts";
+import { checkOut, signOf, type SignOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
@@ -117,7 +117,7 @@ export class NgramEncoder implements Disposable {
     const checked = checkOptions(options, "options");
     const out = checked.out === undefined
       ? new Hypervector(this.dim, { device: this.device })
-      : checkVectors(checked.out, "out", this.dim);
+      : checkOut(checked.out, this.dim);
     this.#encode([text], out, checked);
     return out;
   }

@@ -113,6 +113,11 @@ const METRICS: readonly SimilarityMetric[] = [
 const BIND = { add: 0, subtract: 1, multiply: 2 } as const;
 const UNBIND = { add: 1, subtract: 0, multiply: 2 } as const;
 
+/** Asked of strings only: what an object is as a name is its own code. */
+function isMode(mode: unknown): mode is BindMode {
+  return typeof mode === "string" && Object.hasOwn(BIND, mode);
+}
+
 function checkMode(mode: unknown): never {
   throw tritterError(
     "invalid_option",
@@ -122,12 +127,12 @@ function checkMode(mode: unknown): never {
 
 /** The native operation that binds. */
 export function bindOperation(mode: BindMode = "add"): number {
-  return Object.hasOwn(BIND, mode) ? BIND[mode] : checkMode(mode);
+  return isMode(mode) ? BIND[mode] : checkMode(mode);
 }
 
 /** The native operation that unbinds. */
 export function unbindOperation(mode: BindMode = "add"): number {
-  return Object.hasOwn(UNBIND, mode) ? UNBIND[mode] : checkMode(mode);
+  return isMode(mode) ? UNBIND[mode] : checkMode(mode);
 }
 
 /** The number of a metric in the library. */

@@ -4,6 +4,7 @@ import { checkArray, checkChoice, checkCount, checkFinite, checkOptions } from "
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { PackedTernary } from "../packing/packed_ternary.ts";
+import { checkOut } from "./bundling.ts";
 import { thresholdOf, type ThresholdOptions } from "./formats.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
@@ -115,9 +116,10 @@ export class ProjectionEncoder implements Disposable {
   encode(features: Float32Array, options?: OutOptions<Hypervector>): Hypervector {
     const { out } = checkOptions(options, "options");
     checkArray(features, Float32Array, "features", this.features);
+    checkFinite(features, "features");
     const target = out === undefined
       ? new Hypervector(this.dim, { device: this.device })
-      : checkVectors(out, "out", this.dim);
+      : checkOut(out, this.dim);
     return this.#project(features, target, this.#products);
   }
 
@@ -142,6 +144,7 @@ export class ProjectionEncoder implements Disposable {
         `features must have a positive multiple of ${this.features} elements, got ${features.length}`,
       );
     }
+    checkFinite(features, "features");
     const target = out === undefined
       ? new HypervectorBatch(count, this.dim, { device: this.device })
       : checkVectors(out, "out", this.dim);
@@ -152,7 +155,6 @@ export class ProjectionEncoder implements Disposable {
   }
 
   #project<T extends Hypervectors>(features: Float32Array, target: T, out?: Float32Array): T {
-    checkFinite(features, "features");
     const products = this.#matrix.matmul(features, { out });
     const { length } = products;
     // Finite features may still add up to more than float32 holds, and infinities to NaN.

@@ -6,9 +6,18 @@ import { tritterError } from "../errors.ts";
 /** Places that rise. */
 export type Places = Uint32Array<ArrayBuffer>;
 
+const TypedArray = Object.getPrototypeOf(Uint32Array) as FunctionConstructor;
+
+/** Whether a value has a length; what only looks like a typed array throws when it is asked. */
+function isList(values: unknown): values is ArrayLike<unknown> {
+  if (typeof values !== "object" || values === null) return false;
+  if (values instanceof TypedArray && !ArrayBuffer.isView(values)) return false;
+  return Number.isSafeInteger((values as ArrayLike<unknown>).length);
+}
+
 /** Checks places in any order, each below `dim` and named once, and returns them rising. */
 export function sortedPlaces(values: ArrayLike<number>, name: string, dim: number): Places {
-  if (typeof values !== "object" || values === null || !Number.isSafeInteger(values.length)) {
+  if (!isList(values)) {
     throw tritterError("invalid_type", `${name} must be a list of places, got ${describe(values)}`);
   }
   const count = values.length;

@@ -38,6 +38,10 @@ export function unbindTrace<V extends Hypervectors>(
 ): V {
   // Both modes commute, so the keys can stand first: one call serves a whole batch of them.
   if (mode === "multiply") return keys.bind(trace, { mode, out });
+  // Where the trace itself takes the result it must be read before it is written.
+  if (out === trace as Hypervectors) {
+    return trace.unbind(keys, { mode, out: trace }) as Hypervectors as V;
+  }
   const negated = keys.negate({ out });
   return negated.bind(trace, { mode, out: negated });
 }

@@ -99,10 +99,12 @@ export class SymbolTable implements Disposable {
   }
 
   #readSymbols(symbols: Uint32Array, start: number, fresh: number[]): number {
-    for (let place = 0; place < symbols.length; place++) {
+    // Shared memory may have grown since its length was asked; what was not counted is left out.
+    const length = Math.min(symbols.length, scratch.length - start);
+    for (let place = 0; place < length; place++) {
       scratch[start + place] = this.#find(symbols[place]!, fresh);
     }
-    return start + symbols.length;
+    return start + length;
   }
 
   /** The index of a symbol; that of a new one is the next, and it is noted. */

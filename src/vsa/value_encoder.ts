@@ -193,7 +193,12 @@ export abstract class ValueEncoder<Value> implements Disposable {
 
 /** A copy of a list, so that what has been checked is what is encoded. */
 function listOf<Value>(values: ArrayLike<Value>): Value[] {
-  const list = Array.isArray(values) || ArrayBuffer.isView(values) ? Array.from(values) : [];
+  // Not by the iterator of a typed array, which throws where the buffer is gone.
+  const list: Value[] = Array.isArray(values)
+    ? Array.from(values as Value[])
+    : ArrayBuffer.isView(values)
+    ? Array.prototype.slice.call(values)
+    : [];
   if (list.length > 0) return list;
   throw tritterError(
     "invalid_value",
