@@ -67,7 +67,8 @@ fn noRoom(payload: []const u8) abi.Failure {
     return abi.fail(error.InvalidLength, "Expected room for the payload, got {d} bytes", .{payload.len});
 }
 
-const attempts_max = 8;
+const attempts_max = 48;
+const searches_max = 6;
 const looks_max = 16;
 const coarse_looks = 4;
 const coarse_stride = 4;
@@ -86,7 +87,7 @@ const Encoder = struct {
     fn toBytes(self: *Encoder, wanted: f64) abi.Failure!usize {
         // What is foretold from a sample is right to some tenths of a percent.
         var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.998);
-        for (0..attempts_max) |_| {
+        for (0..searches_max) |_| {
             if (!self.findStep(.{ .bytes = aim })) break;
             const used = try self.write() orelse {
                 aim *= 0.9;
@@ -113,8 +114,8 @@ const Encoder = struct {
         var coded = blocks.count;
         while (true) {
             if (coded < blocks.count) self.search.cut = .{ .sum = blocks.sums[order[coded]], .index = order[coded] };
-            self.search.look(blocks.most / 2, 1);
-            self.search.plan(&self.plan.model, &self.plan.map);
+            self.place = log2(blocks.most) - 1;
+            self.lookAll();
             var share: f64 = 0.5;
             if (try self.write()) |used| {
                 share = wanted / @as(f64, @floatFromInt(used));
@@ -132,7 +133,13 @@ const Encoder = struct {
         const lost_wanted = 1 - wanted * wanted;
         var aim = lost_wanted * 0.998;
         for (0..attempts_max) |attempt| {
-            _ = self.findStep(.{ .cosine = aim });
+            if (attempt < searches_max) {
+                _ = self.findStep(.{ .cosine = aim });
+            } else {
+                // A few gradients change by leaps.
+                self.place = self.place.? - 1;
+                self.lookAll();
+            }
             const used = try self.write() orelse return noRoom(self.payload);
             try decode(self.payload[0..used], restored);
             const sums = try measures.measure(gradients, restored);
@@ -142,6 +149,11 @@ const Encoder = struct {
             aim *= lost_wanted / lost * 0.998;
         }
         return abi.fail(error.Internal, "Expected to reach a cosine of {d}, got less after {d} attempts", .{ wanted, attempts_max });
+    }
+
+    fn lookAll(self: *Encoder) void {
+        self.search.look(@floatCast(exp2(self.place.?)), 1);
+        self.search.plan(&self.plan.model, &self.plan.map);
     }
 
     /// Makes the plan for the bytes or the lost energy that are wanted, or a little less of them; false

@@ -330,7 +330,8 @@ fn decodeBlocks(job: *table.Decode, comptime is_wide: bool) bool {
 fn decodeKept(source: *Source, values: []f32) void {
     for (values, source.kept) |*value, word| {
         const float: f32 = @bitCast(@as(u32, std.mem.littleToNative(u16, word)) << 16);
-        value.* = float * source.job.kept_scale;
+        // bf16 may have been rounded up to what f32 cannot hold.
+        value.* = @max(@min(float * source.job.kept_scale, std.math.floatMax(f32)), -std.math.floatMax(f32));
     }
     source.kept += values.len;
 }
