@@ -22,6 +22,7 @@ pub const modules = .{
     @import("api/centroids.zig"),
     @import("api/gradients.zig"),
     @import("api/gradient_entropy.zig"),
+    @import("api/gradient_topk.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
 };

@@ -304,9 +304,9 @@ const Payload = struct {
         if (payload.len - length < 4 * chunks) return refuse("chunks are cut off");
         const self: Payload = .{ .model = model, .chunks = try memory.alloc(chunks_file.Chunk, chunks) };
         errdefer self.deinit();
-        var rest: chunks_file.Chunks = .{ .bytes = payload[length..] };
+        var rest: chunks_file.Chunks = .{ .input = .{ .bytes = payload[length..] } };
         for (self.chunks) |*chunk| chunk.* = rest.next() orelse return refuse("chunks are cut off");
-        return if (rest.bytes.len > 0) refuse("end is missing") else self;
+        return if (rest.input.bytes.len > 0) refuse("end is missing") else self;
     }
 
     fn deinit(self: *const Payload) void {

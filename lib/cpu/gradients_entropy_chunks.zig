@@ -17,6 +17,7 @@ const Blocks = @import("gradients_entropy_blocks.zig").Blocks;
 const classes_file = @import("gradients_entropy_classes.zig");
 const memory = @import("../memory.zig");
 const model_file = @import("gradients_entropy_model.zig");
+const numbers = @import("gradients_numbers.zig");
 const search_file = @import("gradients_entropy_search.zig");
 const table = @import("gradients_entropy_table.zig");
 const Frequencies = @import("gradients_frequencies.zig").Frequencies;
@@ -118,7 +119,7 @@ pub const Encoder = struct {
             .states = undefined,
         };
         const words = plan.blocks.kernels.encode(&job);
-        var output: Output = .{ .bytes = out };
+        var output: numbers.Output = .{ .bytes = out };
         output.number(if (class_state) |_| 4 + class_words.len * 2 else 0);
         const states: States = if (active == 0) .none else if (job.is_wide == 1) .wide else .one;
         output.number(words << 2 | @backingInt(states));
@@ -181,7 +182,7 @@ pub const Encoder = struct {
         return bits;
     }
 
-    fn writeKept(self: *Encoder, values: [*]const f32, count: usize, output: *Output) void {
+    fn writeKept(self: *Encoder, values: [*]const f32, count: usize, output: *numbers.Output) void {
         const size = self.plan.blocks.blockValues();
         for (self.room.classes[0..count], 0..) |class, i| {
             if (class != table.class_kept) continue;
@@ -222,31 +223,6 @@ fn encodeClasses(model: *const Model, classes: []const u8, words: []u16) struct 
     }
     return .{ x, words[start..] };
 }
-
-const Output = struct {
-    bytes: []u8,
-    used: usize = 0,
-    is_full: bool = false,
-
-    fn all(self: *Output, source: []const u8) void {
-        if (self.is_full or source.len > self.bytes.len - self.used) {
-            self.is_full = true;
-            return;
-        }
-        @memcpy(self.bytes[self.used..][0..source.len], source);
-        self.used += source.len;
-    }
-
-    fn word(self: *Output, value: u32) void {
-        self.all(std.mem.asBytes(&std.mem.nativeToLittle(u32, value)));
-    }
-
-    fn number(self: *Output, value: usize) void {
-        var rest = value;
-        while (rest >= 0x80) : (rest >>= 7) self.all(&.{@intCast(rest & 0x7f | 0x80)});
-        self.all(&.{@intCast(rest)});
-    }
-};
 
 // ---- back ----
 
@@ -359,14 +335,14 @@ pub const Chunk = struct {
 
 /// Takes chunks off a payload.
 pub const Chunks = struct {
-    bytes: []const u8,
+    input: numbers.Input,
 
     /// Null where there are fewer bytes than it says, or what it says cannot be.
     pub fn next(self: *Chunks) ?Chunk {
-        const class_bytes = self.number() orelse return null;
-        const words = self.number() orelse return null;
-        const bit_bytes = self.number() orelse return null;
-        const kept_bytes = self.number() orelse return null;
+        const class_bytes = self.input.number() orelse return null;
+        const words = self.input.number() orelse return null;
+        const bit_bytes = self.input.number() orelse return null;
+        const kept_bytes = self.input.number() orelse return null;
         if (class_bytes % 2 != 0 or class_bytes == 2 or kept_bytes % 2 != 0) return null;
         const states: usize = switch (@as(States, @fromBackingInt(@intCast(words & 3)))) {
             .none => 0,
@@ -375,29 +351,12 @@ pub const Chunks = struct {
             _ => return null,
         };
         return .{
-            .classes = self.take(class_bytes) orelse return null,
+            .classes = self.input.take(class_bytes) orelse return null,
             .is_wide = states == table.lanes,
-            .states = self.take(4 * states) orelse return null,
-            .words = self.take(2 * (words >> 2)) orelse return null,
-            .bits = self.take(bit_bytes) orelse return null,
-            .kept = self.take(kept_bytes) orelse return null,
+            .states = self.input.take(4 * states) orelse return null,
+            .words = self.input.take(2 * (words >> 2)) orelse return null,
+            .bits = self.input.take(bit_bytes) orelse return null,
+            .kept = self.input.take(kept_bytes) orelse return null,
         };
-    }
-
-    fn take(self: *Chunks, count: usize) ?[]const u8 {
-        if (count > self.bytes.len) return null;
-        defer self.bytes = self.bytes[count..];
-        return self.bytes[0..count];
-    }
-
-    /// Below 2^35.
-    fn number(self: *Chunks) ?usize {
-        var value: u64 = 0;
-        for (0..5) |i| {
-            const byte = (self.take(1) orelse return null)[0];
-            value |= @as(u64, byte & 0x7f) << @intCast(7 * i);
-            if (byte < 0x80) return @intCast(value);
-        }
-        return null;
     }
 };

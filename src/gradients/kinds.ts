@@ -11,9 +11,10 @@ import { projection } from "./projection.ts";
 import { rotated } from "./rotated.ts";
 import { sign } from "./sign.ts";
 import { ternary } from "./ternary.ts";
+import { topk } from "./topk.ts";
 import { vsa } from "./vsa.ts";
 
-const KINDS: readonly Kind[] = [projection, ternary, rotated, entropy, lowrank, sign, vsa];
+const KINDS: readonly Kind[] = [projection, ternary, rotated, entropy, topk, lowrank, sign, vsa];
 
 /** The kind of this name. */
 export function kindOf(name: CodecName): Kind {

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xa65bfc4cd766246cn;
+export const abiFingerprint = 0x192b9d3d753a0e28n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -242,6 +242,29 @@ export const symbols = {
     gradients_length: "u32",
   },
   gradients_entropy_inspect: {
+    payload: "r:u8",
+    payload_length: "u32",
+    count: "u32",
+  },
+  gradients_topk_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    bytes: "f64",
+    bits: "u32",
+    exact: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  gradients_topk_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    bits: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_topk_inspect: {
     payload: "r:u8",
     payload_length: "u32",
     count: "u32",
@@ -1134,6 +1157,34 @@ export interface NativeLibrary {
     payload_length: number,
     count: number,
   ): number;
+  /**
+   * Writes at most `bytes` of payload with `bits` (2 to 8) for each value; used = [bytes].
+   */
+  gradients_topk_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    bytes: number,
+    bits: number,
+    exact: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_topk_decode.
+   */
+  gradients_topk_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    bits: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Refuses what cannot be the payload of `count` gradients.
+   */
+  gradients_topk_inspect(payload: Uint8Array | null, payload_length: number, count: number): number;
   /**
    * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
    */
