@@ -7,11 +7,12 @@
 //!     for each class, zero and kept included, of the block before: frequencies of all classes
 //!
 //! A payload of one byte 0xff stands for zeros only. Frequencies are as in gradients_frequencies.zig.
-//! Level k lies at ((2k - quantiser) + offset / 64) step 2^-exponent, with the offset for k = 1, 2 and
+//! Level k lies at ((2k - quantiser + offset / 64) step) 2^-exponent, with the offset for k = 1, 2 and
 //! the third from 3 on; 0 is 0. Kept values are bf16, times 2^-exponent.
 
 const std = @import("std");
 const bit_stream = @import("gradients_bit_stream.zig");
+const rans = @import("gradients_rans.zig");
 const table = @import("gradients_entropy_table.zig");
 const Frequencies = @import("gradients_frequencies.zig").Frequencies;
 
@@ -100,8 +101,8 @@ pub const Model = struct {
     }
 
     /// What the step is multiplied by.
-    pub fn unit(self: *const Model) f64 {
-        return std.math.ldexp(@as(f64, 1), -self.exponent);
+    pub fn unit(self: *const Model) f32 {
+        return std.math.ldexp(@as(f32, 1), -self.exponent);
     }
 };
 
@@ -145,8 +146,12 @@ pub fn decoderOf(model: *const Model, class: *const Class, slots: []u8) table.De
         .slots = slots.ptr,
         .shift = class.shift,
         .offsets = undefined,
-        .step = model.unit() * model.step,
+        .step = model.step,
+        .unit = model.unit(),
     };
+    for (&decoder.offsets, class.offsets) |*targets, offsets| {
+        for (targets, offsets) |*target, offset| target.* = @as(f32, offset) / offset_one;
+    }
     for (&class.tokens, 0..) |*tokens, quantizer| {
         // A quantiser that never occurs: all slots are the escape's, which then has no frequency.
         var cumulative: u16 = 0;
@@ -158,20 +163,10 @@ pub fn decoderOf(model: *const Model, class: *const Class, slots: []u8) table.De
             decoder.cumulative[symbol] = cumulative;
             @memset(slots_here[cumulative..][0..frequency], @intCast(symbol));
             cumulative += frequency;
-            decoder.magnitudes[symbol] = magnitude(class, decoder.step, token, quantizer);
         }
-        decoder.offsets[quantizer] = offsetOf(class, 3, quantizer);
+        // Levels with tokens of their own; other tokens need further bits.
+        const levels = std.simd.iota(u16, 16);
+        decoder.magnitudes[quantizer * 16 ..][0..16].* = rans.magnitudes(&decoder, levels, if (quantizer == 1) 0xffff else 0);
     }
     return decoder;
-}
-
-fn offsetOf(class: *const Class, level: usize, quantizer: usize) f64 {
-    return @as(f64, class.offsets[quantizer][@min(level, 3) - 1]) / offset_one;
-}
-
-/// As the kernel computes it for larger levels.
-fn magnitude(class: *const Class, step: f64, level: usize, quantizer: usize) f32 {
-    if (level == 0) return 0;
-    const place = @as(f64, @floatFromInt(2 * level - quantizer)) + offsetOf(class, level, quantizer);
-    return @floatCast(@min(place * step, std.math.floatMax(f32)));
 }

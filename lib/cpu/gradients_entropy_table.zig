@@ -119,9 +119,11 @@ pub const Decoder = extern struct {
     /// The token of every slot: [quantiser][2^12].
     slots: [*]const u8,
     shift: u32,
-    /// What level k of a quantiser stands for: (2 k - quantiser + offset) times `step`, from 3 on.
-    offsets: [2]f64,
-    step: f64,
+    /// Level k of a quantiser stands for (2 k - quantiser + offset) step unit, with the offsets for 1, 2
+    /// and from 3 on.
+    offsets: [2][3]f32,
+    step: f32,
+    unit: f32,
 };
 
 /// Classes of blocks that have no coder.

@@ -11,8 +11,8 @@
 //! (Giesen 2014); else one state takes all lanes in turn. An encoder begins with all states 2^15.
 //!
 //! Plain bits of a step, lowest bit first: for each escaped lane the length of k >> shift in bits (4)
-//! and its bits below the highest; then for each lane the low `shift` bits of k; then a sign for each
-//! lane whose k is not 0.
+//! and its bits below the highest; then for each of the low `shift` bits of k that bit of all lanes; then
+//! a sign for each lane whose k is not 0.
 //!
 //! Floor on AVX-512, for 32 symbols: 50 vector instructions to encode, 60 to decode, and a chain of some
 //! 80 cycles from one state of a decoder to the next: a search of four steps among the cumulative
@@ -53,7 +53,7 @@ pub fn symbols(job: *const table.Symbols) callconv(.c) void {
             job.symbols[step * lanes ..][0..lanes].* = @as(U8, @truncate(tokens_of | offset));
             const escapes: u32 = @bitCast(escaped);
             if (escapes != 0) writeEscapes(&bits, escapes, values);
-            if (tokens.shift != 0) writeLow(&bits, levels, @intCast(tokens.shift));
+            if (tokens.shift != 0) writeLow(&bits, levels, tokens.shift);
             const nonzero: u32 = @bitCast(levels != @as(U16, @splat(0)));
             bits.append(extract(job.signs[step], nonzero), @popCount(nonzero));
             step += 1;
@@ -72,9 +72,12 @@ noinline fn writeEscapes(bits: *bit_stream.Writer, escapes: u32, values: [lanes]
     }
 }
 
-noinline fn writeLow(bits: *bit_stream.Writer, levels: [lanes]u16, shift: u4) void {
-    const low = (@as(u16, 1) << shift) - 1;
-    for (levels) |level| bits.append(level & low, shift);
+/// Bit by bit, 32 lanes at once.
+fn writeLow(bits: *bit_stream.Writer, levels: U16, shift: u32) void {
+    for (0..shift) |bit| {
+        const one: U16 = @splat(@as(u16, 1) << @intCast(bit));
+        bits.append(@bitCast((levels & one) != @as(U16, @splat(0))), 32);
+    }
 }
 
 /// The bits of `value` where `selected` has ones, side by side.
@@ -379,43 +382,64 @@ inline fn advanceTrellis(trellis: *table.States, parity: u32) void {
     trellis.bits = .{ s0 ^ s1, s2 ^ parity, s0 };
 }
 
-/// Steps with escapes or low bits, one lane after the other.
-noinline fn decodeLevels(source: *Source, decoder: *const table.Decoder, trellis: *table.States, tokens: [lanes]u16, escapes: u32, target: [*]f32) bool {
-    var levels: [lanes]u32 = @as(@Vector(lanes, u32), @as(U16, tokens));
+/// Steps with escapes or low bits.
+noinline fn decodeLevels(source: *Source, decoder: *const table.Decoder, trellis: *table.States, tokens: U16, escapes: u32, target: [*]f32) bool {
     const bits = &source.bits;
-    var left = escapes;
-    while (left != 0) : (left &= left - 1) {
-        bits.fill();
-        const length = bits.take(4);
-        if (length == 0 or length > 10) return false;
-        levels[@ctz(left)] = bits.take(length - 1) | @as(u32, 1) << @intCast(length - 1);
-    }
-    var nonzero: u32 = 0;
-    var parity: u32 = 0;
-    for (&levels, 0..) |*level, lane| {
-        if (decoder.shift != 0) {
+    var levels = tokens;
+    if (escapes != 0) levels = readEscapes(bits, tokens, escapes) orelse return false;
+    if (decoder.shift != 0) {
+        levels <<= @splat(@intCast(decoder.shift));
+        for (0..decoder.shift) |bit| {
             bits.fill();
-            level.* = level.* << @intCast(decoder.shift) | bits.take(decoder.shift);
+            const set: B = @bitCast(bits.take(lanes));
+            levels |= @select(u16, set, @as(U16, @splat(@as(u16, 1) << @intCast(bit))), @as(U16, @splat(0)));
         }
-        if (level.* > table.level_max) return false;
-        nonzero |= @as(u32, @intFromBool(level.* != 0)) << @intCast(lane);
-        parity |= (level.* & 1) << @intCast(lane);
     }
+    if (@reduce(.Max, levels) > table.level_max) return false;
+    const nonzero: u32 = @bitCast(levels != @as(U16, @splat(0)));
+    const parity: u32 = @bitCast((levels & @as(U16, @splat(1))) != @as(U16, @splat(0)));
     bits.fill();
     const signs = deposit(bits.take(@popCount(nonzero)), nonzero);
-    for (levels, 0..) |level, lane| {
-        const quantizer = trellis.bits[0] >> @intCast(lane) & 1;
-        const sign = (signs >> @intCast(lane) & 1) << 31;
-        target[lane] = @bitCast(@as(u32, @bitCast(magnitude(decoder, level, quantizer))) | sign);
+    inline for (0..2) |half| {
+        const odd: u16 = @truncate(trellis.bits[0] >> (16 * half));
+        const found = magnitudes(decoder, std.simd.extract(levels, half * 16, 16), odd);
+        storeSigned(target + half * 16, found, @truncate(signs >> (16 * half)));
     }
     advanceTrellis(trellis, parity);
     return true;
 }
 
-inline fn magnitude(decoder: *const table.Decoder, level: u32, quantizer: u32) f32 {
-    if (level < 3) return decoder.magnitudes[quantizer << 4 | level];
-    const place = @as(f64, @floatFromInt(2 * level - quantizer)) + decoder.offsets[quantizer];
-    return @floatCast(@min(place * decoder.step, std.math.floatMax(f32)));
+/// Escaped levels in place of their tokens; null where one is too large to be right.
+fn readEscapes(bits: *bit_stream.Reader, tokens: [lanes]u16, escapes: u32) ?U16 {
+    var levels = tokens;
+    var left = escapes;
+    while (left != 0) : (left &= left - 1) {
+        bits.fill();
+        const length = bits.take(4);
+        if (length == 0 or length > 10) return null;
+        levels[@ctz(left)] = @intCast(bits.take(length - 1) | @as(u32, 1) << @intCast(length - 1));
+    }
+    return levels;
+}
+
+/// What levels stand for; `odd` has a bit for each lane.
+pub inline fn magnitudes(decoder: *const table.Decoder, levels: @Vector(16, u16), odd: u16) F {
+    const k: @Vector(16, i32) = levels;
+    const is_odd: @Vector(16, bool) = @bitCast(odd);
+    var offsets: F = undefined;
+    inline for (0..3) |i| {
+        const here = @select(f32, is_odd, @as(F, @splat(decoder.offsets[1][i])), @as(F, @splat(decoder.offsets[0][i])));
+        offsets = if (i == 0) here else @select(f32, k > @as(@Vector(16, i32), @splat(i)), here, offsets);
+    }
+    const places: F = @floatFromInt(k + k - @select(i32, is_odd, @as(@Vector(16, i32), @splat(1)), @as(@Vector(16, i32), @splat(0))));
+    const found = (places + offsets) * @as(F, @splat(decoder.step)) * @as(F, @splat(decoder.unit));
+    const most: F = @splat(std.math.floatMax(f32));
+    return @select(f32, k == @as(@Vector(16, i32), @splat(0)), @as(F, @splat(0)), @select(f32, found > most, most, found));
+}
+
+inline fn storeSigned(target: [*]f32, found: F, signs: u16) void {
+    const negative: @Vector(16, bool) = @bitCast(signs);
+    target[0..16].* = @select(f32, negative, -found, found);
 }
 
 inline fn decodeVector(source: *Source, decoder: *const table.Decoder, trellis: *table.States, low: *U32, high: *U32, target: [*]f32) bool {
@@ -454,11 +478,10 @@ inline fn decodeVector(source: *Source, decoder: *const table.Decoder, trellis: 
     const parity: u32 = @bitCast((symbol & @as(U16, @splat(1))) != @as(U16, @splat(0)));
     source.bits.fill();
     const signs = deposit(source.bits.take(@popCount(nonzero)), nonzero);
-    const magnitudes: [2]F = .{ decoder.magnitudes[0..16].*, decoder.magnitudes[16..32].* };
+    const entries: [2]F = .{ decoder.magnitudes[0..16].*, decoder.magnitudes[16..32].* };
     inline for (0..2) |half| {
-        const found = lookup32Float(std.simd.extract(symbol, half * 16, 16), magnitudes);
-        const negative: @Vector(16, bool) = @bitCast(@as(u16, @truncate(signs >> (16 * half))));
-        target[half * 16 ..][0..16].* = @select(f32, negative, -found, found);
+        const found = lookup32Float(std.simd.extract(symbol, half * 16, 16), entries);
+        storeSigned(target + half * 16, found, @truncate(signs >> (16 * half)));
     }
     advanceTrellis(trellis, parity);
     return true;

@@ -1158,7 +1158,7 @@ export interface NativeLibrary {
     count: number,
   ): number;
   /**
-   * Writes at most `bytes` of payload with `bits` (2 to 8) for each value; used = [bytes].
+   * Writes at most `bytes` of payload with `bits` (4 to 8) for each value; used = [bytes].
    */
   gradients_topk_encode(
     gradients: Float32Array | null,
