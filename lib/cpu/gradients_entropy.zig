@@ -51,7 +51,7 @@ pub fn encode(gradients: []const f32, goal: Goal, payload: []u8) abi.Failure!usi
         payload[0] = model_file.zeros_only;
         return 1;
     }
-    var search: Search = try .init(&blocks);
+    var search: Search = try .init(&blocks, goal == .cosine);
     defer search.deinit();
     const plans = try memory.alloc(Plan, 1);
     defer memory.free(Plan, plans);
@@ -70,6 +70,8 @@ fn noRoom(payload: []const u8) abi.Failure {
 const attempts_max = 48;
 const searches_max = 6;
 const looks_max = 16;
+/// Below the largest magnitude, how far steps are looked for.
+const octaves = 40;
 const coarse_looks = 4;
 const coarse_stride = 4;
 /// How near (log2) what is foretold must come to what is wanted.
@@ -85,8 +87,9 @@ const Encoder = struct {
 
     /// As many bytes as are wanted, or somewhat fewer.
     fn toBytes(self: *Encoder, wanted: f64) abi.Failure!usize {
-        // What is foretold from a sample is right to some tenths of a percent.
-        var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.998);
+        // What is foretold from a sample is right to some tenths of a percent, and another look would
+        // cost as much as everything.
+        var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.995);
         for (0..searches_max) |_| {
             if (!self.findStep(.{ .bytes = aim })) break;
             const used = try self.write() orelse {
@@ -160,33 +163,33 @@ const Encoder = struct {
     /// where no step is large enough.
     fn findStep(self: *Encoder, wanted: Goal) bool {
         const search = self.search;
-        const most = log2(self.plan.blocks.most);
-        var low = most - 40;
-        var high = most - 1;
-        var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, low, high);
-        const wanted_excess: f64 = if (wanted == .bytes) third else -third;
-        var slope: f64 = if (wanted == .bytes) 0.8 else 1.5;
-        var before: ?[2]f64 = null;
+        const largest = log2(self.plan.blocks.most) - 1;
+        var line: Line = .{
+            .low = largest - octaves,
+            .high = largest,
+            .slope = if (wanted == .bytes) 0.8 else 1.5,
+            .wanted = if (wanted == .bytes) third else -third,
+        };
+        var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, line.low, line.high);
         for (0..looks_max) |i| {
             // Few blocks show the way, all of the sample decide.
             const is_coarse = i < coarse_looks and !search.isWhole();
             self.place = place;
             search.look(@floatCast(exp2(place)), if (is_coarse) coarse_stride else 1);
-            if (!is_coarse) search.plan(&self.plan.model, &self.plan.map);
-            const excess = self.excessOf(wanted);
-            if (!is_coarse) {
-                if (@abs(excess - wanted_excess) < third or high - low < 1e-4) return true;
-                if (excess < wanted_excess) low = place else high = place;
-                if (low >= most - 1) return wanted == .cosine;
+            // A plan is dear, so the first one tells the looks what to expect.
+            const is_planned = !is_coarse and search.correction == 1;
+            if (is_planned) search.plan(&self.plan.model, &self.plan.map);
+            var excess = self.excessOf(wanted);
+            if (!is_coarse and (line.isNear(excess) or i + 1 == looks_max)) {
+                if (!is_planned) search.plan(&self.plan.model, &self.plan.map);
+                excess = self.excessOf(wanted);
+                if (line.isNear(excess)) return true;
             }
-            if (before) |other| if (@abs(place - other[0]) > 1e-3) {
-                slope = std.math.clamp((excess - other[1]) / (place - other[0]), 0.15, 4);
-            };
-            before = .{ place, excess };
-            place -= (excess - wanted_excess) / slope;
-            if (is_coarse) place = std.math.clamp(place, low, high) else if (place <= low or place >= high) {
-                place = if (high == most - 1 and place >= high) high else (low + high) / 2;
+            if (!is_coarse and line.bound(place, excess)) {
+                if (!is_planned) search.plan(&self.plan.model, &self.plan.map);
+                return place < largest or excess >= 0 or wanted == .cosine;
             }
+            place = line.next(place, excess);
         }
         return true;
     }
@@ -228,6 +231,43 @@ const Encoder = struct {
             used += part.used;
         }
         return used;
+    }
+};
+
+/// Where an excess is the one wanted, by secants between bounds.
+const Line = struct {
+    low: f64,
+    high: f64,
+    slope: f64,
+    wanted: f64,
+    high_is_seen: bool = false,
+    before: ?[2]f64 = null,
+
+    fn isNear(self: *const Line, excess: f64) bool {
+        return @abs(excess - self.wanted) < third;
+    }
+
+    /// Notes on which side the wanted place lies; true where there is no place left.
+    fn bound(self: *Line, place: f64, excess: f64) bool {
+        if (excess < self.wanted) {
+            self.low = place;
+        } else {
+            self.high = place;
+            self.high_is_seen = true;
+        }
+        return self.high - self.low < 1e-4;
+    }
+
+    fn next(self: *Line, place: f64, excess: f64) f64 {
+        if (self.before) |before| if (@abs(place - before[0]) > 1e-3) {
+            self.slope = std.math.clamp((excess - before[1]) / (place - before[0]), 0.15, 4);
+        };
+        self.before = .{ place, excess };
+        const target = place - (excess - self.wanted) / self.slope;
+        if (target > self.low and target < self.high) return target;
+        // A bound itself is tried if no look has set it.
+        if (target >= self.high and !self.high_is_seen) return self.high;
+        return (self.low + self.high) / 2;
     }
 };
 

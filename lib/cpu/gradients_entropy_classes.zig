@@ -48,43 +48,54 @@ pub inline fn fineClass(sum: f32, largest: f32, index: usize, inverse: f32, step
 /// Of quantised blocks of one fine class.
 pub const Fine = struct {
     blocks: u32 = 0,
-    /// [quantiser][level]
-    counts: [2][levels]u32 = @splat(@splat(0)),
     /// Levels that occur are below this.
     above: u32 = 0,
-    /// Sums of (magnitude - place of the level), in 2^-5 steps, for levels 1, 2 and from 3 on.
-    rests: [2][3]i64 = @splat(@splat(0)),
-    /// The sum of their squares, of all levels.
-    squares: u64 = 0,
+    /// [quantiser * levels + level]: how often a level occurs, and in the lower bits the sum of the
+    /// magnitudes that became it, in 2^-5 steps.
+    tallies: [2 * levels]u64 = @splat(0),
+    /// The sum of the squares of all magnitudes, where it is wanted.
+    squares: f64 = 0,
 
-    pub fn add(self: *Fine, quantizer: u1, level: u16, magnitude: i32) void {
-        self.counts[quantizer][level] += 1;
-        self.above = @max(self.above, level + 1);
-        const place: i32 = if (level == 0) 0 else 2 * @as(i32, level) - quantizer;
-        const rest = magnitude - (place << table.fraction_bits);
-        self.squares += @intCast(rest * rest);
-        if (level > 0) self.rests[quantizer][@min(level, 3) - 1] += rest;
+    pub const count_one = 1 << 40;
+
+    pub fn count(self: *const Fine, quantizer: usize, level: usize) u64 {
+        return self.tallies[quantizer * levels + level] / count_one;
+    }
+
+    /// The sum of what the magnitudes of a level are above its place.
+    fn rest(self: *const Fine, quantizer: usize, level: usize) f64 {
+        const tally = self.tallies[quantizer * levels + level];
+        const sum: i64 = @intCast(tally % count_one);
+        return @floatFromInt(sum - placeOf(quantizer, level) * @as(i64, @intCast(tally / count_one)));
     }
 
     /// Squared steps between the values and what levels with the best offsets stand for.
     pub fn distortion(self: *const Fine) f64 {
-        var total: f64 = @floatFromInt(self.squares);
-        for (self.rests, self.counts) |rests, counts| {
-            for (rests, 1..) |rest, first| {
-                const count = countFrom(&counts, first, self.above);
-                if (count > 0) total -= @as(f64, @floatFromInt(rest)) * @as(f64, @floatFromInt(rest)) / count;
+        var total = self.squares;
+        for (0..2) |quantizer| {
+            var rests: [3]f64 = @splat(0);
+            var counts: [3]f64 = @splat(0);
+            for (1..@max(1, self.above)) |level| {
+                const n: f64 = @floatFromInt(self.count(quantizer, level));
+                const place: f64 = @floatFromInt(placeOf(quantizer, level));
+                const over = self.rest(quantizer, level);
+                // Of (magnitude - place)^2, all but the squares of the magnitudes.
+                total -= place * (place * n + 2 * over);
+                rests[@min(level, 3) - 1] += over;
+                counts[@min(level, 3) - 1] += n;
             }
+            for (rests, counts) |over, n| if (n > 0) {
+                total -= over * over / n;
+            };
         }
         return total / (1 << 2 * table.fraction_bits);
     }
-
-    fn countFrom(counts: *const [levels]u32, first: usize, above: u32) f64 {
-        if (first < 3) return @floatFromInt(counts[first]);
-        var total: f64 = 0;
-        for (counts[3..@max(3, above)]) |count| total += @floatFromInt(count);
-        return total;
-    }
 };
+
+/// Of a level, in 2^-5 steps.
+fn placeOf(quantizer: usize, level: usize) i64 {
+    return @intCast((2 * level - if (level == 0) 0 else quantizer) << table.fraction_bits);
+}
 
 /// Levels of fine classes together, with the weight that each has in the whole.
 pub const Joined = struct {
@@ -94,11 +105,11 @@ pub const Joined = struct {
 
     pub fn add(self: *Joined, fine: *const Fine, weight: f64) void {
         self.above = @max(self.above, fine.above);
-        for (&self.counts, fine.counts) |*sums, counts| {
-            for (sums[0..fine.above], counts[0..fine.above]) |*sum, count| sum.* += weight * @as(f64, @floatFromInt(count));
-        }
-        for (&self.rests, fine.rests) |*sums, rests| {
-            for (sums, rests) |*sum, rest| sum.* += weight * @as(f64, @floatFromInt(rest));
+        for (&self.counts, &self.rests, 0..) |*counts, *rests, quantizer| {
+            for (counts[0..fine.above], 0..) |*count, level| {
+                count.* += weight * @as(f64, @floatFromInt(fine.count(quantizer, level)));
+                if (level > 0) rests[@min(level, 3) - 1] += weight * fine.rest(quantizer, level);
+            }
         }
     }
 

@@ -39,12 +39,16 @@ pub const Search = struct {
     /// The fine class of every block with the latest step.
     fine: []align(memory.alignment) u8,
     work: *Work,
+    /// Whether what is lost is to be foretold too.
+    wants_energy: bool,
     cut: classes_file.Cut = .{},
     step: f32 = 1,
     looks: u32 = 0,
 
-    /// Of the latest look.
+    /// Of the latest look: as foretold by it, and, after `plan`, as planned.
     bytes: f64 = 0,
+    /// What plans have made of bytes that looks foretold.
+    correction: f64 = 1,
     /// 1 - cosine^2.
     lost: f64 = 1,
 
@@ -61,7 +65,7 @@ pub const Search = struct {
         sampled: [all_count]u32,
     };
 
-    pub fn init(blocks: *const Blocks) error{OutOfMemory}!Search {
+    pub fn init(blocks: *const Blocks, wants_energy: bool) error{OutOfMemory}!Search {
         const size = blocks.blockValues();
         const count = @min(blocks.count, sample_values / size);
         const places = try memory.alloc(u32, count);
@@ -77,7 +81,7 @@ pub const Search = struct {
         }
         for (&work[0].statistics) |*one| one.blocks = 0;
         for (&work[0].costs, 0..) |*one, i| one.* = guessedCosts(i);
-        return .{ .blocks = blocks, .places = places, .values = values, .fine = fine, .work = &work[0] };
+        return .{ .blocks = blocks, .places = places, .values = values, .fine = fine, .work = &work[0], .wants_energy = wants_energy };
     }
 
     pub fn deinit(self: *Search) void {
@@ -136,7 +140,7 @@ pub const Search = struct {
             const place = self.places[i];
             const class = classes_file.fineClass(blocks.sums[place], blocks.largest[place], place, inverse, blocks.steps, self.cut);
             work.sampled[class] += 1;
-            work.energies[class] += energy(self.values[i * size ..][0..size], inverse);
+            if (self.wants_energy) work.energies[class] += energy(self.values[i * size ..][0..size], inverse);
             if (class < table.class_coded) continue;
             work.active[path.count] = @intCast(i);
             work.classes[path.count] = class - table.class_coded;
@@ -154,12 +158,23 @@ pub const Search = struct {
         for (work.active[0..path.count], work.classes[0..path.count], 0..) |block, class, i| {
             const fine = &work.statistics[class];
             fine.blocks += 1;
-            for (self.values[block * size ..][0..size], i * size..) |value, place| {
-                const quantizer: u1 = @truncate(work.quantizers[place / table.lanes] >> @intCast(place % table.lanes));
-                fine.add(quantizer, work.levels[place], @intFromFloat(@abs(value) * path.factor));
+            for (0..self.blocks.steps) |step| {
+                const place = i * self.blocks.steps + step;
+                self.tally(fine, self.values[block * size + step * table.lanes ..][0..table.lanes], path.factor, work.levels[place * table.lanes ..][0..table.lanes], work.quantizers[place]);
             }
         }
         path.count = 0;
+    }
+
+    fn tally(self: *Search, fine: *Fine, values: *const [table.lanes]f32, factor: f32, step_levels: *const [table.lanes]u16, quantizers: u32) void {
+        const floats: @Vector(table.lanes, f32) = values.*;
+        const magnitudes: [table.lanes]u32 = @as(@Vector(table.lanes, u32), @intFromFloat(@abs(floats) * @as(@TypeOf(floats), @splat(factor))));
+        const vector: @Vector(table.lanes, u16) = step_levels.*;
+        fine.above = @max(fine.above, @reduce(.Max, vector) + 1);
+        const odd: @Vector(table.lanes, bool) = @bitCast(quantizers);
+        const indices: [table.lanes]u16 = vector + @select(u16, odd, @as(@TypeOf(vector), @splat(classes_file.levels)), @as(@TypeOf(vector), @splat(0)));
+        for (indices, magnitudes) |index, magnitude| fine.tallies[index] += Fine.count_one + @as(u64, magnitude);
+        if (self.wants_energy) fine.squares += sumSquares(magnitudes);
     }
 
     /// Sets bytes and lost energy from the statistics; each sampled block stands for `weight`.
@@ -182,11 +197,11 @@ pub const Search = struct {
             var joined: classes_file.Joined = .{};
             joined.add(fine, weight);
             bits += joined.class()[1];
-            lost += fine.distortion();
+            if (self.wants_energy) lost += fine.distortion();
             active += blocks;
         }
         bits += 0.9 * weight * all * log2(all);
-        self.bytes = bits / 8 + self.chunkBytes(active * weight) + 6;
+        self.bytes = (bits / 8 + self.chunkBytes(active * weight) + 6) * self.correction;
         self.lost = if (total > 0) lost / total else 0;
     }
 
@@ -225,11 +240,15 @@ pub const Search = struct {
         }
         const bits = classes_file.join(model, &work.statistics, &weights, &work.transitions, map);
         const kept = counts[table.class_kept] * blocks.blockValues() * 2;
-        self.bytes = bits / 8 + @as(f64, @floatFromInt(kept)) + self.chunkBytes(active) + 6;
+        const bytes = bits / 8 + @as(f64, @floatFromInt(kept)) + self.chunkBytes(active) + 6;
+        self.correction *= bytes / self.bytes;
+        self.bytes = bytes;
     }
 };
 
-const adapting_looks = 5;
+/// Costs follow frequencies at first and then stay, so that bytes are a function of the step.
+const adapting_looks = 4;
+
 fn between(a: Costs, b: Costs) Costs {
     return .{
         .slope = @divTrunc(a.slope + b.slope, 2),
@@ -246,6 +265,12 @@ fn placeOf(i: usize, blocks: usize, count: usize) usize {
     const to = (i + 1) * blocks / count;
     const hash = (@as(u64, i) +% 1) *% 0x9e37_79b9_7f4a_7c15;
     return from + @as(usize, @intCast((hash >> 32) * (to - from) >> 32));
+}
+
+fn sumSquares(magnitudes: [table.lanes]u32) f64 {
+    var total: u64 = 0;
+    for (magnitudes) |magnitude| total += @as(u64, magnitude) * magnitude;
+    return @floatFromInt(total);
 }
 
 fn energy(values: []const f32, inverse: f32) f64 {
@@ -306,19 +331,19 @@ fn fittedCosts(fine: *const Fine) Costs {
     var covariance: f64 = 0;
     var variance: f64 = 0;
     for (0..2) |quantizer| {
-        const counts = fine.counts[quantizer][0..@max(2, fine.above)];
+        const above = @max(2, fine.above);
         var total: f64 = 0;
-        for (counts) |count| total += @floatFromInt(count);
+        for (0..above) |level| total += @floatFromInt(fine.count(quantizer, level));
         // Half a count more for each, so that none is impossible.
-        const all = log2(total + 0.5 * @as(f64, @floatFromInt(counts.len)));
-        zero[quantizer] = all - log2(@as(f64, @floatFromInt(counts[0])) + 0.5);
+        const all = log2(total + 0.5 * @as(f64, @floatFromInt(above)));
+        zero[quantizer] = all - log2(@as(f64, @floatFromInt(fine.count(quantizer, 0))) + 0.5);
         var weight: f64 = 0;
         var sum_bits: f64 = 0;
         var sum_levels: f64 = 0;
         var sum_both: f64 = 0;
         var sum_squares: f64 = 0;
-        for (counts[1..], 1..) |count, level| {
-            const w = @as(f64, @floatFromInt(count)) + 0.5;
+        for (1..above) |level| {
+            const w = @as(f64, @floatFromInt(fine.count(quantizer, level))) + 0.5;
             const bits = all - log2(w) + 1;
             const k: f64 = @floatFromInt(level);
             weight += w;

@@ -9,9 +9,11 @@ import { checkRatio, type Encoder, type Kind, type KindOptions } from "./kind.ts
 
 const RATIO = 20;
 const COSINE_MAX = 0.99999;
-/** The least that a payload may take, and what one beyond a wish may take before it is tried again. */
+/** The least that a payload may take. */
 const BYTES_LEAST = 256;
-const BYTES_SPARE = 512;
+/** What is written before it is found to be too much. */
+const SPARE_SHARE = 1.03;
+const SPARE_BYTES = 512;
 /** A cosine costs less than bf16 does, and some tables. */
 const COSINE_BYTES = 2.5;
 const TABLE_BYTES = 8192;
@@ -45,7 +47,7 @@ export const entropy: Kind = {
     const ratio = cosine > 0 ? 0 : checkRatio(options.ratio, RATIO);
     const bytes = (count: number) => cosine > 0 ? 0 : wantedBytes(count, ratio);
     const payloadMax = (count: number) =>
-      cosine > 0 ? Math.ceil(COSINE_BYTES * count) + TABLE_BYTES : bytes(count) + BYTES_SPARE;
+      cosine > 0 ? Math.ceil(COSINE_BYTES * count) + TABLE_BYTES : Math.ceil(SPARE_SHARE * bytes(count)) + SPARE_BYTES;
     const used = new Float64Array(1);
     return {
       payloadMax,
