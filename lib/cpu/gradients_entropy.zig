@@ -75,8 +75,7 @@ const octaves = 40;
 const coarse_looks = 4;
 const coarse_stride = 4;
 /// How near (log2) what is foretold must come to what is wanted.
-const tolerance = 0.003;
-const third = tolerance / 3.0;
+const tolerance = 0.002;
 
 const Encoder = struct {
     search: *Search,
@@ -96,9 +95,9 @@ const Encoder = struct {
                 aim *= 0.9;
                 continue;
             };
-            const excess = @as(f64, @floatFromInt(used)) / wanted;
-            if (excess <= 1) return used;
-            aim *= 0.999 / excess;
+            if (@as(f64, @floatFromInt(used)) <= wanted) return used;
+            aim = wanted * 0.9995;
+            self.search.written *= @as(f64, @floatFromInt(used)) / self.search.bytes;
         }
         return self.toFewerBlocks(wanted);
     }
@@ -168,12 +167,14 @@ const Encoder = struct {
             .low = largest - octaves,
             .high = largest,
             .slope = if (wanted == .bytes) 0.8 else 1.5,
-            .wanted = if (wanted == .bytes) third else -third,
+            .wanted = if (wanted == .bytes) tolerance else -tolerance,
         };
+        const is_first = self.place == null;
         var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, line.low, line.high);
         for (0..looks_max) |i| {
             // Few blocks show the way, all of the sample decide.
-            const is_coarse = i < coarse_looks and !search.isWhole();
+            const is_coarse = i < coarse_looks and is_first and !search.isWhole();
+            if (i == coarse_looks) line.before = null;
             self.place = place;
             search.look(@floatCast(exp2(place)), if (is_coarse) coarse_stride else 1);
             // A plan is dear, so the first one tells the looks what to expect.
@@ -234,26 +235,29 @@ const Encoder = struct {
     }
 };
 
-/// Where an excess is the one wanted, by secants between bounds.
+/// Where an excess is the one wanted: by secants, between bounds.
 const Line = struct {
     low: f64,
     high: f64,
+    /// The excess at the bounds, where looks have set them.
+    low_excess: ?f64 = null,
+    high_excess: ?f64 = null,
     slope: f64,
     wanted: f64,
-    high_is_seen: bool = false,
     before: ?[2]f64 = null,
 
     fn isNear(self: *const Line, excess: f64) bool {
-        return @abs(excess - self.wanted) < third;
+        return @abs(excess - self.wanted) < tolerance;
     }
 
     /// Notes on which side the wanted place lies; true where there is no place left.
     fn bound(self: *Line, place: f64, excess: f64) bool {
         if (excess < self.wanted) {
             self.low = place;
+            self.low_excess = excess;
         } else {
             self.high = place;
-            self.high_is_seen = true;
+            self.high_excess = excess;
         }
         return self.high - self.low < 1e-4;
     }
@@ -263,11 +267,15 @@ const Line = struct {
             self.slope = std.math.clamp((excess - before[1]) / (place - before[0]), 0.15, 4);
         };
         self.before = .{ place, excess };
+        const width = self.high - self.low;
+        if (self.low_excess) |low| if (self.high_excess) |high| {
+            const share = (self.wanted - low) / (high - low);
+            return self.low + width * std.math.clamp(share, 0.05, 0.95);
+        };
         const target = place - (excess - self.wanted) / self.slope;
         if (target > self.low and target < self.high) return target;
         // A bound itself is tried if no look has set it.
-        if (target >= self.high and !self.high_is_seen) return self.high;
-        return (self.low + self.high) / 2;
+        return if (target >= self.high and self.high_excess == null) self.high else self.low + width / 2;
     }
 };
 

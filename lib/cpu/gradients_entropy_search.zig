@@ -49,6 +49,8 @@ pub const Search = struct {
     bytes: f64 = 0,
     /// What plans have made of bytes that looks foretold.
     correction: f64 = 1,
+    /// What has been written where this search foretold one byte.
+    written: f64 = 1,
     /// 1 - cosine^2.
     lost: f64 = 1,
 
@@ -240,7 +242,7 @@ pub const Search = struct {
         }
         const bits = classes_file.join(model, &work.statistics, &weights, &work.transitions, map);
         const kept = counts[table.class_kept] * blocks.blockValues() * 2;
-        const bytes = bits / 8 + @as(f64, @floatFromInt(kept)) + self.chunkBytes(active) + 6;
+        const bytes = (bits / 8 + @as(f64, @floatFromInt(kept)) + self.chunkBytes(active) + 6) * self.written;
         self.correction *= bytes / self.bytes;
         self.bytes = bytes;
     }
