@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import * as api from "../mod.ts";
+import { GRADIENTS_INSTANCES, GRADIENTS_VALID } from "./abuse_gradients.ts";
 import { CONSTRUCTED, VSA_INSTANCES, VSA_VALID } from "./abuse_vsa.ts";
 
 export const modelFolder: string = fileURLToPath(
@@ -106,6 +107,7 @@ export const VALID: Record<string, () => unknown[]> = {
   compareTernary: () => [trits(64), trits(16)],
   ...CONSTRUCTED,
   ...VSA_VALID,
+  ...GRADIENTS_VALID,
 };
 
 const tensor = (shape: number[]) =>
@@ -128,6 +130,7 @@ export const INSTANCES: Record<string, () => unknown> = {
   Tryte3: () => api.Tryte3.fromValue(5),
   Word6: () => api.Word6.fromValue(5),
   ...VSA_INSTANCES,
+  ...GRADIENTS_INSTANCES,
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
   TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),

@@ -6,6 +6,7 @@ import * as api from "../mod.ts";
 import { native } from "../src/native/library.ts";
 import { type NativeLibrary, symbols } from "../src/native/symbols.ts";
 import { floats, INSTANCES, model, modelFolder, trits, VALID } from "./abuse_cases.ts";
+import { GRADIENTS_CONSTRUCTED } from "./abuse_gradients.ts";
 import { CONSTRUCTED } from "./abuse_vsa.ts";
 import { garbage, Random, spoil } from "./abuse_values.ts";
 
@@ -30,6 +31,7 @@ after(() => {
 const CONSTRUCTIBLE = [
   ...["Tensor", "TernaryLayer", "InferenceEngine", "KVCache"],
   ...Object.keys(CONSTRUCTED),
+  ...Object.keys(GRADIENTS_CONSTRUCTED),
 ];
 
 /** Made with `new` as well; built-in errors decide what they do with their arguments. */

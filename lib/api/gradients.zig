@@ -365,6 +365,7 @@ fn combine(a: ?[*]const f32, a_length: u32, alpha: f32, b: ?[*]const f32, b_leng
     const first = try abi.readable(f32, a, a_length, "the first list");
     const second = try abi.readable(f32, b, b_length, "the second list");
     const target = try abi.writable(f32, out, out_length, "the result");
+    if (first.len == 0) return abi.fail(error.InvalidLength, "Expected at least one number, got none", .{});
     try expectLength("the second list", second.len, first.len);
     try expectLength("the result", target.len, first.len);
     try measures.combine(first, alpha, second, beta, target);
@@ -374,7 +375,8 @@ fn addSamples(a: ?[*]const u8, a_length: u32, b: ?[*]const u8, b_length: u32, ou
     const first = try abi.readable(u8, a, a_length, "the first samples");
     const second = try abi.readable(u8, b, b_length, "the second samples");
     const target = try abi.writable(u8, out, out_length, "the sums");
-    if (first.len % 4 != 0) return abi.fail(error.InvalidLength, "Expected samples of 4 bytes, got {d} bytes", .{first.len});
+    if (first.len % 4 != 0 or first.len == 0)
+        return abi.fail(error.InvalidLength, "Expected at least one sample of 4 bytes, got {d} bytes", .{first.len});
     try expectLength("the second samples", second.len, first.len);
     try expectLength("the sums", target.len, first.len);
     try finite.expectSamples(first);

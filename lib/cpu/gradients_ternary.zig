@@ -5,7 +5,7 @@
 //! Blocks are multiples of 320 gradients, whole chunks of 64 bytes. With m the mean magnitude of a block,
 //! a gradient is kept as its sign where its magnitude is above
 //!
-//!     optimal    the best of 16 multiples of m from 1/2 to 32: the one with the largest (sum of the
+//!     optimal    the best of 16 multiples of m from 1/2 to 20: the one with the largest (sum of the
 //!                kept)^2 / count, which leaves the least squared error
 //!     twn        0.7 m (Ternary Weight Networks, arXiv:1605.04711)
 //!     absmean    m / 2, with m as the scale (the rule of tritter-accel's compress_ternary)
@@ -90,13 +90,13 @@ const Encode = struct {
         const sum = self.kernels.ternary.sum_magnitudes(values.ptr, values.len);
         if (!std.math.isFinite(sum)) return null;
         const mean = sum / @as(f64, @floatFromInt(values.len));
-        // Magnitudes over their mean have a bounded sum; the bound keeps tiny means from overflowing.
-        const factor: f32 = @floatCast(@min(1 / mean, 0x1p100));
+        // Magnitudes over their mean have a bounded sum. A mean below the normal range has no inverse.
+        const factor: f32 = @floatCast(@min(1 / mean, 0x1p126));
         const unit: f32 = @floatCast(mean * factor);
         const limit: f32 = switch (self.method) {
             .absmean => 0.5 * unit,
             .twn => 0.7 * unit,
-            .optimal => self.best(values, factor),
+            .optimal => if (mean < 0x1p-126) 0.7 * unit else self.best(values, factor),
         };
         const kept = self.pack(values, factor, limit, bytes);
         if (self.method == .absmean) return @floatCast(mean);

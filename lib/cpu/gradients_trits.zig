@@ -131,8 +131,8 @@ inline fn valuesOf(codes: @Vector(16, u8), scales: V) V {
     return @as(V, @floatFromInt(@as(I, codes) - @as(I, @splat(1)))) * scales;
 }
 
-/// Lower ends of the classes that `classes` counts: quarters of an octave, then halves, then octaves.
-pub const edges = [16]f32{ 0.5, 0.625, 0.75, 0.875, 1, 1.25, 1.5, 1.75, 2, 3, 4, 6, 8, 12, 16, 32 };
+/// Lower ends of the classes that `classes` counts: an octave in at most four parts.
+pub const edges = [16]f32{ 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 10, 14, 20 };
 
 /// The number of a class by the exponent and two digits of the mantissa: 1 from 0.5 on.
 fn classOf(comptime edge: f32) u8 {

@@ -1,6 +1,6 @@
 // Compressing gradients and getting them back: what all codecs share.
 
-import { checkArray, checkOptions } from "../checks.ts";
+import { checkArray, checkCount, checkOptions } from "../checks.ts";
 import { resolveDevice } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { checkSeed } from "../vsa/options.ts";
@@ -121,7 +121,7 @@ export class GradientCodec {
    * ```
    */
   maxBytes(count: number): number {
-    checkGradientCount(count);
+    checkCount(count, "count", { min: 1, max: COUNT_MAX });
     return containerBytes(this.#kind.parameterCount, this.#encoder.payloadMax(count));
   }
 
@@ -144,7 +144,9 @@ export class GradientCodec {
    */
   compress(gradients: Float32Array, options?: CompressOptions): Uint8Array {
     checkArray(gradients, Float32Array, "gradients");
-    checkGradientCount(gradients.length);
+    if (gradients.length === 0) {
+      throw tritterError("invalid_length", "gradients must have at least one element, got none");
+    }
     const { out, seed } = checkOptions(options, "options");
     const used = seed === undefined ? this.seed : checkSeed(seed);
     if (out !== undefined) checkOut(out, gradients);
@@ -197,14 +199,6 @@ export class GradientCodec {
   }
 }
 
-function checkGradientCount(count: number): void {
-  if (Number.isInteger(count) && count >= 1 && count <= COUNT_MAX) return;
-  throw tritterError(
-    "invalid_length",
-    `gradients must have from 1 to ${COUNT_MAX} elements, got ${count}`,
-  );
-}
-
 /** The payload is written while the gradients are still read. */
 function checkOut(out: Uint8Array, gradients: Float32Array): void {
   checkArray(out, Uint8Array, "out");
@@ -220,15 +214,38 @@ function checkOut(out: Uint8Array, gradients: Float32Array): void {
 /**
  * Returns a codec of this name.
  *
+ * | name           | what is sent                                  | options (default)            | times smaller: cosine |
+ * | -------------- | --------------------------------------------- | ---------------------------- | --------------------- |
+ * | `"rotated"`    | a random rotation at 2, 3, 4, 8 or 16 levels  | `bits` 1, 1.58, 2, 3, 4 (2), or `ratio`, or `cosine` | 32: 0.797, 20: 0.899, 16: 0.939, 10.6: 0.982, 8: 0.995, whatever the gradients are |
+ * | `"ternary"`    | -1, 0 or 1, a scale a block                   | `method` `"optimal"`, `"twn"`, `"absmean"`; `block` (640) | 19.4: 0.90 for normal gradients, less for others |
+ * | `"sign"`       | the sign, a scale a block                     | `block` (4096)               | 31.7: 0.798 for normal gradients, less for others |
+ * | `"projection"` | a linear sketch, which can be added to others | `ratio` (10), `gain`, `method` | r: 1 / sqrt(r), and no linear projection can do better |
+ * | `"lowrank"`    | a matrix as the product of two thin ones      | `shape`, `rank` (4) or `ratio` | whatever the matrix allows; better from step to step |
+ * | `"vsa"`        | ternary hypervectors in one bundle            | `ratio` (40)                 | 20: 0.90, 40: 0.60, 60: 0.48, 100: 0.36, whatever the gradients are |
+ *
+ * `"rotated"` follows DRIVE and EDEN (arXiv:2105.08339, 2108.08842): what comes back is unbiased over
+ * the seeds for gradients that are spread out, and where a few of 4096 dominate off by up to some 5 %
+ * of their length at 1 bit. `"projection"` is unbiased whatever they are. `"lowrank"` is PowerSGD
+ * (arXiv:1905.13727), and the only one that remembers its last call. `"ternary"`, `"sign"`,
+ * `"lowrank"` and `"vsa"` are biased: use them with `ErrorFeedback`. `"vsa"` mends the design of
+ * vsa-optim-rs: keys are bipolar and multiply, so that a bundle of one loses nothing by binding.
+ *
  * `seed` and `device` are options of every codec, the others of those that name them; any other is
- * refused, and so is CUDA in this version.
+ * refused, and so is CUDA in this version. Codecs differ in nothing else: all bytes describe
+ * themselves and end in a checksum.
  *
  * @example
  * ```ts
- * import { createCodec } from "tritter-accel";
+ * import { compressionStats, createCodec } from "tritter-accel";
  *
- * const codec = createCodec("sign", { block: 512 });
- * console.log(codec.name, codec.summable); // sign false
+ * const gradients = Float32Array.from({ length: 100_000 }, (_, index) => Math.sin(index ** 2));
+ * const codec = createCodec("rotated", { bits: 2 });
+ * for (let step = 0; step < 2; step++) {
+ *   // Another seed at every step, the same on all workers.
+ *   const bytes = codec.compress(gradients, { seed: step });
+ *   const { ratio, cosine } = compressionStats(gradients, codec.decompress(bytes), bytes);
+ *   console.log(ratio > 15.9, cosine > 0.93); // true true
+ * }
  * ```
  */
 export function createCodec(name: CodecName, options?: CodecOptions): GradientCodec {

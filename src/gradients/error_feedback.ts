@@ -245,6 +245,9 @@ export class ErrorFeedback {
    * ```
    */
   restore(state: ErrorFeedbackState): void {
+    if (state === undefined) {
+      throw tritterError("invalid_type", "state must be an object, got undefined");
+    }
     checkOptions(state, "state");
     const { residual, estimate, momentum, received } = state;
     const foreign = this.mode === "plain" ? { estimate, received } : { residual };

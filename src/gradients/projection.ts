@@ -22,6 +22,12 @@ export type ProjectionMethod = "hadamard" | "dense";
 /** Entries of a dense projection, each of which is a random number. */
 const DRAWS_MAX = 2 ** 30;
 
+/** Gradients for each number that is kept, at most: bytes of strangers claim no more memory than that. */
+const SHARE_MAX = 2 ** 16;
+
+/** How many numbers a container keeps. */
+const sentOf = (count: number, share: number) => keptOf(count, Math.max(share, 1 / SHARE_MAX));
+
 /** How many numbers of `count` are kept: a share, rounded up, and at least one. */
 export function keptOf(count: number, share: number): number {
   // What was meant as 0.1 of 1000 is 100, however 0.1 is rounded.
@@ -96,9 +102,9 @@ export const projection: Kind = {
     checkMethod(options.method, 1, 1);
     const gain = GAINS.indexOf(checkChoice(options.gain, GAINS, "gain", "unbiased"));
     return {
-      payloadMax: (count) => 4 * keptOf(count, share),
+      payloadMax: (count) => 4 * sentOf(count, share),
       encode(gradients, seed, parameters, room) {
-        const kept = keptOf(gradients.length, share);
+        const kept = sentOf(gradients.length, share);
         const method = checkMethod(options.method, gradients.length, kept);
         const payload = room(4 * kept);
         parameters.splice(0, 3, kept, method, gain);
@@ -110,6 +116,9 @@ export const projection: Kind = {
 
   validate(message: Message): void {
     const kept = parameterCount(message, 0, "the samples", { max: message.count });
+    if (message.count > SHARE_MAX * kept) {
+      refuse(`the samples must be at least one for 2^16 gradients, got ${kept}`);
+    }
     const method = parameterCount(message, 1, "the method", { min: 0, max: 1 });
     parameterCount(message, 2, "the gain", { min: 0, max: 1 });
     if (method === 1 && message.count * kept > DRAWS_MAX) {
