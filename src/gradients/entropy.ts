@@ -47,7 +47,9 @@ export const entropy: Kind = {
     const ratio = cosine > 0 ? 0 : checkRatio(options.ratio, RATIO);
     const bytes = (count: number) => cosine > 0 ? 0 : wantedBytes(count, ratio);
     const payloadMax = (count: number) =>
-      cosine > 0 ? Math.ceil(COSINE_BYTES * count) + TABLE_BYTES : Math.ceil(SPARE_SHARE * bytes(count)) + SPARE_BYTES;
+      cosine > 0
+        ? Math.ceil(COSINE_BYTES * count) + TABLE_BYTES
+        : Math.ceil(SPARE_SHARE * bytes(count)) + SPARE_BYTES;
     const used = new Float64Array(1);
     return {
       payloadMax,
