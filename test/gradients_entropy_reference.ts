@@ -215,10 +215,10 @@ export function decodeTopk(payload: Uint8Array, bits: number, count: number): Fl
     { length: Math.ceil(count / chunk) },
     () => [input.number(), input.number()] as const,
   );
+  const all = directory.reduce((sum, [kept]) => sum + kept, 0);
   for (const [index, [kept, bytes]] of directory.entries()) {
     const stream = new Bits(input.take(bytes));
-    const values = Math.min(chunk, count - index * chunk);
-    let mean = Math.max(16, Math.floor(16 * values / Math.max(1, kept)));
+    let mean = 16 * Math.max(1, Math.min(chunk, Math.floor(count / Math.max(1, all))));
     let place = index * chunk;
     for (let i = 0; i < kept; i++) {
       const shift = Math.floor(Math.log2(Math.max(1, mean >> 4)));

@@ -21,7 +21,9 @@ const log2 = frequencies_file.log2;
 const fine_count = classes_file.fine_count;
 const all_count = classes_file.all_count;
 
-pub const sample_values = 1 << 18;
+/// Of the gradients, an eighth, within these.
+const sample_least = 1 << 17;
+const sample_most = 1 << 18;
 /// The first looks are at every fourth block of the sample.
 const coarse = 4;
 
@@ -69,7 +71,7 @@ pub const Search = struct {
 
     pub fn init(blocks: *const Blocks, wants_energy: bool) error{OutOfMemory}!Search {
         const size = blocks.blockValues();
-        const count = @min(blocks.count, sample_values / size);
+        const count = @min(blocks.count, std.math.clamp(blocks.values.len / 8, sample_least, sample_most) / size);
         const places = try memory.alloc(u32, count);
         errdefer memory.free(u32, places);
         const values = try memory.alloc(f32, count * size);

@@ -8,7 +8,7 @@
 //!         negative (1), level (bits - 1)
 //!
 //! The level is (magnitude bits - least) 2^(bits - 1) / range, and stands for the middle. r follows the
-//! distances: floor(log2 m) with m = 1 at least, from the chunk's mean on m += (g - m) / 16.
+//! distances: floor(log2 m) with m = 1 at least, in each chunk from the mean of all on, m += (g - m) / 16.
 //!
 //! Values that are large enough are collected in one pass, with a bound that a sample has given; how many
 //! of them there is room for, and so which, is found among those.
@@ -213,7 +213,7 @@ pub fn encode(gradients: []const f32, options: Options, payload: []u8) abi.Failu
             continue;
         }
         const used = try encodeMost(gradients.len, &candidates, options, payload, guess);
-        const needs_more = used.count == found and !is_all and used.bytes < 0.97 * options.bytes;
+        const needs_more = used.count == found and !is_all and used.bytes < 0.95 * options.bytes;
         if (!options.is_exact or !needs_more) return @intFromFloat(used.bytes);
         wanted = @min(wanted * 2, @as(f64, @floatFromInt(gradients.len)));
     }
@@ -236,7 +236,7 @@ fn encodeMost(total: usize, candidates: *const Candidates, options: Options, pay
         const bytes: f64 = if (write(total, candidates, choice, options.bits, payload)) |used| @floatFromInt(used) else 2 * options.bytes;
         if (bytes <= options.bytes or wanted <= 1) {
             fitting = wanted;
-            if (bytes > 0.985 * options.bytes or wanted >= all or wanted + 1 >= excessive) return .{ .bytes = bytes, .count = choice.count };
+            if (bytes > 0.97 * options.bytes or wanted >= all or wanted + 1 >= excessive) return .{ .bytes = bytes, .count = choice.count };
         } else excessive = wanted;
         const next = @floor(wanted * options.bytes / bytes * 0.995);
         wanted = if (next > fitting and next < excessive) next else @floor((fitting + excessive) / 2);
@@ -268,35 +268,24 @@ fn write(total: usize, candidates: *const Candidates, choice: Choice, bits: u32,
     var place = output.used + directory;
     for (0..chunksOf(total)) |chunk| {
         const end = (chunk + 1) * chunk_values;
-        const first = next;
-        var count: usize = 0;
-        var equal_here = equal;
-        while (next < indices.len and indices[next] < end) : (next += 1) {
-            const magnitude = values[next] & magnitude_mask;
-            if (magnitude < choice.least) continue;
-            if (magnitude == choice.least) {
-                if (equal_here == 0) continue;
-                equal_here -= 1;
-            }
-            count += 1;
-        }
-        var rice: Rice = .init(@min(chunk_values, total - chunk * chunk_values), count);
         if (place + spare_bytes > payload.len) return null;
         var writer: bit_stream.Writer = .{ .bytes = payload[place..].ptr };
         const room = payload.len - place - spare_bytes;
+        var rice: Rice = .init(total, choice.count);
         var before = chunk * chunk_values;
-        for (indices[first..next], values[first..next]) |index, value| {
-            const magnitude = value & magnitude_mask;
+        var count: usize = 0;
+        while (next < indices.len and indices[next] < end) : (next += 1) {
+            const magnitude = values[next] & magnitude_mask;
             if (magnitude < choice.least) continue;
             if (magnitude == choice.least) {
                 if (equal == 0) continue;
                 equal -= 1;
             }
             if (writer.used > room) return null;
-            rice.write(&writer, @intCast(index - before));
-            before = index + 1;
             const level: u32 = @intCast((magnitude - choice.least) * factor >> 32);
-            writer.append(level << 1 | value >> 31, bits);
+            rice.write(&writer, @intCast(indices[next] - before), level << 1 | values[next] >> 31, bits);
+            before = indices[next] + 1;
+            count += 1;
         }
         output.number(count);
         output.number(writer.length());
@@ -313,7 +302,7 @@ const Rice = struct {
     mean: u32,
 
     fn init(values: usize, count: usize) Rice {
-        return .{ .mean = @intCast(@max(16, 16 * values / @max(1, count))) };
+        return .{ .mean = @intCast(@max(16, @min(chunk_values, values / @max(1, count)) * 16)) };
     }
 
     inline fn shift(self: *const Rice) u5 {
@@ -324,15 +313,22 @@ const Rice = struct {
         self.mean = @max(16, self.mean - (self.mean >> 4) + distance);
     }
 
-    inline fn write(self: *Rice, bits: *bit_stream.Writer, distance: u32) void {
+    /// A distance, and `count` bits of `code`.
+    inline fn write(self: *Rice, bits: *bit_stream.Writer, distance: u32, code: u32, count: u32) void {
         const r = self.shift();
         const ones = distance >> r;
-        if (ones < ones_max) {
+        const length = ones +| 1 + r;
+        const rest = distance & ((@as(u32, 1) << r) - 1);
+        if (length + count <= 32) {
+            bits.append((@as(u32, 1) << @intCast(ones)) - 1 | rest << @intCast(ones + 1) | code << @intCast(length), length + count);
+        } else if (ones < ones_max) {
             bits.append((@as(u32, 1) << @intCast(ones)) - 1, ones + 1);
-            bits.append(distance & ((@as(u32, 1) << r) - 1), r);
+            bits.append(rest, r);
+            bits.append(code, count);
         } else {
             bits.append((1 << ones_max) - 1, ones_max);
             bits.append(distance, distance_bits);
+            bits.append(code, count);
         }
         self.follow(distance);
     }
@@ -365,6 +361,8 @@ const Chunk = struct { count: usize, bits: []const u8 };
 const Payload = struct {
     least: u32,
     range: u32,
+    /// Of all chunks.
+    kept: usize,
     chunks: []align(memory.alignment) Chunk,
 
     fn read(payload: []const u8, total: usize) abi.Failure!Payload {
@@ -377,15 +375,17 @@ const Payload = struct {
         if (least >= infinity_bits or range == 0 or range > infinity_bits - least) return refuse("magnitudes are not finite");
         const chunks = try memory.alloc(Chunk, count);
         errdefer memory.free(Chunk, chunks);
+        var kept: usize = 0;
         for (chunks, 0..) |*chunk, index| {
             chunk.count = input.number() orelse return refuse("directory is cut off");
             const bytes = input.number() orelse return refuse("directory is cut off");
             if (chunk.count > @min(chunk_values, total - index * chunk_values)) return refuse("counts are too large");
             chunk.bits.len = bytes;
+            kept += chunk.count;
         }
         for (chunks) |*chunk| chunk.bits = input.take(chunk.bits.len) orelse return refuse("chunks are cut off");
         if (input.bytes.len > 0) return refuse("end is missing");
-        return .{ .least = least, .range = range, .chunks = chunks };
+        return .{ .least = least, .range = range, .kept = kept, .chunks = chunks };
     }
 
     fn deinit(self: *const Payload) void {
@@ -429,7 +429,7 @@ const Decode = struct {
 
     fn decodeChunk(self: *const Decode, chunk: *const Chunk, target: []f32) bool {
         var bits: bit_stream.Reader = .init(chunk.bits);
-        var rice: Rice = .init(target.len, chunk.count);
+        var rice: Rice = .init(self.gradients.len, self.payload.kept);
         var place: usize = 0;
         for (0..chunk.count) |_| {
             place += rice.read(&bits);
