@@ -77,13 +77,18 @@ const Candidates = struct {
         self.bits.deinit(std.heap.c_allocator);
     }
 
+    fn reserve(self: *Candidates, count: usize) error{OutOfMemory}!void {
+        try self.indices.ensureTotalCapacity(std.heap.c_allocator, count);
+        try self.bits.ensureTotalCapacity(std.heap.c_allocator, count);
+    }
+
     fn add(self: *Candidates, indices: []const u32, bits: []const u32) error{OutOfMemory}!void {
         try self.indices.appendSlice(std.heap.c_allocator, indices);
         try self.bits.appendSlice(std.heap.c_allocator, bits);
     }
 };
 
-const sample_count = 1 << 16;
+const sample_count = 1 << 15;
 
 /// The bits of a magnitude that about `wanted` gradients reach.
 fn sampledBound(gradients: []const f32, wanted: f64) error{OutOfMemory}!u32 {
@@ -158,12 +163,14 @@ const Collecting = struct {
 };
 
 /// All gradients from a bound on.
-fn collect(gradients: []const f32, least: u32) abi.Failure!Candidates {
+fn collect(gradients: []const f32, least: u32, expected: f64) abi.Failure!Candidates {
     _ = try dispatch.kernels();
     const count = parallel.partsOf(gradients.len * @sizeOf(f32), gradients.len);
     const parts = try memory.alloc(Collect, count);
     defer memory.free(Collect, parts);
     for (parts) |*part| part.* = .{};
+    // All in one place, so that it need not be moved.
+    try parts[0].candidates.reserve(@intFromFloat(expected * 1.1 + collect_step));
     defer for (parts) |*part| part.candidates.deinit();
     parallel.runParts(count, &Collecting{ .gradients = gradients, .least = least, .parts = parts }, Collecting.work);
     var most: u32 = 0;
@@ -201,10 +208,10 @@ fn choose(candidates: *const Candidates, magnitudes: []u32, count: usize) Choice
 pub fn encode(gradients: []const f32, options: Options, payload: []u8) abi.Failure!usize {
     const guess = roomFor(gradients.len, options.bits, options.bytes);
     // Places that lie together take fewer bits, so there may be room for more.
-    var wanted = @min(guess * 1.5 + 16, @as(f64, @floatFromInt(gradients.len)));
+    var wanted = @min(guess * 1.3 + 16, @as(f64, @floatFromInt(gradients.len)));
     while (true) {
         const least = try sampledBound(gradients, wanted);
-        var candidates = try collect(gradients, least);
+        var candidates = try collect(gradients, least, wanted);
         defer candidates.deinit();
         const found = candidates.bits.items.len;
         const is_all = least <= 1;
