@@ -69,10 +69,10 @@ fn noRoom(payload: []const u8) abi.Failure {
 
 const attempts_max = 48;
 const searches_max = 6;
-const looks_max = 16;
+const looks_max = 20;
 /// Below the largest magnitude, how far steps are looked for.
 const octaves = 40;
-const coarse_looks = 4;
+const coarse_looks = 6;
 const coarse_stride = 4;
 /// How near (log2) what is foretold must come to what is wanted.
 const tolerance = 0.002;

@@ -21,7 +21,7 @@ const least_octave = -6;
 
 /// What a bit may cost, in squared steps: the slope of distortion over rate, a little below that of a
 /// uniform quantiser (2 ln 2 / 12 times the square of two steps is 0.46, less the trellis's gain).
-pub const lambda = 0.22;
+pub const lambda = 0.25;
 
 /// A block none of whose values reaches so many steps is all zeros if their mean is below that.
 const zero_below = 1.6;

@@ -251,8 +251,9 @@ pub const Search = struct {
 };
 
 /// Costs follow frequencies at first and then stay, so that bytes are a function of the step.
-const adapting_looks = 4;
+const adapting_looks = 6;
 
+/// Half way, so that the costs of rare levels do not run away.
 fn between(a: Costs, b: Costs) Costs {
     return .{
         .slope = @divTrunc(a.slope + b.slope, 2),
