@@ -35,6 +35,13 @@ function makeGradients(): Float32Array<ArrayBuffer> {
 }
 
 const CASES: readonly (readonly [CodecName, CodecOptions])[] = [
+  ["entropy", { ratio: 10 }],
+  ["entropy", { ratio: 20 }],
+  ["entropy", { ratio: 32 }],
+  ["entropy", { ratio: 100 }],
+  ["entropy", { cosine: 0.95 }],
+  ["topk", { ratio: 32 }],
+  ["topk", { ratio: 100 }],
   ["rotated", { bits: 4 }],
   ["rotated", { bits: 3 }],
   ["rotated", { bits: 2 }],

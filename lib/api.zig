@@ -24,6 +24,8 @@ pub const modules = .{
     @import("api/precision.zig"),
     @import("api/gradient_sums.zig"),
     @import("api/gradients.zig"),
+    @import("api/gradient_entropy.zig"),
+    @import("api/gradient_topk.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
     @import("api/bitlinear.zig"),

@@ -4,6 +4,7 @@
 test {
     _ = @import("abi_test.zig");
     _ = @import("cpu/gradients_test.zig");
+    _ = @import("cpu/gradients_frequencies.zig");
     _ = @import("cpu/matmul_test.zig");
     _ = @import("cpu/packing_test.zig");
     _ = @import("cpu/precision_test.zig");

@@ -140,6 +140,8 @@ const TARGETS: readonly Target[] = [
   gradients(/^compress .* rotated, 4 levels/, [0.25, 0.5]),
   gradients(/^compress .* ternary/, [0.6, 0.8]),
   gradients(/^compress .* sign/, [0.7, 1]),
+  gradients(/^compress .* topk \(sampled\)/, [0.4, 0.6]),
+  gradients(/^(de)?compress .* entropy, (10|16|20|32)x/, [1, 3]),
   gradients(/^project /, [1000, 3000]),
   // The whole call, kernel included, is what can be timed; so this is stricter than what was asked.
   {

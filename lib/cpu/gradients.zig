@@ -1,5 +1,6 @@
 //! The tier's kernels of gradient codecs.
 
+const collect = @import("gradients_collect.zig");
 const bits = @import("gradients_bits.zig");
 const dense = @import("gradients_dense.zig");
 const hadamard = @import("gradients_hadamard.zig");
@@ -46,4 +47,5 @@ pub const kernels: table.Kernels = .{
     .expand_row = lowrank.expandRow,
     .sums = sums.sums,
     .combine = sums.combine,
+    .collect = collect.collect,
 };

@@ -53,4 +53,6 @@ pub const Kernels = extern struct {
     /// See gradients_sums.zig.
     sums: *const fn (a: [*]const f32, b: [*]const f32, count: usize, result: *Sums) callconv(.c) void,
     combine: *const fn (a: [*]align(1) const f32, alpha: f32, b: [*]align(1) const f32, beta: f32, count: usize, out: [*]align(1) f32) callconv(.c) void,
+    /// See gradients_collect.zig.
+    collect: *const fn (values: [*]const f32, count: usize, first: u32, least: u32, indices: [*]u32, found: [*]u32, most: *u32) callconv(.c) usize,
 };

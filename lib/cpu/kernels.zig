@@ -4,6 +4,7 @@ const std = @import("std");
 const tier = @import("tier_options").tier;
 const activations = @import("activations.zig");
 const gradients = @import("gradients.zig");
+const gradient_entropy = @import("gradients_entropy_kernels.zig");
 const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
@@ -30,6 +31,7 @@ const kernels: table.Kernels = .{
     .vsa = vsa.kernels,
     .precision = precision.kernels,
     .gradients = gradients.kernels,
+    .gradient_entropy = gradient_entropy.kernels,
 };
 
 comptime {

@@ -22,6 +22,7 @@
 //! triples, 18 columns a step: bits 5t..5t+4 are c[3t] + 3 c[3t+1] + 9 c[3t+2], the index of a sum of
 //! three activations in a table of 27 that two registers of AVX-512 hold. f32 activations.
 
+const gradient_entropy_table = @import("gradients_entropy_table.zig");
 const gradients_table = @import("gradients_table.zig");
 const gemm_table = @import("gemm_table.zig");
 const nn_table = @import("nn_table.zig");
@@ -142,6 +143,7 @@ pub const Kernels = extern struct {
     vsa: vsa_table.Kernels,
     precision: precision_table.Kernels,
     gradients: gradients_table.Kernels,
+    gradient_entropy: gradient_entropy_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {

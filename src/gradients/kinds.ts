@@ -5,14 +5,16 @@ import { describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { type Message, open, refuse } from "./container.ts";
 import type { CodecName, Kind } from "./kind.ts";
+import { entropy } from "./entropy.ts";
 import { lowrank } from "./lowrank.ts";
 import { projection } from "./projection.ts";
 import { rotated } from "./rotated.ts";
 import { sign } from "./sign.ts";
 import { ternary } from "./ternary.ts";
+import { topk } from "./topk.ts";
 import { vsa } from "./vsa.ts";
 
-const KINDS: readonly Kind[] = [projection, ternary, rotated, lowrank, sign, vsa];
+const KINDS: readonly Kind[] = [projection, ternary, rotated, entropy, topk, lowrank, sign, vsa];
 
 /** The kind of this name. */
 export function kindOf(name: CodecName): Kind {

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x61c2d7819c360c22n;
+export const abiFingerprint = 0xc7e4d7d221dbdab1n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -311,6 +311,27 @@ export const symbols = {
     bytes: "w:u8",
     bytes_length: "u32",
   },
+  gradients_entropy_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    bytes: "f64",
+    cosine: "f64",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  gradients_entropy_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_entropy_inspect: {
+    payload: "r:u8",
+    payload_length: "u32",
+    count: "u32",
+  },
   gradients_combine: {
     sources: "r:f32",
     sources_length: "u32",
@@ -348,6 +369,29 @@ export const symbols = {
     scales_length: "u32",
     out: "w:f32",
     out_length: "u32",
+  },
+  gradients_topk_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    bytes: "f64",
+    bits: "u32",
+    exact: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  gradients_topk_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    bits: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_topk_inspect: {
+    payload: "r:u8",
+    payload_length: "u32",
+    count: "u32",
   },
   gradients_sign_encode: {
     gradients: "r:f32",
@@ -1501,6 +1545,36 @@ export interface NativeLibrary {
    */
   file_read(handle: bigint, offset: bigint, bytes: Uint8Array | null, bytes_length: number): number;
   /**
+   * Writes at most `bytes` of payload, or, where that is 0, what reaches the cosine; used = [bytes].
+   */
+  gradients_entropy_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    bytes: number,
+    cosine: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_entropy_decode.
+   */
+  gradients_entropy_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Refuses what cannot be the payload of `count` gradients.
+   */
+  gradients_entropy_inspect(
+    payload: Uint8Array | null,
+    payload_length: number,
+    count: number,
+  ): number;
+  /**
    * One or two linear combinations of arrays of `size` elements that lie one after the other:
    * out[o][i] = sum over s of coefficients[o][s] * sources[s][i]. A single output may be a source.
    */
@@ -1553,6 +1627,34 @@ export interface NativeLibrary {
     out: Float32Array | null,
     out_length: number,
   ): number;
+  /**
+   * Writes at most `bytes` of payload with `bits` (4 to 8) for each value; used = [bytes].
+   */
+  gradients_topk_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    bytes: number,
+    bits: number,
+    exact: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_topk_decode.
+   */
+  gradients_topk_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    bits: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Refuses what cannot be the payload of `count` gradients.
+   */
+  gradients_topk_inspect(payload: Uint8Array | null, payload_length: number, count: number): number;
   /**
    * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
    */
