@@ -140,7 +140,9 @@ export class TokenDataset {
    */
   static fromRows(rows: readonly (readonly number[] | Int32Array)[]): TokenDataset {
     const length = Array.isArray(rows) ? rows[0]?.length ?? 0 : 0;
-    if (!Array.isArray(rows) || length < 2 || rows.some((row) => row.length !== length)) {
+    const isRow = (row: unknown) =>
+      (Array.isArray(row) || row instanceof Int32Array) && row.length === length;
+    if (!Array.isArray(rows) || length < 2 || !rows.every(isRow)) {
       throw tritterError(
         "invalid_shape",
         `rows must be an array of rows of one length, at least 2, got ${describe(rows)}`,
