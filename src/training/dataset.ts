@@ -139,10 +139,11 @@ export class TokenDataset {
    * ```
    */
   static fromRows(rows: readonly (readonly number[] | Int32Array)[]): TokenDataset {
-    const length = Array.isArray(rows) ? rows[0]?.length ?? 0 : 0;
-    const isRow = (row: unknown) =>
-      (Array.isArray(row) || row instanceof Int32Array) && row.length === length;
-    if (!Array.isArray(rows) || length < 2 || !rows.every(isRow)) {
+    const isRow = (row: unknown): row is readonly number[] | Int32Array =>
+      Array.isArray(row) || (row instanceof Int32Array && ArrayBuffer.isView(row));
+    const list = Array.isArray(rows) && rows.every(isRow) ? rows : [];
+    const length = list[0]?.length ?? 0;
+    if (length < 2 || list.some((row) => row.length !== length)) {
       throw tritterError(
         "invalid_shape",
         `rows must be an array of rows of one length, at least 2, got ${describe(rows)}`,
