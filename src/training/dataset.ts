@@ -1,8 +1,8 @@
 // Token ids cut into rows of one length, in an order that is a function of a seed and a position.
 
-import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
+import { checkArray, checkCount, checkList, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { Tokenizer } from "../inference/tokenizer.ts";
+import { Tokenizer } from "../inference/tokenizer.ts";
 import { allocate } from "./gradients.ts";
 import { Permutation } from "../vsa/permutation.ts";
 
@@ -180,9 +180,17 @@ export class TokenDataset {
     options: TextDatasetOptions,
   ): TokenDataset {
     const { length, eosTokenId = null, shift, ...given } = checkOptions(options, "options");
+    if (!(tokenizer instanceof Tokenizer)) {
+      throw tritterError(
+        "invalid_type",
+        `tokenizer must be a Tokenizer, got ${describe(tokenizer)}`,
+      );
+    }
     const bosTokenId = given.bosTokenId === undefined ? tokenizer.bosTokenId : given.bosTokenId;
+    if (bosTokenId !== null) checkCount(bosTokenId, "bosTokenId", { max: 2 ** 31 - 1 });
+    if (eosTokenId !== null) checkCount(eosTokenId, "eosTokenId", { max: 2 ** 31 - 1 });
     const tokens: number[] = [];
-    for (const document of documents) {
+    for (const document of checkList(documents, "documents")) {
       if (bosTokenId !== null) tokens.push(bosTokenId);
       for (const id of tokenizer.encode(document, { addSpecialTokens: false })) tokens.push(id);
       if (eosTokenId !== null) tokens.push(eosTokenId);
