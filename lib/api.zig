@@ -17,14 +17,21 @@ pub const modules = .{
     @import("api/vector_search.zig"),
     @import("api/bundles.zig"),
     @import("api/vector_formats.zig"),
+    @import("api/sparse_vectors.zig"),
     @import("api/trits.zig"),
     @import("api/encoders.zig"),
     @import("api/centroids.zig"),
+    @import("api/precision.zig"),
+    @import("api/gradient_sums.zig"),
     @import("api/gradients.zig"),
     @import("api/gradient_entropy.zig"),
     @import("api/gradient_topk.zig"),
     @import("api/files.zig"),
     @import("api/inference.zig"),
+    @import("api/bitlinear.zig"),
+    @import("api/training.zig"),
+    @import("api/attention.zig"),
+    @import("api/optimizers.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

@@ -51,6 +51,10 @@ export function describe(value: unknown): string {
   return ArrayBuffer.isView(value) ? tag : tag === "Object" ? "an object" : `an object (${tag})`;
 }
 
+function articleOf(name: string): "a" | "an" {
+  return name.startsWith("I") ? "an" : "a";
+}
+
 /** Checks that a value is a typed array of one type, and of one length where a length is given. */
 export function checkArray<C extends CheckedArrayConstructor>(
   value: unknown,
@@ -60,13 +64,16 @@ export function checkArray<C extends CheckedArrayConstructor>(
 ): C["prototype"] {
   // Only a real array is a view: an object that inherits from its prototype, or a proxy, is not.
   if (!(value instanceof type) || !ArrayBuffer.isView(value)) {
-    throw tritterError("invalid_type", `${name} must be a ${type.name}, got ${describe(value)}`);
+    throw tritterError(
+      "invalid_type",
+      `${name} must be ${articleOf(type.name)} ${type.name}, got ${describe(value)}`,
+    );
   }
   const actual = engineLength.call(value);
   if (!hasPlainLength(value, type)) {
     throw tritterError(
       "invalid_type",
-      `${name} must be a ${type.name} that reports its own length`,
+      `${name} must be ${articleOf(type.name)} ${type.name} that reports its own length`,
     );
   }
   // A detached buffer looks like an empty one; only then is the (slower) question worth asking.
@@ -194,6 +201,12 @@ export function checkChoice<T>(
     );
   }
   return value as T;
+}
+
+/** Checks that a value is true or false. */
+export function checkFlag(value: unknown, name: string): boolean {
+  if (typeof value === "boolean") return value;
+  throw tritterError("invalid_type", `${name} must be true or false, got ${describe(value)}`);
 }
 
 /** Checks that a value is an options object; `undefined` means an empty one. */

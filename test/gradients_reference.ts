@@ -73,7 +73,12 @@ export function blocksOf(count: number, padded: boolean): Block[] {
 }
 
 /** A block with its signs, transformed. */
-export function rotate(values: Float32Array, block: Block, row: number, seed: bigint) {
+export function rotate(
+  values: Float32Array,
+  block: Block,
+  row: number,
+  seed: bigint,
+): Float64Array {
   const sign = signs(block.count, row, SIGNS, seed);
   const rotated = new Float64Array(block.size);
   for (let i = 0; i < block.count; i++) rotated[i] = values[block.start + i]! * sign[i]!;
@@ -112,7 +117,10 @@ export function parse(bytes: Uint8Array): Parsed {
 }
 
 /** A container with a checksum that is right, whatever the rest is. */
-export function build(parsed: Parsed, header: { version?: number; magic?: string } = {}) {
+export function build(
+  parsed: Parsed,
+  header: { version?: number; magic?: string } = {},
+): Uint8Array {
   const { code, count, seed, parameters, payload } = parsed;
   const bytes = new Uint8Array(40 + 8 * parameters.length + payload.length + 8);
   const view = new DataView(bytes.buffer);
@@ -180,7 +188,9 @@ function levelsIn(bytes: Uint8Array, size: number, count: number): Float64Array 
 }
 
 /** The blocks of a rotated payload: levels, and the scale that goes with the transformed levels. */
-export function rotatedBlocks({ count, parameters, payload }: Parsed) {
+export function rotatedBlocks(
+  { count, parameters, payload }: Parsed,
+): { block: Block; row: number; levels: Float64Array; scale: number }[] {
   const blocks = blocksOf(count, true);
   const scales = floatsOf(payload, blocks.length);
   let place = 4 * blocks.length;
@@ -210,7 +220,12 @@ function denseRow(row: number, k: number, seed: bigint): number[] {
 }
 
 /** What gradients are projected to. */
-export function sketch(gradients: Float32Array, k: number, seed: bigint, dense: boolean) {
+export function sketch(
+  gradients: Float32Array,
+  k: number,
+  seed: bigint,
+  dense: boolean,
+): Float64Array {
   const n = gradients.length;
   if (dense) {
     const sums = new Float64Array(k);

@@ -136,7 +136,7 @@ describe("functions on arrays", () => {
     const bad = Int8Array.of(0, 0, 0, 0, 0, 2, 0, 0);
     for (const call of [vsaBind, vsaUnbind, vsaSimilarity]) {
       assertThrowsCode(() => call(a, randomTrits(7, 1)), "invalid_length", /must have 8 elements/);
-      assertThrowsCode(() => call(wrong([1]), b), "invalid_type", /must be a Int8Array/);
+      assertThrowsCode(() => call(wrong([1]), b), "invalid_type", /must be an Int8Array/);
       assertThrowsCode(() => call(bad, b), "invalid_value", /got 2 at index 5/);
       assertThrowsCode(() => call(a, bad), "invalid_value", /got 2 at index 5/);
       assertThrowsCode(() => call(new Int8Array(0), new Int8Array(0)), "invalid_length");

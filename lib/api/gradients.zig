@@ -194,7 +194,7 @@ pub fn gradients_measure(
 }
 
 /// out = alpha a + beta b; `out` may be either.
-pub fn gradients_combine(
+pub fn gradients_blend(
     a: ?[*]const f32,
     a_length: u32,
     alpha: f32,

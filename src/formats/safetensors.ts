@@ -2,7 +2,7 @@
 
 import { describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { float16Value } from "./float16.ts";
+import { fromBf16, fromF16 } from "./half.ts";
 import { MappedFile } from "./mapped_file.ts";
 import {
   LARGEST_HEADER,
@@ -198,11 +198,7 @@ export class Safetensors {
     const buffer = this.#file.read(offsetBytes + start * width, wanted * width).buffer;
     if (dtype === "F32") return new Float32Array(buffer);
     const bits = new Uint16Array(buffer);
-    if (dtype === "F16") return Float32Array.from(bits, float16Value);
-    // A bfloat16 is the upper half of a float32.
-    const wide = new Uint32Array(bits.length);
-    for (let index = 0; index < bits.length; index += 1) wide[index] = bits[index]! << 16;
-    return new Float32Array(wide.buffer);
+    return dtype === "F16" ? fromF16(bits) : fromBf16(bits);
   }
 
   /** Unmaps the file; more calls do nothing, other methods that read throw `disposed`. */

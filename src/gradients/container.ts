@@ -83,7 +83,11 @@ export function roomFor(length: number, out: Uint8Array | undefined): Uint8Array
 }
 
 /** Writes header and checksum around the payload that is there already; returns what is used. */
-export function seal(bytes: Uint8Array, message: Omit<Message, "payload">, payloadBytes: number) {
+export function seal(
+  bytes: Uint8Array,
+  message: Omit<Message, "payload">,
+  payloadBytes: number,
+): Uint8Array {
   const { codec, count, seed, parameters } = message;
   const length = containerBytes(parameters.length, payloadBytes);
   const sealed = bytes.subarray(0, length);

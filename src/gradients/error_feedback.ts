@@ -44,7 +44,7 @@ function combine(
   beta: number,
   out: Float32Array,
 ): void {
-  check(native.gradients_combine(a, a.length, alpha, b, b.length, beta, out, out.length));
+  check(native.gradients_blend(a, a.length, alpha, b, b.length, beta, out, out.length));
 }
 
 /**

@@ -5,13 +5,98 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x192b9d3d753a0e28n;
+export const abiFingerprint = 0xc7e4d7d221dbdab1n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
+  rope_tables: {
+    frequencies: "r:f32",
+    frequencies_length: "u32",
+    scale: "f32",
+    cos: "w:f32",
+    cos_length: "u32",
+    sin: "w:f32",
+  },
+  rope_turn: {
+    x: "w:f32",
+    cos: "r:f32",
+    sin: "r:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  attention_forward: {
+    q: "r:f32",
+    k: "r:f32",
+    v: "r:f32",
+    output: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  attention_backward: {
+    q: "r:f32",
+    k: "r:f32",
+    v: "r:f32",
+    gradient: "r:f32",
+    dq: "w:f32",
+    dk: "w:f32",
+    dv: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  dense_product: {
+    a: "r:f32",
+    b: "r:f32",
+    c: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_quantize_weights: {
+    weights: "r:f32",
+    weights_length: "u32",
+    columns: "u32",
+    trits: "w:i8",
+    trits_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+  },
+  bitlinear_quantize_tokens: {
+    input: "r:f32",
+    input_length: "u32",
+    columns: "u32",
+    quantized: "w:i8",
+    quantized_length: "u32",
+    scales: "w:f32",
+    sums: "w:i32",
+    tokens: "u32",
+  },
+  bitlinear_forward: {
+    quantized: "r:i8",
+    scales: "r:f32",
+    sums: "r:i32",
+    trits: "r:i8",
+    bias: "r:f32",
+    output: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_backward_input: {
+    gradient: "r:f32",
+    trits: "r:i8",
+    dx: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_backward_weights: {
+    gradient: "r:f32",
+    quantized: "r:i8",
+    scales: "r:f32",
+    dw: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
   vectors_bundle: {
     list: "r:u64",
     list_length: "u32",
@@ -38,6 +123,7 @@ export const symbols = {
   },
   vectors_bind_rows: {
     source: "u64",
+    group: "u32",
     out: "u64",
     operation: "u32",
   },
@@ -246,6 +332,44 @@ export const symbols = {
     payload_length: "u32",
     count: "u32",
   },
+  gradients_combine: {
+    sources: "r:f32",
+    sources_length: "u32",
+    coefficients: "r:f64",
+    coefficients_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+    size: "u32",
+  },
+  gradients_compare: {
+    sources: "r:f32",
+    sources_length: "u32",
+    coefficients: "r:f64",
+    coefficients_length: "u32",
+    actual: "r:f32",
+    actual_length: "u32",
+    sums: "w:f64",
+    sums_length: "u32",
+  },
+  ternary_round: {
+    values: "r:f32",
+    values_length: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+    threshold: "f64",
+    seed: "u64",
+    row: "u64",
+  },
+  ternary_mean: {
+    bytes: "r:u8",
+    bytes_length: "u32",
+    scales: "r:f32",
+    scales_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+  },
   gradients_topk_encode: {
     gradients: "r:f32",
     gradients_length: "u32",
@@ -395,7 +519,7 @@ export const symbols = {
     result: "w:f64",
     result_length: "u32",
   },
-  gradients_combine: {
+  gradients_blend: {
     a: "r:f32",
     a_length: "u32",
     alpha: "f32",
@@ -613,6 +737,21 @@ export const symbols = {
     output_length: "u32",
     epsilon: "f32",
   },
+  adamw_step: {
+    data: "w:f32",
+    gradient: "r:f32",
+    mean: "w:f32",
+    square: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  sgd_step: {
+    data: "w:f32",
+    gradient: "r:f32",
+    velocity: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
   pack_i8: {
     ternary: "r:i8",
     ternary_length: "u32",
@@ -651,6 +790,53 @@ export const symbols = {
     scales: "r:f32",
     scales_length: "u32",
   },
+  floats_narrow: {
+    values: "r:f32",
+    values_length: "u32",
+    out: "w:u16",
+    out_length: "u32",
+    float: "u32",
+  },
+  floats_widen: {
+    halves: "r:u16",
+    halves_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+    float: "u32",
+  },
+  floats_find_not_finite: {
+    values: "r:f32",
+    values_length: "u32",
+    found: "w:u32",
+    found_length: "u32",
+  },
+  floats_clip: {
+    values: "w:f32",
+    values_length: "u32",
+    least: "f32",
+    most: "f32",
+    nan_to_zero: "u32",
+  },
+  floats_scale: {
+    values: "w:f32",
+    values_length: "u32",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
+  },
+  floats_sum_squares: {
+    values: "r:f32",
+    values_length: "u32",
+    sum: "w:f64",
+    sum_length: "u32",
+  },
+  floats_add_scaled: {
+    sums: "w:f32",
+    sums_length: "u32",
+    terms: "r:f32",
+    terms_length: "u32",
+    weight: "f64",
+  },
   quantize_weights: {
     weights: "r:f32",
     weights_length: "u32",
@@ -670,6 +856,103 @@ export const symbols = {
     scales: "w:f32",
     scales_length: "u32",
   },
+  vectors_write_places: {
+    handle: "u64",
+    row: "u32",
+    positive: "r:u32",
+    positive_length: "u32",
+    negative: "r:u32",
+    negative_length: "u32",
+  },
+  vectors_read_places: {
+    handle: "u64",
+    row: "u32",
+    positive: "w:u32",
+    positive_length: "u32",
+    negative: "w:u32",
+    negative_length: "u32",
+  },
+  vectors_similarity_places: {
+    handle: "u64",
+    positive: "r:u32",
+    positive_length: "u32",
+    negative: "r:u32",
+    negative_length: "u32",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  rms_norm_backward: {
+    input: "r:f32",
+    weight: "r:f32",
+    gradient: "r:f32",
+    dx: "w:f32",
+    dw: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  gate_forward: {
+    gate: "r:f32",
+    gate_length: "u32",
+    up: "r:f32",
+    output: "w:f32",
+    kind: "u32",
+  },
+  gate_backward: {
+    gate: "r:f32",
+    gate_length: "u32",
+    up: "r:f32",
+    gradient: "r:f32",
+    dgate: "w:f32",
+    dup: "w:f32",
+    kind: "u32",
+  },
+  vector_add: {
+    sum: "w:f32",
+    sum_length: "u32",
+    term: "r:f32",
+  },
+  column_sums: {
+    rows: "r:f32",
+    rows_length: "u32",
+    sums: "w:f32",
+    sums_length: "u32",
+  },
+  embedding_forward: {
+    rows: "r:f32",
+    rows_length: "u32",
+    columns: "u32",
+    ids: "r:i32",
+    ids_length: "u32",
+    output: "w:f32",
+    output_length: "u32",
+  },
+  embedding_backward: {
+    gradient: "r:f32",
+    gradient_length: "u32",
+    columns: "u32",
+    ids: "r:i32",
+    ids_length: "u32",
+    rows: "w:f32",
+    rows_length: "u32",
+  },
+  head_loss: {
+    hidden: "r:f32",
+    embeddings: "r:f32",
+    targets: "r:i32",
+    d_hidden: "w:f32",
+    d_embeddings: "w:f32",
+    result: "w:f64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  random_normal: {
+    output: "w:f32",
+    output_length: "u32",
+    seed: "u64",
+    stream: "u32",
+    deviation: "f32",
+  },
   trits_bind: {
     a: "r:i8",
     a_length: "u32",
@@ -687,6 +970,10 @@ export const symbols = {
     metric: "u32",
     score: "w:f64",
     score_length: "u32",
+  },
+  trits_check_f32: {
+    values: "r:f32",
+    values_length: "u32",
   },
   vectors_read_wire: {
     handle: "u64",
@@ -845,6 +1132,11 @@ export const symbols = {
     counts: "w:f64",
     counts_length: "u32",
   },
+  vectors_count_rows: {
+    handle: "u64",
+    counts: "w:u32",
+    counts_length: "u32",
+  },
   vectors_equal: {
     a: "u64",
     b: "u64",
@@ -855,6 +1147,131 @@ export const symbols = {
 
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
+  /**
+   * cos and sin, both of one length, [positions, frequencies]: of position times frequency, times `scale`.
+   */
+  rope_tables(
+    frequencies: Float32Array | null,
+    frequencies_length: number,
+    scale: number,
+    cos: Float32Array | null,
+    cos_length: number,
+    sin: Float32Array | null,
+  ): number;
+  /**
+   * Turns the heads of every token in place; x is [texts, length, heads, head_dim].
+   * options = [length, heads, head_dim, lengths]
+   */
+  rope_turn(
+    x: Float32Array | null,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * Causal attention of whole texts. q and output are [batch, length, heads, head_dim], k and v
+   * [batch, length, kv heads, head_dim].
+   * options = [batch, length, heads, kv heads, head_dim, lengths]
+   */
+  attention_forward(
+    q: Float32Array | null,
+    k: Float32Array | null,
+    v: Float32Array | null,
+    output: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The gradients of q, k and v, from that of the output.
+   * options = [batch, length, heads, kv heads, head_dim, lengths]
+   */
+  attention_backward(
+    q: Float32Array | null,
+    k: Float32Array | null,
+    v: Float32Array | null,
+    gradient: Float32Array | null,
+    dq: Float32Array | null,
+    dk: Float32Array | null,
+    dv: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * c [m, n] = alpha op(a) op(b) + beta c, all row-major; c is not read if beta is 0.
+   * options = [m, n, k, 1 if a is given as [k, m], 1 if b is given as [n, k], alpha, beta, length of a,
+   * of b, of c]
+   */
+  dense_product(
+    a: Float32Array | null,
+    b: Float32Array | null,
+    c: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The trits of weights by the mean of their magnitudes, which is the scale: 1e-5 at least.
+   */
+  bitlinear_quantize_weights(
+    weights: Float32Array | null,
+    weights_length: number,
+    columns: number,
+    trits: Int8Array | null,
+    trits_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+  ): number;
+  /**
+   * int8 activations by the largest magnitude of each token (1e-5 at least), with scale and sum.
+   */
+  bitlinear_quantize_tokens(
+    input: Float32Array | null,
+    input_length: number,
+    columns: number,
+    quantized: Int8Array | null,
+    quantized_length: number,
+    scales: Float32Array | null,
+    sums: Int32Array | null,
+    tokens: number,
+  ): number;
+  /**
+   * output [tokens, rows] = tokens x trits^T x scales, plus the bias.
+   * options = [columns, scale of the weights, length of quantized, of scales, of sums, of trits, of
+   * bias (may be 0), of output]
+   */
+  bitlinear_forward(
+    quantized: Int8Array | null,
+    scales: Float32Array | null,
+    sums: Int32Array | null,
+    trits: Int8Array | null,
+    bias: Float32Array | null,
+    output: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * dx [tokens, columns] = gradient x trits x scale + beta dx.
+   * options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+   */
+  bitlinear_backward_input(
+    gradient: Float32Array | null,
+    trits: Int8Array | null,
+    dx: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * dw [rows, columns] += gradient^T x quantized x scales.
+   * options = [columns, length of gradient, of quantized, of scales, of dw]
+   */
+  bitlinear_backward_weights(
+    gradient: Float32Array | null,
+    quantized: Int8Array | null,
+    scales: Float32Array | null,
+    dw: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
   /**
    * The sign of the sum of single vectors, in the last of the list, which may be one of the others.
    * threshold: sums of at most this size become 0. tie: sums of zero become 0 (0), 1 (1), random (2) or
@@ -887,9 +1304,9 @@ export interface NativeLibrary {
    */
   vectors_bind_many(list: BigUint64Array | null, list_length: number, operation: number): number;
   /**
-   * The same for the rows of a batch.
+   * The same for each `group` rows of a batch, one row of `out` each.
    */
-  vectors_bind_rows(source: bigint, out: bigint, operation: number): number;
+  vectors_bind_rows(source: bigint, group: number, out: bigint, operation: number): number;
   /**
    * Makes counters of zero, one for each trit.
    */
@@ -1158,6 +1575,59 @@ export interface NativeLibrary {
     count: number,
   ): number;
   /**
+   * One or two linear combinations of arrays of `size` elements that lie one after the other:
+   * out[o][i] = sum over s of coefficients[o][s] * sources[s][i]. A single output may be a source.
+   */
+  gradients_combine(
+    sources: Float32Array | null,
+    sources_length: number,
+    coefficients: Float64Array | null,
+    coefficients_length: number,
+    out: Float32Array | null,
+    out_length: number,
+    size: number,
+  ): number;
+  /**
+   * The prediction p is such a combination: sums = [(a - p)^2, a^2, p^2, a p], each over all elements.
+   */
+  gradients_compare(
+    sources: Float32Array | null,
+    sources_length: number,
+    coefficients: Float64Array | null,
+    coefficients_length: number,
+    actual: Float32Array | null,
+    actual_length: number,
+    sums: Float64Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * Rounds values to trits, 4 a byte, and their scale. With `threshold` at least 0 a trit is the sign
+   * of what is larger than threshold x mean|x|, and the scale is the mean of these; with -1 it is the
+   * sign with probability |x| / max|x|, drawn by seed and row, and the scale is max|x|.
+   */
+  ternary_round(
+    values: Float32Array | null,
+    values_length: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+    threshold: number,
+    seed: bigint,
+    row: bigint,
+  ): number;
+  /**
+   * The mean of arrays of trits, 4 a byte, one after the other: out = sum of scale x trit / count.
+   */
+  ternary_mean(
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    scales: Float32Array | null,
+    scales_length: number,
+    out: Float32Array | null,
+    out_length: number,
+  ): number;
+  /**
    * Writes at most `bytes` of payload with `bits` (4 to 8) for each value; used = [bytes].
    */
   gradients_topk_encode(
@@ -1366,7 +1836,7 @@ export interface NativeLibrary {
   /**
    * out = alpha a + beta b; `out` may be either.
    */
-  gradients_combine(
+  gradients_blend(
     a: Float32Array | null,
     a_length: number,
     alpha: number,
@@ -1642,6 +2112,31 @@ export interface NativeLibrary {
     epsilon: number,
   ): number;
   /**
+   * One step of AdamW, all buffers of one length.
+   * options = [length, beta1, beta2, learning rate over 1 - beta1^t, 1 / sqrt(1 - beta2^t), epsilon,
+   * 1 - learning rate * weight decay]
+   */
+  adamw_step(
+    data: Float32Array | null,
+    gradient: Float32Array | null,
+    mean: Float32Array | null,
+    square: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * One step of gradient descent; `velocity` has length 0 where there is no momentum.
+   * options = [length, length of velocity, momentum, learning rate, 1 - learning rate * weight decay,
+   * 1 for Nesterov's]
+   */
+  sgd_step(
+    data: Float32Array | null,
+    gradient: Float32Array | null,
+    velocity: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
    * Packs int8 trits into the wire format.
    */
   pack_i8(
@@ -1692,6 +2187,75 @@ export interface NativeLibrary {
    */
   check_scales(scales: Float32Array | null, scales_length: number): number;
   /**
+   * Rounds f32 to 16 bits, to nearest, ties to even; `float` is 1 for f16, 2 for bf16.
+   */
+  floats_narrow(
+    values: Float32Array | null,
+    values_length: number,
+    out: Uint16Array | null,
+    out_length: number,
+    float: number,
+  ): number;
+  /**
+   * The exact values of 16-bit floats; `float` is 1 for f16, 2 for bf16.
+   */
+  floats_widen(
+    halves: Uint16Array | null,
+    halves_length: number,
+    out: Float32Array | null,
+    out_length: number,
+    float: number,
+  ): number;
+  /**
+   * found[0] is the index of the first NaN or infinity, or the length where there is none.
+   */
+  floats_find_not_finite(
+    values: Float32Array | null,
+    values_length: number,
+    found: Uint32Array | null,
+    found_length: number,
+  ): number;
+  /**
+   * Moves values outside of [least, most] to the bounds, in place; NaN becomes 0 first where
+   * `nan_to_zero` is 1 and stays where it is 0.
+   */
+  floats_clip(
+    values: Float32Array | null,
+    values_length: number,
+    least: number,
+    most: number,
+    nan_to_zero: number,
+  ): number;
+  /**
+   * Multiplies by a factor, in place; overflow[0] becomes 1 where a product is not finite, else 0.
+   */
+  floats_scale(
+    values: Float32Array | null,
+    values_length: number,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
+  ): number;
+  /**
+   * sum[0] is the sum of the squares.
+   */
+  floats_sum_squares(
+    values: Float32Array | null,
+    values_length: number,
+    sum: Float64Array | null,
+    sum_length: number,
+  ): number;
+  /**
+   * sums += weight * terms, each rounded once.
+   */
+  floats_add_scaled(
+    sums: Float32Array | null,
+    sums_length: number,
+    terms: Float32Array | null,
+    terms_length: number,
+    weight: number,
+  ): number;
+  /**
    * Trits and scales of a matrix of f32 weights.
    * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
    */
@@ -1718,6 +2282,141 @@ export interface NativeLibrary {
     scales_length: number,
   ): number;
   /**
+   * Writes a row: the trits of these places, and 0 elsewhere. What it holds is undefined if both lists
+   * name a place.
+   */
+  vectors_write_places(
+    handle: bigint,
+    row: number,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+  ): number;
+  /**
+   * Reads the places of a row, rising, into lists of exactly as many as there are (vectors_count).
+   */
+  vectors_read_places(
+    handle: bigint,
+    row: number,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+  ): number;
+  /**
+   * The similarity of the places' vector to each row; metrics as in vectors_similarity. The lists name
+   * each place once.
+   */
+  vectors_similarity_places(
+    handle: bigint,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * dx = (or += where asked) the gradient of the norm's input, dw += that of its weight. `dx` may be
+   * `gradient`.
+   * options = [epsilon, 1 to add to dx, lengths]
+   */
+  rms_norm_backward(
+    input: Float32Array | null,
+    weight: Float32Array | null,
+    gradient: Float32Array | null,
+    dx: Float32Array | null,
+    dw: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * output = act(gate) * up, all of one length; kind 0 is relu squared, 1 is silu.
+   */
+  gate_forward(
+    gate: Float32Array | null,
+    gate_length: number,
+    up: Float32Array | null,
+    output: Float32Array | null,
+    kind: number,
+  ): number;
+  /**
+   * The gradients of gate and up, all of one length; `dgate` and `dup` may be `gate` and `up`.
+   */
+  gate_backward(
+    gate: Float32Array | null,
+    gate_length: number,
+    up: Float32Array | null,
+    gradient: Float32Array | null,
+    dgate: Float32Array | null,
+    dup: Float32Array | null,
+    kind: number,
+  ): number;
+  /**
+   * sum += term, both of one length.
+   */
+  vector_add(sum: Float32Array | null, sum_length: number, term: Float32Array | null): number;
+  /**
+   * sums += the sum of the rows, each as long as `sums`.
+   */
+  column_sums(
+    rows: Float32Array | null,
+    rows_length: number,
+    sums: Float32Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * output [ids, columns] = rows of the table.
+   */
+  embedding_forward(
+    rows: Float32Array | null,
+    rows_length: number,
+    columns: number,
+    ids: Int32Array | null,
+    ids_length: number,
+    output: Float32Array | null,
+    output_length: number,
+  ): number;
+  /**
+   * rows[id] += gradient of the token, for every token.
+   */
+  embedding_backward(
+    gradient: Float32Array | null,
+    gradient_length: number,
+    columns: number,
+    ids: Int32Array | null,
+    ids_length: number,
+    rows: Float32Array | null,
+    rows_length: number,
+  ): number;
+  /**
+   * The loss of a head: result = [mean loss, targets that count]. d_hidden is written, d_embeddings
+   * added to: gradients of scale times the mean loss; both are empty where none are wanted.
+   * options = [hidden width, scale, lengths]
+   */
+  head_loss(
+    hidden: Float32Array | null,
+    embeddings: Float32Array | null,
+    targets: Int32Array | null,
+    d_hidden: Float32Array | null,
+    d_embeddings: Float32Array | null,
+    result: Float64Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * Normal numbers of mean 0, a function of seed, stream and place.
+   */
+  random_normal(
+    output: Float32Array | null,
+    output_length: number,
+    seed: bigint,
+    stream: number,
+    deviation: number,
+  ): number;
+  /**
    * out = a + b (0), a - b (1), both modulo 3, or a * b (2). `out` may be `a` or `b`; it holds nothing of
    * use if a value is no trit.
    */
@@ -1742,6 +2441,10 @@ export interface NativeLibrary {
     score: Float64Array | null,
     score_length: number,
   ): number;
+  /**
+   * Refuses floats other than -1, 0 and 1, and none at all.
+   */
+  trits_check_f32(values: Float32Array | null, values_length: number): number;
   /**
    * Reads rows as the wire format: 2 bits a trit, each row padded to whole bytes.
    */
@@ -1946,6 +2649,10 @@ export interface NativeLibrary {
     counts: Float64Array | null,
     counts_length: number,
   ): number;
+  /**
+   * counts[2 * i ..] = [nonzero trits, negative trits] of row i.
+   */
+  vectors_count_rows(handle: bigint, counts: Uint32Array | null, counts_length: number): number;
   /**
    * equal = 1 where both have the same shape and the same trits, else 0.
    */

@@ -178,6 +178,22 @@ export function checkSeed(seed: unknown): bigint {
   );
 }
 
+/** Checks a number of places to move trits by, and returns the same from 0, below `dim`. */
+export function checkShift(shift: number, dim: number): number {
+  if (!Number.isSafeInteger(shift)) {
+    throw tritterError("invalid_value", `shift must be a safe integer, got ${shift}`);
+  }
+  const rest = shift % dim;
+  // Also for -0, which Deno passes to no native function.
+  return rest < 0 ? rest + dim : rest + 0;
+}
+
+/** Checks the ends of a slice of `dim` trits, and returns its first place. */
+export function checkSlice(start: number, end: number, dim: number): number {
+  checkCount(end, "end", { min: 1, max: dim });
+  return checkCount(start, "start", { max: end - 1 });
+}
+
 /** Checks options that name a device, and returns the device. */
 export function deviceOf(options: HypervectorOptions | undefined): "cpu" {
   return resolveDevice(checkOptions(options, "options").device);
