@@ -72,8 +72,12 @@ const searches_max = 6;
 const looks_max = 20;
 /// Below the largest magnitude, how far steps are looked for.
 const octaves = 40;
+/// Octaves from one look to the next.
+const move_max = 2;
 const coarse_looks = 6;
 const coarse_stride = 4;
+/// Blocks of a sample that is worth thinning.
+const coarse_least = 1024;
 /// How near (log2) what is foretold must come to what is wanted.
 const tolerance = 0.002;
 
@@ -172,11 +176,12 @@ const Encoder = struct {
         const is_first = self.place == null;
         var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, line.low, line.high);
         for (0..looks_max) |i| {
-            // Few blocks show the way, all of the sample decide.
-            const is_coarse = i < coarse_looks and is_first and !search.isWhole();
+            // Few blocks show the way while costs settle, all of the sample decide.
+            const is_coarse = is_first and i < coarse_looks;
+            // What all of the sample says is another line.
             if (i == coarse_looks) line.before = null;
             self.place = place;
-            search.look(@floatCast(exp2(place)), if (is_coarse) coarse_stride else 1);
+            search.look(@floatCast(exp2(place)), if (is_coarse and search.places.len >= coarse_least) coarse_stride else 1);
             // A plan is dear, so the first one tells the looks what to expect.
             const is_planned = !is_coarse and search.correction == 1;
             if (is_planned) search.plan(&self.plan.model, &self.plan.map);
@@ -235,13 +240,14 @@ const Encoder = struct {
     }
 };
 
-/// Where an excess is the one wanted: by secants, between bounds.
+/// Where an excess is the one wanted: by secants until there is a look on either side, then between
+/// the two (the Illinois rule).
 const Line = struct {
     low: f64,
     high: f64,
-    /// The excess at the bounds, where looks have set them.
-    low_excess: ?f64 = null,
-    high_excess: ?f64 = null,
+    /// How far above the wanted one the excess is at the bounds, where looks have set them.
+    low_over: ?f64 = null,
+    high_over: ?f64 = null,
     slope: f64,
     wanted: f64,
     before: ?[2]f64 = null,
@@ -252,30 +258,35 @@ const Line = struct {
 
     /// Notes on which side the wanted place lies; true where there is no place left.
     fn bound(self: *Line, place: f64, excess: f64) bool {
-        if (excess < self.wanted) {
+        const over = excess - self.wanted;
+        const was_low = if (self.before) |before| before[0] == self.low else false;
+        const was_high = if (self.before) |before| before[0] == self.high else false;
+        if (over < 0) {
             self.low = place;
-            self.low_excess = excess;
+            self.low_over = over;
+            if (was_low) if (self.high_over) |*other| {
+                other.* *= 0.5;
+            };
         } else {
             self.high = place;
-            self.high_excess = excess;
+            self.high_over = over;
+            if (was_high) if (self.low_over) |*other| {
+                other.* *= 0.5;
+            };
         }
         return self.high - self.low < 1e-4;
     }
 
     fn next(self: *Line, place: f64, excess: f64) f64 {
-        if (self.before) |before| if (@abs(place - before[0]) > 1e-3) {
-            self.slope = std.math.clamp((excess - before[1]) / (place - before[0]), 0.15, 4);
+        const over = excess - self.wanted;
+        if (self.before) |before| if (@abs(place - before[0]) > 0.02) {
+            self.slope = std.math.clamp((over - before[1]) / (place - before[0]), 0.3, 4);
         };
-        self.before = .{ place, excess };
-        const width = self.high - self.low;
-        if (self.low_excess) |low| if (self.high_excess) |high| {
-            const share = (self.wanted - low) / (high - low);
-            return self.low + width * std.math.clamp(share, 0.05, 0.95);
+        self.before = .{ place, over };
+        if (self.low_over) |low| if (self.high_over) |high| {
+            return self.low - (self.high - self.low) * std.math.clamp(low / (high - low), -0.98, -0.02);
         };
-        const target = place - (excess - self.wanted) / self.slope;
-        if (target > self.low and target < self.high) return target;
-        // A bound itself is tried if no look has set it.
-        return if (target >= self.high and self.high_excess == null) self.high else self.low + width / 2;
+        return std.math.clamp(place - std.math.clamp(over / self.slope, -move_max, move_max), self.low, self.high);
     }
 };
 
