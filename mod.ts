@@ -70,13 +70,41 @@ export {
   type TernaryMatmulConfig,
 } from "./src/packing/packed_ternary.ts";
 export { type PackOptions, type WeightLayout } from "./src/packing/keep.ts";
-export { matmul, ternaryMatmul } from "./src/matmul.ts";
+export { denseMatmul, type DenseMatmulOptions, matmul, ternaryMatmul } from "./src/matmul.ts";
+
+// Gradients
+export {
+  type CompressedInfo,
+  compressedInfo,
+  type CompressOptions,
+  createCodec,
+  decompressGradients,
+  type DecompressOptions,
+  GradientCodec,
+} from "./src/gradients/codec.ts";
+export {
+  type CompressedGradient,
+  compressGradientsVsa,
+  decompressGradientsVsa,
+  GradientCompressor,
+  type TernaryCompressedGradient,
+  type TrainingConfig,
+} from "./src/gradients/compressor.ts";
+export {
+  ErrorFeedback,
+  type ErrorFeedbackOptions,
+  type ErrorFeedbackState,
+} from "./src/gradients/error_feedback.ts";
+export type { CodecName, CodecOptions } from "./src/gradients/kind.ts";
+export type { ProjectionMethod } from "./src/gradients/projection.ts";
+export { addCompressed, type AddCompressedOptions } from "./src/gradients/sketches.ts";
+export { type CompressionStats, compressionStats } from "./src/gradients/stats.ts";
 
 // Hypervectors
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";
 export type { BundleOptions, SignOptions } from "./src/vsa/bundling.ts";
 export { Hypervector } from "./src/vsa/hypervector.ts";
-export { HypervectorBatch, type TopK, type TopKOptions } from "./src/vsa/hypervector_batch.ts";
+export { HypervectorBatch } from "./src/vsa/hypervector_batch.ts";
 export { Hypervectors } from "./src/vsa/hypervectors.ts";
 export { ItemMemory, type ItemMemoryMatch, type ItemMemoryOptions } from "./src/vsa/item_memory.ts";
 export type {
@@ -91,6 +119,8 @@ export type {
   Tie,
   TritCounts,
 } from "./src/vsa/options.ts";
+export type { ConcatOptions, RowCounts } from "./src/vsa/rows.ts";
+export type { SimilarityOptions, TopK, TopKOptions, TopKOut } from "./src/vsa/search.ts";
 
 // Trits and words
 export {
@@ -106,7 +136,8 @@ export { Trit, type TritArithmetic } from "./src/vsa/trit.ts";
 export { Tryte3, Word6 } from "./src/vsa/word.ts";
 export type { ThresholdOptions } from "./src/vsa/formats.ts";
 export { Permutation } from "./src/vsa/permutation.ts";
-export { SparseHypervector } from "./src/vsa/sparse_hypervector.ts";
+export { type SparseBindOptions, SparseHypervector } from "./src/vsa/sparse_hypervector.ts";
+export { SparseTrits } from "./src/vsa/sparse_trits.ts";
 
 // Structures of hypervectors
 export {
@@ -186,6 +217,112 @@ export {
 export { BitLinear, type BitLinearOptions } from "./src/nn/bitlinear.ts";
 export { type KeysAndValues, KVCache, type KVCacheOptions } from "./src/nn/kv_cache.ts";
 
+// Layers that train
+export { ActivationGate, type GateGradients } from "./src/nn/activation_gate.ts";
+export {
+  type AttentionGradients,
+  CausalAttention,
+  type CausalAttentionOptions,
+} from "./src/nn/causal_attention.ts";
+export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
+export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
+export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
+export type { Parameter, Trainable } from "./src/nn/trainable.ts";
+export {
+  type LayerGradient,
+  type LayerOutput,
+  TrainableBitLinear,
+  type TrainableBitLinearOptions,
+} from "./src/nn/trainable_bitlinear.ts";
+export {
+  TrainableEmbedding,
+  type TrainableEmbeddingOptions,
+} from "./src/nn/trainable_embedding.ts";
+export { TrainableRmsNorm, type TrainableRmsNormOptions } from "./src/nn/trainable_rms_norm.ts";
+
+// Training: models, optimisers, schedules
+export type { Optimizer } from "./src/training/optimizer.ts";
+export { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./src/training/optimizers.ts";
+export { type LearningRateOptions, learningRateSchedule } from "./src/training/schedule.ts";
+export {
+  TrainableTransformer,
+  type TrainableTransformerOptions,
+} from "./src/training/transformer.ts";
+export type { TransformerConfig } from "./src/training/transformer_config.ts";
+
+// Training: mixed precision and accumulation
+export {
+  clipByGlobalNorm,
+  clipByValue,
+  type ClipByValueOptions,
+  globalNorm,
+  hasOverflow,
+} from "./src/training/clip.ts";
+export {
+  type AccumulateOptions,
+  GradientAccumulator,
+} from "./src/training/gradient_accumulator.ts";
+export type {
+  Gradients,
+  GradientSizes,
+  GradientsOf,
+  GradientsOutOptions,
+} from "./src/training/gradients.ts";
+export {
+  type FloatOutOptions,
+  fromBf16,
+  fromF16,
+  type HalfOutOptions,
+  toBf16,
+  toF16,
+} from "./src/formats/half.ts";
+export {
+  LossScaler,
+  type LossScalerConfig,
+  type LossScalerState,
+} from "./src/training/loss_scaler.ts";
+export {
+  type TernaryAccumulatorConfig,
+  TernaryGradientAccumulator,
+} from "./src/training/ternary_accumulator.ts";
+
+// Training: predicted gradients
+export {
+  type DeterministicPhaseConfig,
+  DeterministicPhaseTrainer,
+} from "./src/training/deterministic_phase_trainer.ts";
+export {
+  DeterministicPredictor,
+  type DeterministicPredictorConfig,
+} from "./src/training/deterministic_predictor.ts";
+export {
+  GradientPredictor,
+  type GradientPredictorConfig,
+} from "./src/training/gradient_predictor.ts";
+export {
+  type LossAnomaly,
+  LossHistory,
+  type LossHistoryConfig,
+  type LossHistoryState,
+  type LossMeasurement,
+} from "./src/training/loss_history.ts";
+export type { LossStatistics } from "./src/training/loss_statistics.ts";
+export {
+  type PhaseConfig,
+  type PhaseStats,
+  PhaseTrainer,
+  type PhaseTrainerOptions,
+} from "./src/training/phase_trainer.ts";
+export type {
+  Phase,
+  PhaseAdaptation,
+  PhaseCounts,
+  PhaseLengths,
+  StepInfo,
+} from "./src/training/phases.ts";
+export type { PredictionError, Predictor, PredictorStats } from "./src/training/predictor.ts";
+export type { TrainingState } from "./src/training/state.ts";
+
 // Inference
 export { type InferenceConfig, InferenceEngine } from "./src/inference/engine.ts";
 export { TernaryLayer, type TernaryLayerOptions } from "./src/inference/ternary_layer.ts";
@@ -197,7 +334,18 @@ export {
   type SafetensorsDtype,
   type SafetensorsInfo,
 } from "./src/formats/safetensors.ts";
+export {
+  type SafetensorsData,
+  type SafetensorsTensor,
+  writeSafetensors,
+  type WriteSafetensorsOptions,
+} from "./src/formats/safetensors_writer.ts";
 export type { BitNetQuantization, ModelConfig, RopeConfig } from "./src/inference/config.ts";
+export {
+  type ExportableModel,
+  exportModel,
+  type ExportModelOptions,
+} from "./src/inference/export.ts";
 export type { GeneratedToken, GenerateOptions } from "./src/inference/generate.ts";
 export { type HeadKind, loadModel, type LoadModelOptions } from "./src/inference/load.ts";
 export {
@@ -207,3 +355,34 @@ export {
 } from "./src/inference/model.ts";
 export { StreamDecoder } from "./src/inference/stream_decoder.ts";
 export { Tokenizer } from "./src/inference/tokenizer.ts";
+
+// Training: the trainer
+export {
+  codecHook,
+  type CodecHookOptions,
+  type GradientCompression,
+} from "./src/training/codec_hook.ts";
+export { type TextDatasetOptions, type TokenBatch, TokenDataset } from "./src/training/dataset.ts";
+export {
+  type DocumentOptions,
+  type DocumentSplit,
+  readDocuments,
+  splitDocuments,
+  splitText,
+} from "./src/training/documents.ts";
+export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.ts";
+export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
+export { phaseHook } from "./src/training/phase_hook.ts";
+export { Trainer, type TrainingResult } from "./src/training/trainer.ts";
+export type {
+  OptimizerSettings,
+  TrainerOptions,
+  TrainerSettings,
+} from "./src/training/trainer_options.ts";
+export {
+  type DataSettings,
+  loadTraining,
+  type Training,
+  type TrainingFile,
+  type TrainingOverrides,
+} from "./src/training/training_file.ts";

@@ -33,20 +33,27 @@ using usa = record(COUNTRIES.usa);
 using mexico = record(COUNTRIES.mexico);
 using japan = record(COUNTRIES.japan);
 
-function print(question: string, answer: Hypervector): void {
+/** Prints the word that is nearest to an answer, and the next; throws if it is not the right one. */
+function ask(question: string, answer: Hypervector, right: string): void {
   const [best, second] = words.topK(answer, 2);
   const score = ({ name, score }: { name: string; score: number }) => `${name} ${score.toFixed(2)}`;
   console.log(`${question.padEnd(38)}${score(best!).padEnd(20)}${score(second!)}`);
+  if (best!.name !== right) throw new Error(`${question} ${right}, got ${best!.name}`);
 }
 
 console.log(`${"question".padEnd(38)}${"answer".padEnd(20)}second`);
-print("currency in the record of Mexico?", encoder.get(mexico, "currency"));
-print("capital in the record of Japan?", encoder.get(japan, "capital"));
+ask("currency in the record of Mexico?", encoder.get(mexico, "currency"), "peso");
+ask("capital in the record of Japan?", encoder.get(japan, "capital"), "Tokyo");
 
 // Bound with each other, two records translate what one holds into what the other holds there.
-using toMexico = usa.bind(mexico, { mode: "multiply" });
-using toJapan = mexico.bind(japan, { mode: "multiply" });
-print("what is the dollar of Mexico?", word("dollar").bind(toMexico, { mode: "multiply" }));
-print("what is the Washington of Mexico?", word("Washington").bind(toMexico, { mode: "multiply" }));
-print("what is the peso of Japan?", word("peso").bind(toJapan, { mode: "multiply" }));
-print("what is the Spanish of Japan?", word("Spanish").bind(toJapan, { mode: "multiply" }));
+const mode = "multiply";
+using toMexico = usa.bind(mexico, { mode });
+using toJapan = mexico.bind(japan, { mode });
+ask("what is the dollar of Mexico?", word("dollar").bind(toMexico, { mode }), "peso");
+ask(
+  "what is the Washington of Mexico?",
+  word("Washington").bind(toMexico, { mode }),
+  "Mexico City",
+);
+ask("what is the peso of Japan?", word("peso").bind(toJapan, { mode }), "yen");
+ask("what is the Spanish of Japan?", word("Spanish").bind(toJapan, { mode }), "Japanese");

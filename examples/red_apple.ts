@@ -29,3 +29,5 @@ for (const [question, similarity] of similarities) {
   console.log(`${question.padEnd(36)}${rounded.toFixed(2).padStart(6)}`);
 }
 if (!(vsaSimilarity(query, red) > 0.9)) throw new Error("red was not recovered");
+if (Math.abs(vsaSimilarity(query, green)) > 0.1) throw new Error("green was found in a red apple");
+if (!(vsaSimilarity(basket, red) > 0.3)) throw new Error("red was not found in the basket");

@@ -92,5 +92,7 @@ console.log(
 );
 console.log(`time, fp32 layers   ${milliseconds(() => fp32Network(input)).toFixed(2)} ms`);
 console.log(`time, ternary       ${milliseconds(() => ternaryNetwork(input)).toFixed(2)} ms`);
-console.log(`cosine to fp32      ${cosine(ternary.data(), fp32.data()).toFixed(3)}`);
+const likeness = cosine(ternary.data(), fp32.data());
+console.log(`cosine to fp32      ${likeness.toFixed(3)}`);
 console.log("Weights quantised after training lose this much; BitNet models are trained ternary.");
+if (!(likeness > 0.7)) throw new Error(`expected a cosine above 0.7, got ${likeness.toFixed(3)}`);

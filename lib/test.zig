@@ -3,8 +3,11 @@
 
 test {
     _ = @import("abi_test.zig");
+    _ = @import("cpu/gradients_test.zig");
+    _ = @import("cpu/gradients_frequencies.zig");
     _ = @import("cpu/matmul_test.zig");
     _ = @import("cpu/packing_test.zig");
+    _ = @import("cpu/precision_test.zig");
     _ = @import("cpu/quantization_test.zig");
     _ = @import("cpu/vsa_bundle_test.zig");
     _ = @import("cpu/threads_test.zig");
@@ -18,6 +21,7 @@ test {
     _ = @import("model/head_test.zig");
     _ = @import("model/model_test.zig");
     _ = @import("model/parts.zig");
+    _ = @import("normal.zig");
     _ = @import("philox.zig");
     _ = @import("model/rope.zig");
     _ = @import("model/sampling_test.zig");

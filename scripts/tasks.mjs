@@ -24,6 +24,14 @@ const EXAMPLES = {
     flags: ["--allow-run=apt-get,dpkg-deb", "--allow-env", "--allow-read", "--allow-write"],
     options: ["--quick"],
   },
+  "predicted_gradients.ts": {
+    flags: ["--allow-env", "--allow-read", "--allow-write"],
+    options: ["--quick"],
+  },
+  "train_bitnet.ts": {
+    flags: ["--allow-run=apt-get,dpkg-deb", "--allow-env", "--allow-read", "--allow-write"],
+    options: ["--quick"],
+  },
 };
 
 const tasks = {

@@ -51,6 +51,10 @@ export function describe(value: unknown): string {
   return ArrayBuffer.isView(value) ? tag : tag === "Object" ? "an object" : `an object (${tag})`;
 }
 
+function articleOf(name: string): "a" | "an" {
+  return name.startsWith("I") ? "an" : "a";
+}
+
 /** Checks that a value is a typed array of one type, and of one length where a length is given. */
 export function checkArray<C extends CheckedArrayConstructor>(
   value: unknown,
@@ -60,13 +64,16 @@ export function checkArray<C extends CheckedArrayConstructor>(
 ): C["prototype"] {
   // Only a real array is a view: an object that inherits from its prototype, or a proxy, is not.
   if (!(value instanceof type) || !ArrayBuffer.isView(value)) {
-    throw tritterError("invalid_type", `${name} must be a ${type.name}, got ${describe(value)}`);
+    throw tritterError(
+      "invalid_type",
+      `${name} must be ${articleOf(type.name)} ${type.name}, got ${describe(value)}`,
+    );
   }
   const actual = engineLength.call(value);
   if (!hasPlainLength(value, type)) {
     throw tritterError(
       "invalid_type",
-      `${name} must be a ${type.name} that reports its own length`,
+      `${name} must be ${articleOf(type.name)} ${type.name} that reports its own length`,
     );
   }
   // A detached buffer looks like an empty one; only then is the (slower) question worth asking.
@@ -194,6 +201,36 @@ export function checkChoice<T>(
     );
   }
   return value as T;
+}
+
+/** Checks that a value is true or false. */
+export function checkFlag(value: unknown, name: string): boolean {
+  if (typeof value === "boolean") return value;
+  throw tritterError("invalid_type", `${name} must be true or false, got ${describe(value)}`);
+}
+
+/** Checks that a value is an array; its elements are the caller's to check. */
+export function checkList<T>(value: readonly T[], name: string): readonly T[] {
+  if (Array.isArray(value)) return value;
+  throw tritterError("invalid_type", `${name} must be an array, got ${describe(value)}`);
+}
+
+/** Checks that a value is an object, and not null. */
+export function checkObject<T extends object>(value: T, name: string): T {
+  if (typeof value === "object" && value !== null) return value;
+  throw tritterError("invalid_type", `${name} must be an object, got ${describe(value)}`);
+}
+
+/** Checks the shape of a batch of texts. */
+export function checkTexts(
+  shape: readonly [batch: number, length: number],
+  max: number,
+): readonly [batch: number, length: number] {
+  if (!Array.isArray(shape) || shape.length !== 2) {
+    throw tritterError("invalid_type", `shape must be [batch, length], got ${describe(shape)}`);
+  }
+  const batch = checkCount(shape[0], "shape[0]", { min: 1 });
+  return [batch, checkCount(shape[1], "shape[1]", { min: 1, max })];
 }
 
 /** Checks that a value is an options object; `undefined` means an empty one. */

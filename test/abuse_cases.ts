@@ -2,6 +2,10 @@
 
 import { fileURLToPath } from "node:url";
 import * as api from "../mod.ts";
+import { TRAINING_INSTANCES, VALID_ON_TRAINING } from "./abuse_training.ts";
+import { GRADIENTS_INSTANCES, GRADIENTS_VALID } from "./abuse_gradients.ts";
+import { LAYER_INSTANCES, LAYERS, VALID_ON_LAYERS } from "./abuse_layers.ts";
+import { TRAINER_INSTANCES, VALID_ON_TRAINERS } from "./abuse_trainer.ts";
 import { CONSTRUCTED, VSA_INSTANCES, VSA_VALID } from "./abuse_vsa.ts";
 
 export const modelFolder: string = fileURLToPath(
@@ -106,6 +110,11 @@ export const VALID: Record<string, () => unknown[]> = {
   compareTernary: () => [trits(64), trits(16)],
   ...CONSTRUCTED,
   ...VSA_VALID,
+  ...VALID_ON_TRAINING,
+  ...GRADIENTS_VALID,
+  ...LAYERS,
+  ...VALID_ON_LAYERS,
+  ...VALID_ON_TRAINERS,
 };
 
 const tensor = (shape: number[]) =>
@@ -128,6 +137,10 @@ export const INSTANCES: Record<string, () => unknown> = {
   Tryte3: () => api.Tryte3.fromValue(5),
   Word6: () => api.Word6.fromValue(5),
   ...VSA_INSTANCES,
+  ...TRAINING_INSTANCES,
+  ...LAYER_INSTANCES,
+  ...GRADIENTS_INSTANCES,
+  ...TRAINER_INSTANCES,
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
   TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),

@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import { assertThrowsCode } from "./support.ts";
 
 /** XXH64 with seed 0, from its specification. */
-function xxh64(bytes: Uint8Array): bigint {
+export function xxh64(bytes: Uint8Array): bigint {
   const primes = [
     0x9e3779b185ebca87n,
     0xc2b2ae3d27d4eb4fn,

@@ -248,11 +248,13 @@ describe("Deno on a local checkout", { timeout }, () => {
   });
 });
 
-/** An empty project; the tokenizer comes from here, so that no test depends on a server far away. */
+/** An empty project; dependencies come from here, so that no test depends on a server far away. */
 function emptyProject(): string {
   const folder = emptyFolder();
-  const tokenizers = join(root, "node_modules", "@huggingface", "tokenizers");
-  const overrides = { "@huggingface/tokenizers": `file:${tokenizers}` };
+  const names = ["@huggingface/tokenizers", "yaml"];
+  const overrides = Object.fromEntries(
+    names.map((name) => [name, `file:${join(root, "node_modules", name)}`]),
+  );
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", overrides }));
   return folder;
 }

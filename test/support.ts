@@ -19,13 +19,13 @@ export function seeded(seed: number): () => number {
 /** Floats from -1 to 1. */
 export function randomFloats(length: number, seed: number): Float32Array<ArrayBuffer> {
   const random = seeded(seed);
-  return Float32Array.from({ length }, () => 2 * random() - 1);
+  return new Float32Array(length).map(() => 2 * random() - 1);
 }
 
 /** A third each of -1, 0 and 1. */
 export function randomTrits(length: number, seed: number): Int8Array<ArrayBuffer> {
   const random = seeded(seed);
-  return Int8Array.from({ length }, () => Math.floor(3 * random()) - 1);
+  return new Int8Array(length).map(() => Math.floor(3 * random()) - 1);
 }
 
 /** A copy that starts one element into its buffer, so that no wide load is aligned. */

@@ -97,8 +97,8 @@ describe("imports", () => {
     for (const name of edges.keys()) visit(name, []);
   });
 
-  it("name no package but the standard modules of Node and the tokenizers", () => {
-    const allowed = /^(\.|node:|(npm:)?@huggingface\/tokenizers(@[\d.]+)?$)/;
+  it("name no package but the standard modules of Node, the tokenizers and YAML", () => {
+    const allowed = /^(\.|node:|(npm:)?(@huggingface\/tokenizers|yaml)(@[\d.]+)?$)/;
     for (const name of sources) {
       for (const specifier of importsOf(name)) {
         assert.match(specifier, allowed, `${name} imports ${specifier}`);
@@ -188,11 +188,12 @@ describe("generated files", () => {
     assert.equal(/\.version = "([^"]+)"/.exec(read("build.zig.zon"))?.[1], version);
   });
 
-  it("the tokenizers are those of package.json wherever they are named", () => {
-    const version = JSON.parse(read("package.json")).dependencies["@huggingface/tokenizers"];
+  it("packages are those of package.json wherever they are named", () => {
+    const { dependencies } = JSON.parse(read("package.json"));
     for (const name of sources) {
       for (const specifier of importsOf(name).filter((specifier) => specifier.startsWith("npm:"))) {
-        assert.equal(specifier, `npm:@huggingface/tokenizers@${version}`);
+        const dependency = specifier.slice("npm:".length, specifier.lastIndexOf("@"));
+        assert.equal(specifier, `npm:${dependency}@${dependencies[dependency]}`);
       }
     }
   });

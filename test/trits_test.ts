@@ -446,7 +446,7 @@ test("what is no integer or no digit is refused", () => {
     const list = wrong(digits);
     const pattern = (name: string) =>
       code === "invalid_type"
-        ? new RegExp(`^${name} must be a Int8Array, got an array of 2$`)
+        ? new RegExp(`^${name} must be an Int8Array, got an array of 2$`)
         : new RegExp(`^${name}\\[2\\] must be -1, 0 or 1, got 2$`);
     assertThrowsCode(() => fromBalancedTernary(list), code, pattern("trits"));
     assertThrowsCode(() => negateTernary(list), code, pattern("trits"));

@@ -21,17 +21,16 @@ import {
   seeded,
   wrong,
 } from "./support.ts";
-
-const DIMS = [1, 31, 32, 33, 63, 64, 65, 512, 513, 1000, 10_000, 65_537];
-
-const sumOfSquares = (values: ArrayLike<number>) =>
-  Array.from(values).reduce((sum, value) => sum + value * value, 0);
+import { DIMS } from "./vsa_reference.ts";
 
 function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let dot = 0;
-  for (let i = 0; i < a.length; i++) dot += a[i]! * b[i]!;
-  const squares = sumOfSquares(a) * sumOfSquares(b);
-  return squares === 0 ? 0 : dot / Math.sqrt(squares);
+  let [dot, inA, inB] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    dot += a[i]! * b[i]!;
+    inA += a[i]! * a[i]!;
+    inB += b[i]! * b[i]!;
+  }
+  return inA * inB === 0 ? 0 : dot / Math.sqrt(inA * inB);
 }
 
 /** A classifier in plain numbers, with every update rounded as in float32. */
@@ -58,7 +57,8 @@ class Reference {
 
   add(index: number, sample: ArrayLike<number>, weight: number): void {
     const rounded = Math.fround(weight);
-    this.centroids[index]!.forEach((value, i, values) => values[i] = value + rounded * sample[i]!);
+    const values = this.centroids[index]!;
+    for (let i = 0; i < values.length; i++) values[i]! += rounded * sample[i]!;
   }
 
   learn(sample: ArrayLike<number>, label: number, rule: LearningRule, rate: number, first = true) {
@@ -95,14 +95,20 @@ function noisyPrototypes(dim: number, classes: number, each: number, noise: numb
 describe("learning", () => {
   it("adds samples to their classes, and scores by cosine", () => {
     for (const dim of DIMS) {
-      const rows = 7;
+      const rows = dim > 100_000 ? 4 : 7;
       const trits = randomTrits(rows * dim, dim);
-      const counts = Int32Array.from(trits, (trit, index) => trit * (1 + index % 5));
+      const counts = new Int32Array(trits.length).map((_, index) =>
+        trits[index]! * (1 + index % 5)
+      );
       const row = (values: Int8Array | Int32Array, index: number) =>
         values.subarray(index * dim, (index + 1) * dim);
       const labels = Array.from({ length: rows }, (_, index) => "abc"[index % 3]!);
       const reference = new Reference(3, dim);
       labels.forEach((_, index) => reference.learn(row(trits, index), index % 3, "centroid", 1));
+      // Sums of small integers are exact; only the square root and the division round.
+      const [expected, counted] = [trits, counts].map((values) =>
+        labels.flatMap((_, index) => reference.scores(row(values, index)))
+      ) as [number[], number[]];
       onEveryTier((label) => {
         using samples = HypervectorBatch.from(trits, [rows, dim]);
         using classifier = new CentroidClassifier(dim);
@@ -111,16 +117,7 @@ describe("learning", () => {
         for (let index = 0; index < 3; index++) {
           assertSame(classifier.centroid("abc"[index]!), reference.centroids[index]!, label);
         }
-        // Sums of small integers are exact; only the square root and the division round.
-        const expected = Array.from(
-          { length: rows },
-          (_, index) => reference.scores(row(trits, index)),
-        ).flat();
         assertNear(classifier.scores(samples), expected, 1e-15, `${label}, ${dim}`);
-        const counted = Array.from(
-          { length: rows },
-          (_, index) => reference.scores(row(counts, index)),
-        ).flat();
         assertNear(classifier.scores(counts), counted, 1e-15, `${label}, ${dim}`);
         const out = new Float64Array(rows * 3);
         assert.equal(classifier.scores(samples, { out }), out);
@@ -129,62 +126,79 @@ describe("learning", () => {
   });
 
   it("follows the rules sample by sample", () => {
-    const [dim, classes] = [500, 4];
-    const { labels, trits, samples } = noisyPrototypes(dim, classes, 20, 0.9, 3);
-    for (const rule of ["centroid", "perceptron", "online"] as const) {
-      for (const learningRate of [1, 0.3]) {
-        const reference = new Reference(classes, dim);
-        using classifier = new CentroidClassifier(dim);
-        let [errors, expected] = [0, 0];
-        labels.forEach((label, row) => {
-          using sample = samples.get(row);
-          errors += classifier.partialFit(sample, [label], { rule, learningRate });
-          const values = trits.subarray(row * dim, (row + 1) * dim);
-          expected += reference.learn(values, row % classes, rule, learningRate);
-        });
-        assert.equal(errors, expected);
-        assert.ok(rule === "centroid" ? errors === 0 : errors > 0);
-        classifier.labels.forEach((label, index) => {
-          // 40 updates of up to 1, whose weights and sums round by 2^-24 of about 20 each.
-          const tolerance = rule === "online" ? 40 * 20 * 2 ** -23 : 0;
-          assertNear(classifier.centroid(label), reference.centroids[index]!, tolerance, rule);
-        });
+    const classes = 4;
+    for (const dim of DIMS) {
+      const each = dim > 100_000 ? 1 : dim > 10_000 ? 5 : 20;
+      const { labels, trits, samples } = noisyPrototypes(dim, classes, each, 0.9, 3);
+      for (const rule of ["centroid", "perceptron", "online"] as const) {
+        // In few dimensions classes are often equally near, by sums that must be exact to tell.
+        for (const learningRate of dim > 10_000 ? [0.3] : dim > 100 ? [1, 0.3] : [1, 0.5]) {
+          const reference = new Reference(classes, dim);
+          const expected = labels.reduce((errors, _, row) => {
+            const values = trits.subarray(row * dim, (row + 1) * dim);
+            return errors + reference.learn(values, row % classes, rule, learningRate);
+          }, 0);
+          onEveryTier((label) => {
+            const text = `${label}, ${dim}, ${rule}, ${learningRate}`;
+            using classifier = new CentroidClassifier(dim);
+            let errors = 0;
+            labels.forEach((name, row) => {
+              using sample = samples.get(row);
+              errors += classifier.partialFit(sample, [name], { rule, learningRate });
+            });
+            assert.equal(errors, expected, text);
+            assert.ok(rule === "centroid" ? errors === 0 : errors > 0, text);
+            classifier.labels.forEach((name, index) => {
+              // 40 updates of up to 1, whose weights and sums round by 2^-24 of about 20 each.
+              const tolerance = rule === "online" ? 40 * 20 * 2 ** -23 : 0;
+              assertNear(classifier.centroid(name), reference.centroids[index]!, tolerance, text);
+            });
+          });
+        }
       }
+      samples[Symbol.dispose]();
     }
   });
 
   it("fit is a first pass and then passes in the order of a permutation", () => {
-    const [dim, classes] = [300, 3];
-    const { labels, trits, samples } = noisyPrototypes(dim, classes, 30, 0.9, 5);
-    for (const rule of ["perceptron", "online"] as const) {
-      const reference = new Reference(classes, dim);
-      const row = (index: number) => trits.subarray(index * dim, (index + 1) * dim);
-      const first = rule === "perceptron" ? "centroid" : rule;
-      labels.forEach((_, index) => reference.learn(row(index), index % classes, first, 1));
-      const expected: number[] = [];
-      for (let epoch = 0; epoch < 3; epoch++) {
-        const places = Permutation.random(labels.length, 40 + epoch).inverse().toUint32Array();
-        let errors = 0;
-        for (const index of places) {
-          errors += reference.learn(row(index), index % classes, rule, 1, false);
+    const classes = 3;
+    for (const dim of [300, 1000, 10_000, 65_537]) {
+      const each = dim > 10_000 ? 6 : 30;
+      const { labels, trits, samples } = noisyPrototypes(dim, classes, each, 0.9, 5);
+      for (const rule of ["perceptron", "online"] as const) {
+        const reference = new Reference(classes, dim);
+        const row = (index: number) => trits.subarray(index * dim, (index + 1) * dim);
+        const first = rule === "perceptron" ? "centroid" : rule;
+        labels.forEach((_, index) => reference.learn(row(index), index % classes, first, 1));
+        const expected: number[] = [];
+        for (let epoch = 0; epoch < 3; epoch++) {
+          const places = Permutation.random(labels.length, 40 + epoch).inverse().toUint32Array();
+          let errors = 0;
+          for (const index of places) {
+            errors += reference.learn(row(index), index % classes, rule, 1, false);
+          }
+          expected.push(errors);
+          if (errors === 0) break;
         }
-        expected.push(errors);
-        if (errors === 0) break;
+        onEveryTier((label) => {
+          using classifier = new CentroidClassifier(dim);
+          const errors: number[] = [];
+          classifier.fit(samples, labels, {
+            rule,
+            epochs: 3,
+            seed: 40,
+            onEpoch: (epoch, count) => errors[epoch] = count,
+          });
+          assert.deepEqual(errors, expected, `${label}, ${dim}, ${rule}`);
+          classifier.labels.forEach((name, index) => {
+            // As above, with twice as many updates.
+            const tolerance = rule === "online" ? 80 * 20 * 2 ** -23 : 0;
+            const centroid = reference.centroids[index]!;
+            assertNear(classifier.centroid(name), centroid, tolerance, `${label}, ${dim}, ${rule}`);
+          });
+        });
       }
-      using classifier = new CentroidClassifier(dim);
-      const errors: number[] = [];
-      classifier.fit(samples, labels, {
-        rule,
-        epochs: 3,
-        seed: 40,
-        onEpoch: (epoch, count) => errors[epoch] = count,
-      });
-      assert.deepEqual(errors, expected);
-      classifier.labels.forEach((label, index) => {
-        // As above, with twice as many updates.
-        const tolerance = rule === "online" ? 80 * 20 * 2 ** -23 : 0;
-        assertNear(classifier.centroid(label), reference.centroids[index]!, tolerance, rule);
-      });
+      samples[Symbol.dispose]();
     }
   });
 

@@ -3,7 +3,6 @@ import { describe, it } from "node:test";
 import {
   cudaAvailable,
   type DevicePreference,
-  Hypervector,
   HypervectorBatch,
   vsaBind,
   vsaBundle,
@@ -13,45 +12,29 @@ import {
   vsaUnbind,
 } from "../mod.ts";
 import { assertSame, assertThrowsCode, onEveryTier, randomTrits, wrong } from "./support.ts";
-
-const DIMS = [1, 31, 32, 33, 63, 64, 65, 1000, 10_000, 65_537, 1_000_003];
-const MODES = ["add", "subtract", "multiply"] as const;
-const METRICS = ["cosine", "dot", "hamming", "hammingSimilarity", "overlap", "jaccard"] as const;
-
-const modulo = (sum: number) => ((sum + 4) % 3) - 1;
-const BIND = {
-  add: (a: number, b: number) => modulo(a + b),
-  subtract: (a: number, b: number) => modulo(a - b),
-  multiply: (a: number, b: number) => a * b || 0,
-};
-const UNBIND = { ...BIND, add: BIND.subtract, subtract: BIND.add };
-
-/** Every similarity of two arrays, by plain loops. */
-function similarities(a: Int8Array, b: Int8Array): Record<(typeof METRICS)[number], number> {
-  const nonzero = (trits: Int8Array) => trits.filter((trit) => trit !== 0).length;
-  const dot = a.reduce((sum, trit, i) => sum + trit * b[i]!, 0);
-  const hamming = a.filter((trit, i) => trit !== b[i]).length;
-  const overlap = a.filter((trit, i) => trit !== 0 && b[i] !== 0).length;
-  const either = a.filter((trit, i) => trit !== 0 || b[i] !== 0).length;
-  return {
-    cosine: dot === 0 ? 0 : dot / Math.sqrt(nonzero(a) * nonzero(b)),
-    dot,
-    hamming,
-    hammingSimilarity: 1 - hamming / a.length,
-    overlap,
-    jaccard: either === 0 ? 0 : overlap / either,
-  };
-}
+import {
+  BIND,
+  bundleOf,
+  combine,
+  DIMS,
+  drawn,
+  METRICS,
+  MODES,
+  rowsOf,
+  scoresOf,
+  TIES,
+  UNBIND,
+} from "./vsa_reference.ts";
 
 describe("functions on arrays", () => {
   it("bind, unbind and compare as the scalar loops, on every tier", () => {
     for (const dim of DIMS) {
       const [a, b] = [randomTrits(dim, dim), randomTrits(dim, dim + 1)];
-      const scores = similarities(a, b);
+      const scores = scoresOf(a, b);
       const expected = MODES.map((mode) => ({
         mode,
-        bound: a.map((trit, i) => BIND[mode](trit, b[i]!)),
-        unbound: a.map((trit, i) => UNBIND[mode](trit, b[i]!)),
+        bound: combine(a, b, BIND[mode]),
+        unbound: combine(a, b, UNBIND[mode]),
       }));
       onEveryTier((label) => {
         for (const { mode, bound, unbound } of expected) {
@@ -66,23 +49,34 @@ describe("functions on arrays", () => {
   });
 
   it("bundle as the sign of the sum", () => {
-    for (const [dim, count] of [[1, 1], [65, 2], [1000, 5], [10_000, 16], [65_537, 3]] as const) {
-      const vectors = Array.from({ length: count }, (_, seed) => randomTrits(dim, seed + 1));
-      const sums = Array.from({ length: dim }, (_, i) => {
-        return vectors.reduce((sum, vector) => sum + vector[i]!, 0);
-      });
-      onEveryTier((label) => {
-        assertSame(vsaBundle(vectors), sums.map((sum) => Math.sign(sum)), `${label}, ${dim}`);
-        const positive = sums.map((sum) => sum === 0 ? 1 : Math.sign(sum));
-        assertSame(vsaBundle(vectors, { tie: "positive" }), positive, `${label}, ${dim}`);
-      });
+    for (const dim of DIMS) {
+      for (const count of dim > 100_000 ? [2] : dim > 1000 ? [3, 16] : [1, 2, 5, 16]) {
+        const vectors = rowsOf(randomTrits(count * dim, dim + count), dim);
+        const weights = vectors.map((_, row) => row % 4 / 2 - 0.5);
+        const cases = [
+          { threshold: 1 },
+          { weights },
+          { weights, threshold: 1 },
+          ...TIES.map((tie) => ({ tie, seed: 2n ** 60n + 1n })),
+        ];
+        const expected = cases.map((options) => bundleOf(vectors, options));
+        onEveryTier((label) => {
+          cases.forEach((options, i) =>
+            assertSame(
+              vsaBundle(vectors, options),
+              expected[i]!,
+              `${label}, ${count} x ${dim}, case ${i}`,
+            )
+          );
+        });
+      }
     }
   });
 
-  it("draw the trits of Hypervector.random", () => {
+  it("draw the documented trits", () => {
     for (const distribution of ["ternary", "bipolar", { zeros: 0.8 }] as const) {
-      using vector = Hypervector.random(1001, 2n ** 63n, { distribution });
-      assertSame(vsaRandom(1001, 2n ** 63n, { distribution }), vector.toInt8Array());
+      const seed = 2n ** 63n;
+      assertSame(vsaRandom(1001, seed, { distribution }), drawn(1001, seed, distribution));
     }
     assert.notDeepEqual(vsaRandom(100, 1), vsaRandom(100, 2));
   });
@@ -142,7 +136,7 @@ describe("functions on arrays", () => {
     const bad = Int8Array.of(0, 0, 0, 0, 0, 2, 0, 0);
     for (const call of [vsaBind, vsaUnbind, vsaSimilarity]) {
       assertThrowsCode(() => call(a, randomTrits(7, 1)), "invalid_length", /must have 8 elements/);
-      assertThrowsCode(() => call(wrong([1]), b), "invalid_type", /must be a Int8Array/);
+      assertThrowsCode(() => call(wrong([1]), b), "invalid_type", /must be an Int8Array/);
       assertThrowsCode(() => call(bad, b), "invalid_value", /got 2 at index 5/);
       assertThrowsCode(() => call(a, bad), "invalid_value", /got 2 at index 5/);
       assertThrowsCode(() => call(new Int8Array(0), new Int8Array(0)), "invalid_length");
@@ -198,7 +192,7 @@ describe("VsaOps", () => {
       assertSame(ops.toInt8(ops.unbind(x, y, { mode })), vsaUnbind(a, b, { mode }));
       assert.ok(ops.inverse(x, { mode }).equals(x.inverse({ mode })));
     }
-    const scores = similarities(a, b);
+    const scores = scoresOf(a, b);
     assert.equal(ops.cosineSimilarity(x, y), scores.cosine);
     assert.equal(ops.dot(x, y), scores.dot);
     assert.equal(ops.hammingDistance(x, y), scores.hamming);

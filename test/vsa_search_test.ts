@@ -11,15 +11,7 @@ import {
 } from "../mod.ts";
 import { assertGuarded, container, planesOf } from "./containers.ts";
 import { assertSame, assertThrowsCode, onEveryTier, randomTrits, wrong } from "./support.ts";
-
-const METRICS: SimilarityMetric[] = [
-  "cosine",
-  "dot",
-  "hamming",
-  "hammingSimilarity",
-  "overlap",
-  "jaccard",
-];
+import { METRICS, rowsOf, scoresOf as ofPair } from "./vsa_reference.ts";
 
 /** Rows and queries for each number of dimensions. */
 const CASES: [dim: number, rows: number, queries: number][] = [
@@ -36,25 +28,8 @@ const CASES: [dim: number, rows: number, queries: number][] = [
   [1_000_003, 3, 2],
 ];
 
-/** A similarity by its definition. */
-function similarity(a: Int8Array, b: Int8Array, metric: SimilarityMetric): number {
-  let [dot, differing, common, inA, inB] = [0, 0, 0, 0, 0];
-  for (let i = 0; i < a.length; i++) {
-    dot += a[i]! * b[i]!;
-    if (a[i] !== b[i]) differing++;
-    if (a[i] !== 0) inA++;
-    if (b[i] !== 0) inB++;
-    if (a[i] !== 0 && b[i] !== 0) common++;
-  }
-  return {
-    cosine: inA * inB === 0 ? 0 : dot / Math.sqrt(inA * inB),
-    dot,
-    hamming: differing,
-    hammingSimilarity: 1 - differing / a.length,
-    overlap: common,
-    jaccard: inA + inB === 0 ? 0 : common / (inA + inB - common),
-  }[metric];
-}
+/** All similarities of pairs, row by row, which every metric needs; computed once. */
+const pairs = new Map<number, Record<SimilarityMetric, number>[]>();
 
 /** All scores, row by row. */
 function scoresOf(
@@ -63,15 +38,10 @@ function scoresOf(
   dim: number,
   metric: SimilarityMetric,
 ): Float64Array {
-  const scores: number[] = [];
-  for (let row = 0; row < rows.length; row += dim) {
-    for (let query = 0; query < queries.length; query += dim) {
-      scores.push(
-        similarity(rows.subarray(row, row + dim), queries.subarray(query, query + dim), metric),
-      );
-    }
-  }
-  return Float64Array.from(scores);
+  const known = pairs.get(dim) ??
+    rowsOf(rows, dim).flatMap((row) => rowsOf(queries, dim).map((query) => ofPair(row, query)));
+  pairs.set(dim, known);
+  return Float64Array.from(known, (scores) => scores[metric]);
 }
 
 /** The rows of a query, best first. */

@@ -54,7 +54,7 @@ function sumOf(n: number, trit: ReadonlyMap<number, number>): Map<number, number
 
 type Combine = (a: number, b: number) => number;
 
-export const BIND: Record<StructureMode, Combine> = {
+const BIND: Record<StructureMode, Combine> = {
   multiply: (a, b) => a * b,
   add: (a, b) => (a + b + 4) % 3 - 1,
 };

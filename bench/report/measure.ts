@@ -8,6 +8,7 @@ import type { LimitKind } from "../../mod.ts";
 import { describeOpenBlas } from "../peers/openblas.ts";
 import { describeOrt } from "../peers/ort.ts";
 import { type Context, createContext } from "./context.ts";
+import { measureGradients } from "./gradients.ts";
 import { FULL, interleave, Probe, QUICK } from "./interleave.ts";
 import { type Load, watchLoad } from "./load.ts";
 import { measureMemoryRates } from "./memory_rates.ts";
@@ -91,6 +92,7 @@ async function measure(options: Options): Promise<Measured> {
     await measureMemoryRates(context);
     await measureModel(context);
     await measureVsa(context);
+    await measureGradients(context);
   }
   const { runtime, isa, threads, rows, skipped } = context;
   return {

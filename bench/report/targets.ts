@@ -68,6 +68,15 @@ function vsa(
   };
 }
 
+/** Gradient codecs by the name of the case. */
+function gradients(name: RegExp, [must, aim]: Pair): Target {
+  return {
+    must,
+    aim,
+    covers: (row) => row.suite === "gradients" && name.test(row.name) && reached(row) >= 0,
+  };
+}
+
 const TARGETS: readonly Target[] = [
   ...against("OpenBLAS fp32", "int8", { 1: [40, 50], 512: [4, 4.5] }),
   ...against(
@@ -128,6 +137,12 @@ const TARGETS: readonly Target[] = [
   vsa(/^dot /, [2, 4], undefined, "simsimd int8 dot"),
   vsa(/^(bind|dot) /, [30, 60], undefined, "TypeScript"),
   vsa(/^a call /, [1, 1]),
+  gradients(/^compress .* rotated, 4 levels/, [0.25, 0.5]),
+  gradients(/^compress .* ternary/, [0.6, 0.8]),
+  gradients(/^compress .* sign/, [0.7, 1]),
+  gradients(/^compress .* topk \(sampled\)/, [0.4, 0.6]),
+  gradients(/^(de)?compress .* entropy, (10|16|20|32)x/, [1, 3]),
+  gradients(/^project /, [1000, 3000]),
   // The whole call, kernel included, is what can be timed; so this is stricter than what was asked.
   {
     must: 1,

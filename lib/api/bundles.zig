@@ -29,9 +29,9 @@ pub fn vectors_bind_many(list: ?[*]const u64, list_length: u32, operation: u32) 
     return abi.finish(bindMany(list, list_length, operation));
 }
 
-/// The same for the rows of a batch.
-pub fn vectors_bind_rows(source: u64, out: u64, operation: u32) callconv(.c) i32 {
-    return abi.finish(bindRows(source, out, operation));
+/// The same for each `group` rows of a batch, one row of `out` each.
+pub fn vectors_bind_rows(source: u64, group: u32, out: u64, operation: u32) callconv(.c) i32 {
+    return abi.finish(bindRows(source, group, out, operation));
 }
 
 /// Makes counters of zero, one for each trit.
@@ -138,18 +138,23 @@ fn bundle(list: ?[*]const u64, list_length: u32, weights: ?[*]const f32, weights
 fn bundleRows(source: u64, group: u32, out: u64, weights: ?[*]const f32, weights_length: u32, threshold: u32, tie: u32, seed: u64) abi.Failure!void {
     const kernels = &(try dispatch.kernels()).vsa;
     const options = try optionsOf(threshold, tie, seed);
-    if (group == 0) return abi.fail(error.InvalidShape, "Expected groups of at least one row, got 0", .{});
     const factors = try weightsOf(weights, weights_length, group);
     const operands = [_]u64{ source, out };
     const from, const to = try vector_handles.acquire(2, operands);
     defer handles.releaseEach(&operands);
+    try expectGroups(from, group, to);
+    bundles.bundle(kernels, from.sources().rows(0, group), factors, options, to);
+}
+
+/// `group` rows for each row of the result.
+fn expectGroups(from: *const Vectors, group: u32, to: *const Vectors) abi.Failure!void {
+    if (group == 0) return abi.fail(error.InvalidShape, "Expected groups of at least one row, got 0", .{});
     try from.expectDim(to.dim);
     if (@as(u64, to.count) * group != from.count) return abi.fail(
         error.InvalidShape,
         "Expected {d} groups of {d} rows, got {d} rows",
         .{ to.count, group, from.count },
     );
-    bundles.bundle(kernels, from.sources().rows(0, group), factors, options, to);
 }
 
 fn expectOperation(operation: u32) abi.Failure!void {
@@ -165,15 +170,14 @@ fn bindMany(list: ?[*]const u64, list_length: u32, operation: u32) abi.Failure!v
     bundles.bindMany(kernels, vectors.sources(), operation, vectors.out());
 }
 
-fn bindRows(source: u64, out: u64, operation: u32) abi.Failure!void {
+fn bindRows(source: u64, group: u32, out: u64, operation: u32) abi.Failure!void {
     const kernels = &(try dispatch.kernels()).vsa;
     try expectOperation(operation);
     const operands = [_]u64{ source, out };
     const from, const to = try vector_handles.acquire(2, operands);
     defer handles.releaseEach(&operands);
-    try from.expectDim(to.dim);
-    try expectOne(to);
-    bundles.bindMany(kernels, from.sources(), operation, to);
+    try expectGroups(from, group, to);
+    bundles.bindMany(kernels, from.sources().rows(0, group), operation, to);
 }
 
 fn expectOne(vectors: *const Vectors) abi.Failure!void {

@@ -36,6 +36,18 @@ pub fn trits_similarity(
     return abi.finish(similarity(a, a_length, b, b_length, metric, score, score_length));
 }
 
+/// Refuses floats other than -1, 0 and 1, and none at all.
+pub fn trits_check_f32(values: ?[*]const f32, values_length: u32) callconv(.c) i32 {
+    return abi.finish(checkFloats(values, values_length));
+}
+
+fn checkFloats(values: ?[*]const f32, values_length: u32) abi.Failure!void {
+    const floats = try abi.readable(f32, values, values_length, "the values");
+    if (floats.len == 0) return abi.fail(error.InvalidLength, "Expected at least one trit, got none", .{});
+    for (floats, 0..) |value, index| if (value != -1 and value != 0 and value != 1)
+        return abi.fail(error.InvalidValue, "Expected trits of -1, 0 or 1, got {d} at index {d}", .{ value, index });
+}
+
 /// Trits that a kernel takes at once.
 const run_max = 1 << 24;
 

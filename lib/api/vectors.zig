@@ -6,6 +6,9 @@ const abi = @import("../abi.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const expectLength = @import("options.zig").expectLength;
 const handles = @import("../handles.zig");
+const parallel = @import("../cpu/parallel.zig");
+const table = @import("../cpu/vsa_table.zig");
+const threads = @import("../cpu/threads.zig");
 const vector_handles = @import("vector_handles.zig");
 const vsa = @import("../cpu/vsa_vectors.zig");
 
@@ -58,6 +61,11 @@ pub fn vectors_similarity(a: u64, b: u64, metric: u32, scores: ?[*]f64, scores_l
 /// counts = [nonzero trits, negative trits] of `rows` rows from `row` on.
 pub fn vectors_count(handle: u64, row: u32, rows: u32, counts: ?[*]f64, counts_length: u32) callconv(.c) i32 {
     return abi.finish(count_(handle, row, rows, counts, counts_length));
+}
+
+/// counts[2 * i ..] = [nonzero trits, negative trits] of row i.
+pub fn vectors_count_rows(handle: u64, counts: ?[*]u32, counts_length: u32) callconv(.c) i32 {
+    return abi.finish(countRows(handle, counts, counts_length));
 }
 
 /// equal = 1 where both have the same shape and the same trits, else 0.
@@ -171,11 +179,41 @@ fn count_(handle: u64, row: u32, rows: u32, counts: ?[*]f64, counts_length: u32)
     try vectors.expectRows(row, rows);
     var totals: [2]u64 = .{ 0, 0 };
     for (row..row + rows) |index| {
-        const vector = vectors.row(index);
-        totals[0] += kernels.ones(vector, vectors.words);
-        totals[1] += kernels.ones(@alignCast(vector + vectors.words), vectors.words);
+        const nonzero, const negative = onesOf(kernels, vectors, index);
+        totals[0] += nonzero;
+        totals[1] += negative;
     }
     for (results, totals) |*result, total| result.* = @floatFromInt(total);
+}
+
+/// Ones in both planes of a row.
+fn onesOf(kernels: *const table.Kernels, vectors: *const Vectors, row: usize) [2]u64 {
+    const planes = vectors.row(row);
+    const negative: table.Vector = @alignCast(planes + vectors.words);
+    return .{ kernels.ones(planes, vectors.words), kernels.ones(negative, vectors.words) };
+}
+
+const CountJob = struct {
+    kernels: *const table.Kernels,
+    vectors: *const Vectors,
+    counts: []u32,
+
+    fn work(self: *const CountJob, part: u32, parts: u32) void {
+        const from, const to = threads.share(self.vectors.count, part, parts);
+        for (from..to) |row| {
+            for (self.counts[2 * row ..][0..2], onesOf(self.kernels, self.vectors, row)) |*count, ones| count.* = @intCast(ones);
+        }
+    }
+};
+
+fn countRows(handle: u64, counts: ?[*]u32, counts_length: u32) abi.Failure!void {
+    const results = try abi.writable(u32, counts, counts_length, "the counts");
+    const kernels = &(try dispatch.kernels()).vsa;
+    const vectors = (try acquire(1, .{handle}))[0];
+    defer handles.release(handle);
+    try expectLength("the counts", results.len, 2 * @as(u64, vectors.count));
+    const job: CountJob = .{ .kernels = kernels, .vectors = vectors, .counts = results };
+    parallel.run(vectors.sizeBytes(), vectors.count, &job, CountJob.work);
 }
 
 fn isEqual(a: u64, b: u64, equal: ?[*]u32, equal_length: u32) abi.Failure!void {

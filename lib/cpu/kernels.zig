@@ -3,13 +3,18 @@
 const std = @import("std");
 const tier = @import("tier_options").tier;
 const activations = @import("activations.zig");
+const gradients = @import("gradients.zig");
+const gradient_entropy = @import("gradients_entropy_kernels.zig");
 const table = @import("table.zig");
 const matmul_i8 = @import("matmul_i8.zig");
 const matmul_f32 = @import("matmul_f32.zig");
+const gemm = @import("gemm.zig");
 const nn = @import("nn.zig");
 const ternary = @import("ternary.zig");
 const probes = @import("probes.zig");
+const training = @import("training.zig");
 const vsa = @import("vsa.zig");
+const precision = @import("precision.zig");
 
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
@@ -19,9 +24,14 @@ const kernels: table.Kernels = .{
     .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },
     .f32_triples = .{ .prepare = matmul_f32.Of(.triples).prepare, .matmul = matmul_f32.Of(.triples).block },
     .nn = nn.kernels,
+    .gemm = gemm.kernels,
+    .training = training.kernels,
     .ternary = ternary.kernels,
     .probes = probes.kernels,
     .vsa = vsa.kernels,
+    .precision = precision.kernels,
+    .gradients = gradients.kernels,
+    .gradient_entropy = gradient_entropy.kernels,
 };
 
 comptime {

@@ -22,10 +22,15 @@
 //! triples, 18 columns a step: bits 5t..5t+4 are c[3t] + 3 c[3t+1] + 9 c[3t+2], the index of a sum of
 //! three activations in a table of 27 that two registers of AVX-512 hold. f32 activations.
 
+const gradient_entropy_table = @import("gradients_entropy_table.zig");
+const gradients_table = @import("gradients_table.zig");
+const gemm_table = @import("gemm_table.zig");
 const nn_table = @import("nn_table.zig");
 const ternary_table = @import("ternary_table.zig");
 const probe_table = @import("probe_table.zig");
+const training_table = @import("training_table.zig");
 const vsa_table = @import("vsa_table.zig");
+const precision_table = @import("precision_table.zig");
 
 pub const panel_rows = ternary_table.panel_rows;
 /// Columns of a step of planes, the layout that weights are first prepared in.
@@ -131,9 +136,14 @@ pub const Kernels = extern struct {
     f32_planes: KernelsF32,
     f32_triples: KernelsF32,
     nn: nn_table.Kernels,
+    gemm: gemm_table.Kernels,
+    training: training_table.Kernels,
     ternary: ternary_table.Kernels,
     probes: probe_table.Kernels,
     vsa: vsa_table.Kernels,
+    precision: precision_table.Kernels,
+    gradients: gradients_table.Kernels,
+    gradient_entropy: gradient_entropy_table.Kernels,
 };
 
 pub const KernelsF32 = extern struct {

@@ -17,7 +17,7 @@ const is_x86 = cpu.arch == .x86_64;
 pub const has_avx512 = is_x86 and cpu.has(.x86, .avx512f);
 pub const has_avx2 = is_x86 and cpu.has(.x86, .avx2);
 pub const has_neon = cpu.arch == .aarch64;
-const has_half = (is_x86 and cpu.has(.x86, .f16c)) or has_neon;
+pub const has_half = (is_x86 and cpu.has(.x86, .f16c)) or has_neon;
 
 pub inline fn splat(value: f32) V {
     return @splat(value);
@@ -136,13 +136,15 @@ pub inline fn loadFloatPart(comptime float: Float, pointer: [*]const u8, count: 
 }
 
 /// f16 without the instruction: the exponent moves by a multiplication, which also makes subnormals
-/// right; infinities and NaN get the largest exponent.
+/// right; infinities and NaN get the largest exponent, and NaN becomes quiet as by the instruction.
 inline fn widenHalf(bits: @Vector(width, u16)) V {
     const wide: U = bits;
     const magnitude = (wide & @as(U, @splat(0x7fff))) << @splat(13);
     const scaled: U = @bitCast(@as(V, @bitCast(magnitude)) * splat(0x1p+112));
-    const special = magnitude >= @as(U, @splat(0x7c00 << 13));
-    const payload = magnitude | @as(U, @splat(0x7f80_0000));
+    const infinite: U = @splat(0x7c00 << 13);
+    const special = magnitude >= infinite;
+    const quiet = @select(u32, magnitude > infinite, @as(U, @splat(0x0040_0000)), @as(U, @splat(0)));
+    const payload = magnitude | quiet | @as(U, @splat(0x7f80_0000));
     const sign = (wide & @as(U, @splat(0x8000))) << @splat(16);
     return @bitCast(@select(u32, special, payload, scaled) | sign);
 }

@@ -81,7 +81,7 @@ fn fillTies(kernels: *const table.Kernels, options: Options, out: *const Vectors
     kernels.fill_ties(out.row(row), out.words, out.dim, from, to, row, options.seed, random);
 }
 
-/// The left fold of a binding over all sources.
+/// The left fold of a binding over all sources, or, in each row of `out`, over as many of them.
 pub fn bindMany(kernels: *const table.Kernels, sources: table.Sources, operation: u32, out: *const Vectors) void {
     const Job = struct {
         kernels: *const table.Kernels,
@@ -90,12 +90,24 @@ pub fn bindMany(kernels: *const table.Kernels, sources: table.Sources, operation
         out: *const Vectors,
 
         fn work(self: *const @This(), part: u32, parts: u32) void {
-            const from, const to = wordsOf(self.out.words, part, parts);
-            self.kernels.bind_many(&self.sources, self.operation, self.out.row(0), self.out.words, from, to);
+            if (self.out.count == 1) {
+                const from, const to = wordsOf(self.out.words, part, parts);
+                return self.row(0, self.sources, from, to);
+            }
+            const from, const to = threads.share(self.out.count, part, parts);
+            for (from..to) |index| {
+                const count = self.sources.count;
+                self.row(index, self.sources.rows(index * count, count), 0, self.out.words);
+            }
+        }
+
+        fn row(self: *const @This(), index: usize, sources_: table.Sources, from: usize, to: usize) void {
+            self.kernels.bind_many(&sources_, self.operation, self.out.row(index), self.out.words, from, to);
         }
     };
     const job: Job = .{ .kernels = kernels, .sources = sources, .operation = operation, .out = out };
-    parallel.run(sizeOf(sources, out.words), out.words / table.block_words, &job, Job.work);
+    const units = if (out.count == 1) out.words / table.block_words else out.count;
+    parallel.run(sizeOf(sources, out.words) * out.count, units, &job, Job.work);
 }
 
 /// No count passes this, with either sign.

@@ -10,17 +10,21 @@
 //!     bipolar        trit i is -1 where bit i % 32 of word i / 32 is set, else +1.
 //!     thinned        trit i is kept where word i is below `below`; these counters end in 4, not 1.
 //!
+//! Gradient codecs draw from the same generator, with counters that end in 5 to 8; see gradients_*.zig.
+//!
 //! Floor: 10 rounds of two 32 x 32-bit products for 4 words, in as many lanes as a register has.
 
 const simd = @import("simd.zig");
 const table = @import("vsa_table.zig");
 
-const lanes = simd.lanes;
+pub const lanes = simd.lanes;
 const U32 = simd.U32;
 const U64 = @Vector(lanes, u64);
 
-/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin.
-const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4 };
+/// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin;
+/// signs before a rotation, samples after it, dense projections, and thin matrices; those that round
+/// gradients. Permutations have 3.
+pub const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4, signs = 5, samples = 6, dense = 7, matrices = 8, rounding = 16 };
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;
@@ -29,7 +33,7 @@ const places: U32 = blk: {
 };
 
 /// Outputs of the blocks first, first + 1, ... of a row, one in each lane.
-inline fn blocks(comptime domain: Domain, first: u32, row: u64, seed: u64) [4]U32 {
+pub inline fn blocks(comptime domain: Domain, first: u32, row: u64, seed: u64) [4]U32 {
     var counter = [4]U32{
         @as(U32, @splat(first)) +% places,
         @splat(@truncate(row)),
@@ -58,7 +62,7 @@ inline fn products(a: U32, comptime factor: u32) struct { U32, U32 } {
 }
 
 /// Words of a row in order: four for each lane.
-inline fn wordsInOrder(outputs: [4]U32) [4 * lanes]u32 {
+pub inline fn wordsInOrder(outputs: [4]U32) [4 * lanes]u32 {
     var words: [4 * lanes]u32 = undefined;
     inline for (0..4) |i| {
         const output: [lanes]u32 = outputs[i];

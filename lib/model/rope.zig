@@ -16,13 +16,13 @@ pub fn fill(inv_frequencies: []const f32, scale: f32, position: u64, cos: []f32,
     }
 }
 
-const Both = struct { sin: f64, cos: f64 };
+pub const Both = struct { sin: f64, cos: f64 };
 
 /// pi / 2 in three parts; the first two have 28 bits, so that their products with a quarter turn's
 /// number below 2^25 are exact.
 const quarter_parts = [3]f64{ 0x1.921fb54p+0, 0x1.10b4610p-30, 0x1.a62633145c06ep-58 };
 
-fn sincos(angle: f32) Both {
+pub fn sincos(angle: f32) Both {
     const x: f64 = angle;
     const n = @floor(x * (2.0 / std.math.pi) + 0.5);
     const r = ((x - n * quarter_parts[0]) - n * quarter_parts[1]) - n * quarter_parts[2];

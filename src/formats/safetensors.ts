@@ -1,7 +1,8 @@
 // Reads safetensors files: https://github.com/huggingface/safetensors#format
 
+import { describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { float16Value } from "./float16.ts";
+import { fromBf16, fromF16 } from "./half.ts";
 import { MappedFile } from "./mapped_file.ts";
 import {
   LARGEST_HEADER,
@@ -147,7 +148,7 @@ export class Safetensors {
   tensor(name: string): SafetensorsInfo {
     const info = this.#tensors.get(name);
     if (info === undefined) {
-      throw tritterError("invalid_value", `${this.path} has no tensor ${JSON.stringify(name)}`);
+      throw tritterError("invalid_value", `${this.path} has no tensor ${describe(name)}`);
     }
     return info;
   }
@@ -182,26 +183,22 @@ export class Safetensors {
     }
     const width = dtype === "F32" ? 4 : 2;
     const elements = sizeBytes / width;
-    const wanted = count ?? elements - start;
+    const wanted = count ?? (typeof start === "number" ? elements - start : 0);
     if (
       !(Number.isSafeInteger(start) && start >= 0 && Number.isSafeInteger(wanted)) ||
       wanted < 0 || start + wanted > elements
     ) {
       throw tritterError(
         "invalid_value",
-        `The range must lie within the ${elements} elements of ${
-          JSON.stringify(name)
-        }, got ${start} and ${wanted}`,
+        `The range must lie within the ${elements} elements of ${JSON.stringify(name)}, got ${
+          describe(start)
+        } and ${describe(wanted)}`,
       );
     }
     const buffer = this.#file.read(offsetBytes + start * width, wanted * width).buffer;
     if (dtype === "F32") return new Float32Array(buffer);
     const bits = new Uint16Array(buffer);
-    if (dtype === "F16") return Float32Array.from(bits, float16Value);
-    // A bfloat16 is the upper half of a float32.
-    const wide = new Uint32Array(bits.length);
-    for (let index = 0; index < bits.length; index += 1) wide[index] = bits[index]! << 16;
-    return new Float32Array(wide.buffer);
+    return dtype === "F16" ? fromF16(bits) : fromBf16(bits);
   }
 
   /** Unmaps the file; more calls do nothing, other methods that read throw `disposed`. */

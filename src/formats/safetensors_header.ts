@@ -27,7 +27,7 @@ export type SafetensorsDtype =
   | "F4";
 
 /** Bits per element; some types are narrower than a byte. */
-const DTYPE_BITS: Readonly<Record<SafetensorsDtype, number>> = {
+export const DTYPE_BITS: Readonly<Record<SafetensorsDtype, number>> = {
   BOOL: 8,
   U8: 8,
   I8: 8,

@@ -1,7 +1,7 @@
 // Text of tokens that arrive one by one. A token may end inside a character, or change the text
 // around it (a space at the beginning), so a few tokens are always decoded together.
 
-import { checkCount } from "../checks.ts";
+import { checkArray, checkCount } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 
 const INCOMPLETE = "\uFFFD";
@@ -14,7 +14,10 @@ export function checkTokens(value: unknown, name: string): number[] {
       `${name} must be an array of token ids, got ${value === null ? "null" : typeof value}`,
     );
   }
-  return Array.from(value, (id, index) => checkCount(id, `${name}[${index}]`));
+  const ids = Array.isArray(value)
+    ? value
+    : checkArray(value, value instanceof Uint32Array ? Uint32Array : Int32Array, name);
+  return Array.from(ids as ArrayLike<unknown>, (id, index) => checkCount(id, `${name}[${index}]`));
 }
 
 /** What only this module can pass to the constructor: at run time nothing else makes it private. */

@@ -5,13 +5,98 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x726d07aa0e5e0b85n;
+export const abiFingerprint = 0xb8309c6b58e061fan;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
  * `w:f32` one that it writes; the others are scalars. Exported names carry the prefix `tritter_`.
  */
 export const symbols = {
+  rope_tables: {
+    frequencies: "r:f32",
+    frequencies_length: "u32",
+    scale: "f32",
+    cos: "w:f32",
+    cos_length: "u32",
+    sin: "w:f32",
+  },
+  rope_turn: {
+    x: "w:f32",
+    cos: "r:f32",
+    sin: "r:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  attention_forward: {
+    q: "r:f32",
+    k: "r:f32",
+    v: "r:f32",
+    output: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  attention_backward: {
+    q: "r:f32",
+    k: "r:f32",
+    v: "r:f32",
+    gradient: "r:f32",
+    dq: "w:f32",
+    dk: "w:f32",
+    dv: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  dense_product: {
+    a: "r:f32",
+    b: "r:f32",
+    c: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_quantize_weights: {
+    weights: "r:f32",
+    weights_length: "u32",
+    columns: "u32",
+    trits: "w:i8",
+    trits_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+  },
+  bitlinear_quantize_tokens: {
+    input: "r:f32",
+    input_length: "u32",
+    columns: "u32",
+    quantized: "w:i8",
+    quantized_length: "u32",
+    scales: "w:f32",
+    sums: "w:i32",
+    tokens: "u32",
+  },
+  bitlinear_forward: {
+    quantized: "r:i8",
+    scales: "r:f32",
+    sums: "r:i32",
+    trits: "r:i8",
+    bias: "r:f32",
+    output: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_backward_input: {
+    gradient: "r:f32",
+    trits: "r:i8",
+    dx: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  bitlinear_backward_weights: {
+    gradient: "r:f32",
+    quantized: "r:i8",
+    scales: "r:f32",
+    dw: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
   vectors_bundle: {
     list: "r:u64",
     list_length: "u32",
@@ -38,6 +123,7 @@ export const symbols = {
   },
   vectors_bind_rows: {
     source: "u64",
+    group: "u32",
     out: "u64",
     operation: "u32",
   },
@@ -322,6 +408,224 @@ export const symbols = {
     bytes: "w:u8",
     bytes_length: "u32",
   },
+  gradients_entropy_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    bytes: "f64",
+    cosine: "f64",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  gradients_entropy_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_entropy_inspect: {
+    payload: "r:u8",
+    payload_length: "u32",
+    count: "u32",
+  },
+  gradients_combine: {
+    sources: "r:f32",
+    sources_length: "u32",
+    coefficients: "r:f64",
+    coefficients_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+    size: "u32",
+  },
+  gradients_compare: {
+    sources: "r:f32",
+    sources_length: "u32",
+    coefficients: "r:f64",
+    coefficients_length: "u32",
+    actual: "r:f32",
+    actual_length: "u32",
+    sums: "w:f64",
+    sums_length: "u32",
+  },
+  ternary_round: {
+    values: "r:f32",
+    values_length: "u32",
+    bytes: "w:u8",
+    bytes_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+    threshold: "f64",
+    seed: "u64",
+    row: "u64",
+  },
+  ternary_mean: {
+    bytes: "r:u8",
+    bytes_length: "u32",
+    scales: "r:f32",
+    scales_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+  },
+  gradients_topk_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    bytes: "f64",
+    bits: "u32",
+    exact: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  gradients_topk_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    bits: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_topk_inspect: {
+    payload: "r:u8",
+    payload_length: "u32",
+    count: "u32",
+  },
+  gradients_sign_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    block: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_sign_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    block: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_ternary_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    block: "u32",
+    method: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_ternary_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    block: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_rotated_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    levels: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_rotated_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    levels: "u32",
+    seed: "u64",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_rotated_bytes: {
+    count: "u32",
+    levels: "u32",
+    bytes: "w:f64",
+    bytes_length: "u32",
+  },
+  gradients_projection_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    dense: "u32",
+    seed: "u64",
+    factor: "f32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_projection_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    dense: "u32",
+    seed: "u64",
+    contraction: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_lowrank_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    rows: "u32",
+    rank: "u32",
+    seed: "u64",
+    state: "w:f32",
+    state_length: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_lowrank_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    rows: "u32",
+    rank: "u32",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_vsa_encode: {
+    gradients: "r:f32",
+    gradients_length: "u32",
+    dim: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  gradients_vsa_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    dim: "u32",
+    seed: "u64",
+    gradients: "w:f32",
+    gradients_length: "u32",
+  },
+  gradients_vsa_bytes: {
+    count: "u32",
+    dim: "u32",
+    bytes: "w:f64",
+    bytes_length: "u32",
+  },
+  gradients_add_samples: {
+    a: "r:u8",
+    a_length: "u32",
+    b: "r:u8",
+    b_length: "u32",
+    out: "w:u8",
+    out_length: "u32",
+  },
+  gradients_measure: {
+    a: "r:f32",
+    a_length: "u32",
+    b: "r:f32",
+    b_length: "u32",
+    result: "w:f64",
+    result_length: "u32",
+  },
+  gradients_blend: {
+    a: "r:f32",
+    a_length: "u32",
+    alpha: "f32",
+    b: "r:f32",
+    b_length: "u32",
+    beta: "f32",
+    out: "w:f32",
+    out_length: "u32",
+  },
   model_create: {
     options: "r:f64",
     options_length: "u32",
@@ -530,6 +834,21 @@ export const symbols = {
     output_length: "u32",
     epsilon: "f32",
   },
+  adamw_step: {
+    data: "w:f32",
+    gradient: "r:f32",
+    mean: "w:f32",
+    square: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  sgd_step: {
+    data: "w:f32",
+    gradient: "r:f32",
+    velocity: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
   pack_i8: {
     ternary: "r:i8",
     ternary_length: "u32",
@@ -568,6 +887,53 @@ export const symbols = {
     scales: "r:f32",
     scales_length: "u32",
   },
+  floats_narrow: {
+    values: "r:f32",
+    values_length: "u32",
+    out: "w:u16",
+    out_length: "u32",
+    float: "u32",
+  },
+  floats_widen: {
+    halves: "r:u16",
+    halves_length: "u32",
+    out: "w:f32",
+    out_length: "u32",
+    float: "u32",
+  },
+  floats_find_not_finite: {
+    values: "r:f32",
+    values_length: "u32",
+    found: "w:u32",
+    found_length: "u32",
+  },
+  floats_clip: {
+    values: "w:f32",
+    values_length: "u32",
+    least: "f32",
+    most: "f32",
+    nan_to_zero: "u32",
+  },
+  floats_scale: {
+    values: "w:f32",
+    values_length: "u32",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
+  },
+  floats_sum_squares: {
+    values: "r:f32",
+    values_length: "u32",
+    sum: "w:f64",
+    sum_length: "u32",
+  },
+  floats_add_scaled: {
+    sums: "w:f32",
+    sums_length: "u32",
+    terms: "r:f32",
+    terms_length: "u32",
+    weight: "f64",
+  },
   quantize_weights: {
     weights: "r:f32",
     weights_length: "u32",
@@ -587,6 +953,103 @@ export const symbols = {
     scales: "w:f32",
     scales_length: "u32",
   },
+  vectors_write_places: {
+    handle: "u64",
+    row: "u32",
+    positive: "r:u32",
+    positive_length: "u32",
+    negative: "r:u32",
+    negative_length: "u32",
+  },
+  vectors_read_places: {
+    handle: "u64",
+    row: "u32",
+    positive: "w:u32",
+    positive_length: "u32",
+    negative: "w:u32",
+    negative_length: "u32",
+  },
+  vectors_similarity_places: {
+    handle: "u64",
+    positive: "r:u32",
+    positive_length: "u32",
+    negative: "r:u32",
+    negative_length: "u32",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  rms_norm_backward: {
+    input: "r:f32",
+    weight: "r:f32",
+    gradient: "r:f32",
+    dx: "w:f32",
+    dw: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  gate_forward: {
+    gate: "r:f32",
+    gate_length: "u32",
+    up: "r:f32",
+    output: "w:f32",
+    kind: "u32",
+  },
+  gate_backward: {
+    gate: "r:f32",
+    gate_length: "u32",
+    up: "r:f32",
+    gradient: "r:f32",
+    dgate: "w:f32",
+    dup: "w:f32",
+    kind: "u32",
+  },
+  vector_add: {
+    sum: "w:f32",
+    sum_length: "u32",
+    term: "r:f32",
+  },
+  column_sums: {
+    rows: "r:f32",
+    rows_length: "u32",
+    sums: "w:f32",
+    sums_length: "u32",
+  },
+  embedding_forward: {
+    rows: "r:f32",
+    rows_length: "u32",
+    columns: "u32",
+    ids: "r:i32",
+    ids_length: "u32",
+    output: "w:f32",
+    output_length: "u32",
+  },
+  embedding_backward: {
+    gradient: "r:f32",
+    gradient_length: "u32",
+    columns: "u32",
+    ids: "r:i32",
+    ids_length: "u32",
+    rows: "w:f32",
+    rows_length: "u32",
+  },
+  head_loss: {
+    hidden: "r:f32",
+    embeddings: "r:f32",
+    targets: "r:i32",
+    d_hidden: "w:f32",
+    d_embeddings: "w:f32",
+    result: "w:f64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  random_normal: {
+    output: "w:f32",
+    output_length: "u32",
+    seed: "u64",
+    stream: "u32",
+    deviation: "f32",
+  },
   trits_bind: {
     a: "r:i8",
     a_length: "u32",
@@ -604,6 +1067,10 @@ export const symbols = {
     metric: "u32",
     score: "w:f64",
     score_length: "u32",
+  },
+  trits_check_f32: {
+    values: "r:f32",
+    values_length: "u32",
   },
   vectors_read_wire: {
     handle: "u64",
@@ -762,6 +1229,11 @@ export const symbols = {
     counts: "w:f64",
     counts_length: "u32",
   },
+  vectors_count_rows: {
+    handle: "u64",
+    counts: "w:u32",
+    counts_length: "u32",
+  },
   vectors_equal: {
     a: "u64",
     b: "u64",
@@ -772,6 +1244,131 @@ export const symbols = {
 
 /** One method per function; each returns a status: zero, or negative after an error. */
 export interface NativeLibrary {
+  /**
+   * cos and sin, both of one length, [positions, frequencies]: of position times frequency, times `scale`.
+   */
+  rope_tables(
+    frequencies: Float32Array | null,
+    frequencies_length: number,
+    scale: number,
+    cos: Float32Array | null,
+    cos_length: number,
+    sin: Float32Array | null,
+  ): number;
+  /**
+   * Turns the heads of every token in place; x is [texts, length, heads, head_dim].
+   * options = [length, heads, head_dim, lengths]
+   */
+  rope_turn(
+    x: Float32Array | null,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * Causal attention of whole texts. q and output are [batch, length, heads, head_dim], k and v
+   * [batch, length, kv heads, head_dim].
+   * options = [batch, length, heads, kv heads, head_dim, lengths]
+   */
+  attention_forward(
+    q: Float32Array | null,
+    k: Float32Array | null,
+    v: Float32Array | null,
+    output: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The gradients of q, k and v, from that of the output.
+   * options = [batch, length, heads, kv heads, head_dim, lengths]
+   */
+  attention_backward(
+    q: Float32Array | null,
+    k: Float32Array | null,
+    v: Float32Array | null,
+    gradient: Float32Array | null,
+    dq: Float32Array | null,
+    dk: Float32Array | null,
+    dv: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * c [m, n] = alpha op(a) op(b) + beta c, all row-major; c is not read if beta is 0.
+   * options = [m, n, k, 1 if a is given as [k, m], 1 if b is given as [n, k], alpha, beta, length of a,
+   * of b, of c]
+   */
+  dense_product(
+    a: Float32Array | null,
+    b: Float32Array | null,
+    c: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The trits of weights by the mean of their magnitudes, which is the scale: 1e-5 at least.
+   */
+  bitlinear_quantize_weights(
+    weights: Float32Array | null,
+    weights_length: number,
+    columns: number,
+    trits: Int8Array | null,
+    trits_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+  ): number;
+  /**
+   * int8 activations by the largest magnitude of each token (1e-5 at least), with scale and sum.
+   */
+  bitlinear_quantize_tokens(
+    input: Float32Array | null,
+    input_length: number,
+    columns: number,
+    quantized: Int8Array | null,
+    quantized_length: number,
+    scales: Float32Array | null,
+    sums: Int32Array | null,
+    tokens: number,
+  ): number;
+  /**
+   * output [tokens, rows] = tokens x trits^T x scales, plus the bias.
+   * options = [columns, scale of the weights, length of quantized, of scales, of sums, of trits, of
+   * bias (may be 0), of output]
+   */
+  bitlinear_forward(
+    quantized: Int8Array | null,
+    scales: Float32Array | null,
+    sums: Int32Array | null,
+    trits: Int8Array | null,
+    bias: Float32Array | null,
+    output: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * dx [tokens, columns] = gradient x trits x scale + beta dx.
+   * options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+   */
+  bitlinear_backward_input(
+    gradient: Float32Array | null,
+    trits: Int8Array | null,
+    dx: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * dw [rows, columns] += gradient^T x quantized x scales.
+   * options = [columns, length of gradient, of quantized, of scales, of dw]
+   */
+  bitlinear_backward_weights(
+    gradient: Float32Array | null,
+    quantized: Int8Array | null,
+    scales: Float32Array | null,
+    dw: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
   /**
    * The sign of the sum of single vectors, in the last of the list, which may be one of the others.
    * threshold: sums of at most this size become 0. tie: sums of zero become 0 (0), 1 (1), random (2) or
@@ -804,9 +1401,9 @@ export interface NativeLibrary {
    */
   vectors_bind_many(list: BigUint64Array | null, list_length: number, operation: number): number;
   /**
-   * The same for the rows of a batch.
+   * The same for each `group` rows of a batch, one row of `out` each.
    */
-  vectors_bind_rows(source: bigint, out: bigint, operation: number): number;
+  vectors_bind_rows(source: bigint, group: number, out: bigint, operation: number): number;
   /**
    * Makes counters of zero, one for each trit.
    */
@@ -1171,6 +1768,308 @@ export interface NativeLibrary {
    */
   file_read(handle: bigint, offset: bigint, bytes: Uint8Array | null, bytes_length: number): number;
   /**
+   * Writes at most `bytes` of payload, or, where that is 0, what reaches the cosine; used = [bytes].
+   */
+  gradients_entropy_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    bytes: number,
+    cosine: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_entropy_decode.
+   */
+  gradients_entropy_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Refuses what cannot be the payload of `count` gradients.
+   */
+  gradients_entropy_inspect(
+    payload: Uint8Array | null,
+    payload_length: number,
+    count: number,
+  ): number;
+  /**
+   * One or two linear combinations of arrays of `size` elements that lie one after the other:
+   * out[o][i] = sum over s of coefficients[o][s] * sources[s][i]. A single output may be a source.
+   */
+  gradients_combine(
+    sources: Float32Array | null,
+    sources_length: number,
+    coefficients: Float64Array | null,
+    coefficients_length: number,
+    out: Float32Array | null,
+    out_length: number,
+    size: number,
+  ): number;
+  /**
+   * The prediction p is such a combination: sums = [(a - p)^2, a^2, p^2, a p], each over all elements.
+   */
+  gradients_compare(
+    sources: Float32Array | null,
+    sources_length: number,
+    coefficients: Float64Array | null,
+    coefficients_length: number,
+    actual: Float32Array | null,
+    actual_length: number,
+    sums: Float64Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * Rounds values to trits, 4 a byte, and their scale. With `threshold` at least 0 a trit is the sign
+   * of what is larger than threshold x mean|x|, and the scale is the mean of these; with -1 it is the
+   * sign with probability |x| / max|x|, drawn by seed and row, and the scale is max|x|.
+   */
+  ternary_round(
+    values: Float32Array | null,
+    values_length: number,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+    threshold: number,
+    seed: bigint,
+    row: bigint,
+  ): number;
+  /**
+   * The mean of arrays of trits, 4 a byte, one after the other: out = sum of scale x trit / count.
+   */
+  ternary_mean(
+    bytes: Uint8Array | null,
+    bytes_length: number,
+    scales: Float32Array | null,
+    scales_length: number,
+    out: Float32Array | null,
+    out_length: number,
+  ): number;
+  /**
+   * Writes at most `bytes` of payload with `bits` (4 to 8) for each value; used = [bytes].
+   */
+  gradients_topk_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    bytes: number,
+    bits: number,
+    exact: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_topk_decode.
+   */
+  gradients_topk_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    bits: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Refuses what cannot be the payload of `count` gradients.
+   */
+  gradients_topk_inspect(payload: Uint8Array | null, payload_length: number, count: number): number;
+  /**
+   * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
+   */
+  gradients_sign_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    block: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_sign_decode.
+   */
+  gradients_sign_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    block: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Blocks of `block` gradients, a multiple of 320, become a scale each and a trit a gradient; method 0 is
+   * optimal, 1 TWN, 2 absmean.
+   */
+  gradients_ternary_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    block: number,
+    method: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_ternary_decode.
+   */
+  gradients_ternary_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    block: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Rotated gradients at 2, 3, 4, 8 or 16 levels.
+   */
+  gradients_rotated_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    levels: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_rotated_decode.
+   */
+  gradients_rotated_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    levels: number,
+    seed: bigint,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Bytes of the payload that so many gradients become at 2, 3, 4, 8 or 16 levels.
+   */
+  gradients_rotated_bytes(
+    count: number,
+    levels: number,
+    bytes: Float64Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * A sketch of as many f32 as the payload holds; `dense` is 0 for a Hadamard transform, 1 for a matrix
+   * of random trits. The gradients count times `factor`.
+   */
+  gradients_projection_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    dense: number,
+    seed: bigint,
+    factor: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * What a sketch stands for: unbiased, or with `contraction` 1 the orthogonal projection, which is
+   * shorter than the gradients.
+   */
+  gradients_projection_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    dense: number,
+    seed: bigint,
+    contraction: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Gradients of a matrix with so many rows become two thin ones; `state` is the second of the call
+   * before, rank x columns, zeros at first, and after it.
+   */
+  gradients_lowrank_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    rows: number,
+    rank: number,
+    seed: bigint,
+    state: Float32Array | null,
+    state_length: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_lowrank_decode.
+   */
+  gradients_lowrank_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    rows: number,
+    rank: number,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Members of `dim` gradients, bundled into one hypervector.
+   */
+  gradients_vsa_encode(
+    gradients: Float32Array | null,
+    gradients_length: number,
+    dim: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_gradients_vsa_decode.
+   */
+  gradients_vsa_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    dim: number,
+    seed: bigint,
+    gradients: Float32Array | null,
+    gradients_length: number,
+  ): number;
+  /**
+   * Bytes of the payload that so many gradients become in members of `dim`.
+   */
+  gradients_vsa_bytes(
+    count: number,
+    dim: number,
+    bytes: Float64Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * The sums of two lists of samples; `out` may be either.
+   */
+  gradients_add_samples(
+    a: Uint8Array | null,
+    a_length: number,
+    b: Uint8Array | null,
+    b_length: number,
+    out: Uint8Array | null,
+    out_length: number,
+  ): number;
+  /**
+   * result = [sum of a b, sum of a^2, sum of b^2, sum of (a - b)^2]
+   */
+  gradients_measure(
+    a: Float32Array | null,
+    a_length: number,
+    b: Float32Array | null,
+    b_length: number,
+    result: Float64Array | null,
+    result_length: number,
+  ): number;
+  /**
+   * out = alpha a + beta b; `out` may be either.
+   */
+  gradients_blend(
+    a: Float32Array | null,
+    a_length: number,
+    alpha: number,
+    b: Float32Array | null,
+    b_length: number,
+    beta: number,
+    out: Float32Array | null,
+    out_length: number,
+  ): number;
+  /**
    * The function tritter_model_create.
    */
   model_create(
@@ -1436,6 +2335,31 @@ export interface NativeLibrary {
     epsilon: number,
   ): number;
   /**
+   * One step of AdamW, all buffers of one length.
+   * options = [length, beta1, beta2, learning rate over 1 - beta1^t, 1 / sqrt(1 - beta2^t), epsilon,
+   * 1 - learning rate * weight decay]
+   */
+  adamw_step(
+    data: Float32Array | null,
+    gradient: Float32Array | null,
+    mean: Float32Array | null,
+    square: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * One step of gradient descent; `velocity` has length 0 where there is no momentum.
+   * options = [length, length of velocity, momentum, learning rate, 1 - learning rate * weight decay,
+   * 1 for Nesterov's]
+   */
+  sgd_step(
+    data: Float32Array | null,
+    gradient: Float32Array | null,
+    velocity: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
    * Packs int8 trits into the wire format.
    */
   pack_i8(
@@ -1486,6 +2410,75 @@ export interface NativeLibrary {
    */
   check_scales(scales: Float32Array | null, scales_length: number): number;
   /**
+   * Rounds f32 to 16 bits, to nearest, ties to even; `float` is 1 for f16, 2 for bf16.
+   */
+  floats_narrow(
+    values: Float32Array | null,
+    values_length: number,
+    out: Uint16Array | null,
+    out_length: number,
+    float: number,
+  ): number;
+  /**
+   * The exact values of 16-bit floats; `float` is 1 for f16, 2 for bf16.
+   */
+  floats_widen(
+    halves: Uint16Array | null,
+    halves_length: number,
+    out: Float32Array | null,
+    out_length: number,
+    float: number,
+  ): number;
+  /**
+   * found[0] is the index of the first NaN or infinity, or the length where there is none.
+   */
+  floats_find_not_finite(
+    values: Float32Array | null,
+    values_length: number,
+    found: Uint32Array | null,
+    found_length: number,
+  ): number;
+  /**
+   * Moves values outside of [least, most] to the bounds, in place; NaN becomes 0 first where
+   * `nan_to_zero` is 1 and stays where it is 0.
+   */
+  floats_clip(
+    values: Float32Array | null,
+    values_length: number,
+    least: number,
+    most: number,
+    nan_to_zero: number,
+  ): number;
+  /**
+   * Multiplies by a factor, in place; overflow[0] becomes 1 where a product is not finite, else 0.
+   */
+  floats_scale(
+    values: Float32Array | null,
+    values_length: number,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
+  ): number;
+  /**
+   * sum[0] is the sum of the squares.
+   */
+  floats_sum_squares(
+    values: Float32Array | null,
+    values_length: number,
+    sum: Float64Array | null,
+    sum_length: number,
+  ): number;
+  /**
+   * sums += weight * terms, each rounded once.
+   */
+  floats_add_scaled(
+    sums: Float32Array | null,
+    sums_length: number,
+    terms: Float32Array | null,
+    terms_length: number,
+    weight: number,
+  ): number;
+  /**
    * Trits and scales of a matrix of f32 weights.
    * options = [rows, cols, group size (0 = whole rows), method, 1 for least-squares scales, argument]
    */
@@ -1512,6 +2505,141 @@ export interface NativeLibrary {
     scales_length: number,
   ): number;
   /**
+   * Writes a row: the trits of these places, and 0 elsewhere. What it holds is undefined if both lists
+   * name a place.
+   */
+  vectors_write_places(
+    handle: bigint,
+    row: number,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+  ): number;
+  /**
+   * Reads the places of a row, rising, into lists of exactly as many as there are (vectors_count).
+   */
+  vectors_read_places(
+    handle: bigint,
+    row: number,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+  ): number;
+  /**
+   * The similarity of the places' vector to each row; metrics as in vectors_similarity. The lists name
+   * each place once.
+   */
+  vectors_similarity_places(
+    handle: bigint,
+    positive: Uint32Array | null,
+    positive_length: number,
+    negative: Uint32Array | null,
+    negative_length: number,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * dx = (or += where asked) the gradient of the norm's input, dw += that of its weight. `dx` may be
+   * `gradient`.
+   * options = [epsilon, 1 to add to dx, lengths]
+   */
+  rms_norm_backward(
+    input: Float32Array | null,
+    weight: Float32Array | null,
+    gradient: Float32Array | null,
+    dx: Float32Array | null,
+    dw: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * output = act(gate) * up, all of one length; kind 0 is relu squared, 1 is silu.
+   */
+  gate_forward(
+    gate: Float32Array | null,
+    gate_length: number,
+    up: Float32Array | null,
+    output: Float32Array | null,
+    kind: number,
+  ): number;
+  /**
+   * The gradients of gate and up, all of one length; `dgate` and `dup` may be `gate` and `up`.
+   */
+  gate_backward(
+    gate: Float32Array | null,
+    gate_length: number,
+    up: Float32Array | null,
+    gradient: Float32Array | null,
+    dgate: Float32Array | null,
+    dup: Float32Array | null,
+    kind: number,
+  ): number;
+  /**
+   * sum += term, both of one length.
+   */
+  vector_add(sum: Float32Array | null, sum_length: number, term: Float32Array | null): number;
+  /**
+   * sums += the sum of the rows, each as long as `sums`.
+   */
+  column_sums(
+    rows: Float32Array | null,
+    rows_length: number,
+    sums: Float32Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * output [ids, columns] = rows of the table.
+   */
+  embedding_forward(
+    rows: Float32Array | null,
+    rows_length: number,
+    columns: number,
+    ids: Int32Array | null,
+    ids_length: number,
+    output: Float32Array | null,
+    output_length: number,
+  ): number;
+  /**
+   * rows[id] += gradient of the token, for every token.
+   */
+  embedding_backward(
+    gradient: Float32Array | null,
+    gradient_length: number,
+    columns: number,
+    ids: Int32Array | null,
+    ids_length: number,
+    rows: Float32Array | null,
+    rows_length: number,
+  ): number;
+  /**
+   * The loss of a head: result = [mean loss, targets that count]. d_hidden is written, d_embeddings
+   * added to: gradients of scale times the mean loss; both are empty where none are wanted.
+   * options = [hidden width, scale, lengths]
+   */
+  head_loss(
+    hidden: Float32Array | null,
+    embeddings: Float32Array | null,
+    targets: Int32Array | null,
+    d_hidden: Float32Array | null,
+    d_embeddings: Float32Array | null,
+    result: Float64Array | null,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * Normal numbers of mean 0, a function of seed, stream and place.
+   */
+  random_normal(
+    output: Float32Array | null,
+    output_length: number,
+    seed: bigint,
+    stream: number,
+    deviation: number,
+  ): number;
+  /**
    * out = a + b (0), a - b (1), both modulo 3, or a * b (2). `out` may be `a` or `b`; it holds nothing of
    * use if a value is no trit.
    */
@@ -1536,6 +2664,10 @@ export interface NativeLibrary {
     score: Float64Array | null,
     score_length: number,
   ): number;
+  /**
+   * Refuses floats other than -1, 0 and 1, and none at all.
+   */
+  trits_check_f32(values: Float32Array | null, values_length: number): number;
   /**
    * Reads rows as the wire format: 2 bits a trit, each row padded to whole bytes.
    */
@@ -1740,6 +2872,10 @@ export interface NativeLibrary {
     counts: Float64Array | null,
     counts_length: number,
   ): number;
+  /**
+   * counts[2 * i ..] = [nonzero trits, negative trits] of row i.
+   */
+  vectors_count_rows(handle: bigint, counts: Uint32Array | null, counts_length: number): number;
   /**
    * equal = 1 where both have the same shape and the same trits, else 0.
    */

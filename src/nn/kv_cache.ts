@@ -156,7 +156,7 @@ export class KVCache implements Disposable {
    */
   append(keys: Float32Array | Tensor, values: Float32Array | Tensor, layer = 0): void {
     const handle = this.#handle.value;
-    this.#checkLayer(layer);
+    const index = this.#checkLayer(layer);
     const newKeys = this.#rowsOf(keys, "keys");
     const width = this.kvHeads * this.headDim;
     const { length } = newKeys;
@@ -167,8 +167,8 @@ export class KVCache implements Disposable {
       );
     }
     const newValues = this.#rowsOf(values, "values", length);
-    check(native.cache_append(handle, layer, newKeys, length, newValues, length));
-    this.#ahead[layer]! += length / width;
+    check(native.cache_append(handle, index, newKeys, length, newValues, length));
+    this.#ahead[index]! += length / width;
     const common = Math.min(...this.#ahead);
     if (common > 0) this.#ahead.forEach((tokens, index) => this.#ahead[index] = tokens - common);
   }
@@ -187,12 +187,12 @@ export class KVCache implements Disposable {
    */
   read(layer = 0): KeysAndValues {
     const handle = this.#handle.value;
-    this.#checkLayer(layer);
-    const held = Math.min(this.position + this.#ahead[layer]!, this.maxTokens);
+    const index = this.#checkLayer(layer);
+    const held = Math.min(this.position + this.#ahead[index]!, this.maxTokens);
     const size = held * this.kvHeads * this.headDim;
     const keys = new Float32Array(size);
     const values = new Float32Array(size);
-    check(native.cache_read(handle, layer, keys, size, values, size));
+    check(native.cache_read(handle, index, keys, size, values, size));
     return { keys, values };
   }
 
@@ -260,8 +260,8 @@ export class KVCache implements Disposable {
     );
   }
 
-  #checkLayer(layer: number): void {
-    checkCount(layer, "layer", { max: this.layers - 1 });
+  #checkLayer(layer: number): number {
+    return checkCount(layer, "layer", { max: this.layers - 1 });
   }
 
   /** Frees the native memory; a second call does nothing. */

@@ -5,8 +5,9 @@ import { tritterError } from "../errors.ts";
 import { HashTable } from "./hash_table.ts";
 import type { Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
-import type { Hypervectors } from "./hypervectors.ts";
+import { checkVectors, type Hypervectors } from "./hypervectors.ts";
 import { ItemMemory, type ItemMemoryMatch } from "./item_memory.ts";
+import { filled } from "./ownership.ts";
 import type { StructureOptions } from "./superposition.ts";
 
 /** Options of an associative memory. */
@@ -63,6 +64,30 @@ export class AssociativeMemory extends HashTable {
     if (memory !== undefined) checkMemory(memory);
     super(dim, options);
     this.#memory = memory;
+  }
+
+  /**
+   * Makes one of pairs: the keys and, in the same rows, the values.
+   *
+   * @example
+   * ```ts
+   * import { AssociativeMemory, HypervectorBatch, ItemMemory } from "tritter-accel";
+   *
+   * using keys = HypervectorBatch.random(2, 10_000, 1, { distribution: "bipolar" });
+   * using values = HypervectorBatch.random(2, 10_000, 2, { distribution: "bipolar" });
+   * using memory = new ItemMemory(10_000);
+   * memory.addAll(["one", "two"], values);
+   * using table = AssociativeMemory.from(keys, values, { memory });
+   * console.log(table.recall(keys.get(1))?.name); // two
+   * ```
+   */
+  static override from(
+    keys: Hypervectors,
+    values: Hypervectors,
+    options?: AssociativeMemoryOptions,
+  ): AssociativeMemory {
+    const table = new AssociativeMemory(checkVectors(keys, "keys").dim, options);
+    return filled(table, () => table.add(keys, values));
   }
 
   /**

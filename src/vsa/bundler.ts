@@ -7,6 +7,7 @@ import { checkOut, signOf, type SignOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
 import { checkDim, deviceOf, type HypervectorOptions, type Tie } from "./options.ts";
+import { settled } from "./ownership.ts";
 
 /** How counts become trits: as in bundling, but no vector is the first. */
 export interface BundlerResultOptions extends Omit<SignOptions<Hypervector>, "tie"> {
@@ -163,12 +164,11 @@ export class Bundler implements Disposable {
   result(options?: BundlerResultOptions): Hypervector {
     const checked = checkOptions(options, "options");
     const { threshold, tie, seed } = signOf(checked as SignOptions<never>, RESULT_TIES);
+    const out = checkOut(checked.out, this.dim);
     const handle = this.#handle.value;
-    const target = checked.out === undefined
-      ? new Hypervector(this.dim, { device: this.device })
-      : checkOut(checked.out, this.dim);
-    check(native.counters_result(handle, handleOf(target), threshold, tie, seed));
-    return target;
+    const target = out ?? new Hypervector(this.dim, { device: this.device });
+    const status = native.counters_result(handle, handleOf(target), threshold, tie, seed);
+    return settled(status, target, out);
   }
 
   /**

@@ -2,9 +2,16 @@
 
 import { checkArray, checkChoice, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { check, native } from "../native/library.ts";
+import { native } from "../native/library.ts";
 import { checkVectors, handleOf, type Hypervectors, writeHandlesOf } from "./hypervectors.ts";
-import { type BindMode, bindOperation, checkSeed, type OutOptions, type Tie } from "./options.ts";
+import {
+  bindOperation,
+  type BindOptions,
+  checkSeed,
+  type OutOptions,
+  type Tie,
+} from "./options.ts";
+import { settled } from "./ownership.ts";
 
 /** Options of the sign of a sum. */
 export interface SignOptions<Out> extends OutOptions<Out> {
@@ -84,111 +91,165 @@ export function weightsOf(weights: BundleOptions<never>["weights"], count: numbe
 /** Handles of a call's vectors and of its result; grows and is used again. */
 let handles = new BigUint64Array(64);
 let halves = new Uint32Array(handles.buffer);
+/** Whether they are being written: a getter of the caller's list may bundle others meanwhile. */
+let isWriting = false;
 
-/** Checks single vectors and writes down their handles; the result's comes after them. */
-function list(vectors: readonly Hypervectors[], out: Hypervectors): number {
-  const count = vectors.length;
+function fillHandles(
+  vectors: readonly Hypervectors[],
+  count: number,
+  dim: number,
+  target: Uint32Array,
+): void {
+  const written = writeHandlesOf(vectors, count, dim, target);
+  if (written === count) return;
+  const name = `vectors[${written}]`;
+  handleOf(checkVectors(checkSingle(vectors[written]!, name), name, dim));
+  throw tritterError("invalid_value", `${name} must stay what it is while it is read`);
+}
+
+/** The handles of single vectors of `dim` trits, and room for one more. */
+function handlesOf(
+  vectors: readonly Hypervectors[],
+  count: number,
+  dim: number,
+): BigUint64Array<ArrayBuffer> {
+  if (isWriting) {
+    const own = new BigUint64Array(count + 1);
+    fillHandles(vectors, count, dim, new Uint32Array(own.buffer));
+    return own;
+  }
   if (handles.length <= count) {
     handles = new BigUint64Array(2 * count);
     halves = new Uint32Array(handles.buffer);
   }
-  const written = writeHandlesOf(vectors, out.dim, halves);
-  if (written < count) {
-    const vector = checkSingle(vectors[written]!, written);
-    handleOf(checkVectors(vector, `vectors[${written}]`, out.dim));
+  isWriting = true;
+  try {
+    fillHandles(vectors, count, dim, halves);
+  } finally {
+    isWriting = false;
   }
-  handles[count] = handleOf(out);
-  return count + 1;
+  return handles;
 }
 
-function checkSingle<T extends Hypervectors>(vector: T, index: number): T {
-  checkVectors(vector, `vectors[${index}]`);
-  if (vector.count === 1) return vector;
+/** Checks that a value is one vector, also that of a batch of one. */
+export function checkSingle<T extends Hypervectors>(value: T, name: string, dim?: number): T {
+  checkVectors(value, name, dim);
+  if (value.count === 1) return value;
   throw tritterError(
     "invalid_shape",
-    `vectors[${index}] must be a single vector, got ${vector.count} vectors`,
+    `${name} must be a single vector, got ${value.count} vectors`,
   );
 }
 
-/** Checks a list of vectors and returns the first. */
-export function firstOf<T extends Hypervectors>(vectors: readonly T[]): T {
-  if (!Array.isArray(vectors) || vectors.length === 0) {
-    throw tritterError(
-      "invalid_value",
-      `vectors must be a list of at least one hypervector, got ${describe(vectors)}`,
-    );
-  }
-  return checkSingle(vectors[0] as T, 0);
+/** Checks that a value is a list of something. */
+function checkList(vectors: readonly unknown[]): void {
+  if (Array.isArray(vectors) && vectors.length > 0) return;
+  throw tritterError(
+    "invalid_value",
+    `vectors must be a list of at least one hypervector, got ${describe(vectors)}`,
+  );
 }
 
-/** Bundles single vectors into another. */
+/** Checks that a value is a list, and returns a copy: what has been checked is what is read. */
+export function copyList<T>(vectors: readonly T[]): T[] {
+  checkList(vectors);
+  return [...vectors];
+}
+
+/** Bundles single vectors; `make` makes the result where there is no `out`. */
 export function bundleList<T extends Hypervectors>(
   vectors: readonly T[],
-  out: T,
   options: BundleOptions<T>,
+  make: (like: T) => T,
 ): T {
+  checkList(vectors);
   const { threshold, tie, seed } = signOf(options as SignOptions<never>);
-  const weights = weightsOf(options.weights, vectors.length);
-  const length = list(vectors, out);
-  check(native.vectors_bundle(
-    handles,
-    length,
-    weights,
-    weights.length,
-    threshold,
-    tie,
-    seed,
-  ));
-  return out;
+  const { length } = vectors;
+  const weights = weightsOf(options.weights, length);
+  const first = checkSingle(vectors[0]!, "vectors[0]");
+  const out = checkOut(options.out, first.dim);
+  const list = handlesOf(vectors, length, first.dim);
+  const target = out ?? make(first);
+  list[length] = handleOf(target);
+  return settled(
+    native.vectors_bundle(list, length + 1, weights, weights.length, threshold, tie, seed),
+    target,
+    out,
+  );
 }
 
-/** Bundles each `group` rows into a row of the result. */
-export function bundleRows<T extends Hypervectors>(
-  rows: Hypervectors,
-  group: number,
-  out: T,
-  options: BundleOptions<T>,
-): T {
-  const { threshold, tie, seed } = signOf(options as SignOptions<never>);
-  const weights = weightsOf(options.weights, group);
-  check(native.vectors_bundle_rows(
-    handleOf(rows),
-    group,
-    handleOf(out),
-    weights,
-    weights.length,
-    threshold,
-    tie,
-    seed,
-  ));
-  return out;
-}
-
-/** Binds single vectors from the left into another. */
+/** Binds single vectors from the left; `make` makes the result where there is no `out`. */
 export function bindList<T extends Hypervectors>(
   vectors: readonly T[],
-  out: T,
-  mode: BindMode | undefined,
+  options: BindOptions<T>,
+  make: (like: T) => T,
 ): T {
-  const operation = bindOperation(mode);
-  const length = list(vectors, out);
-  check(native.vectors_bind_many(handles, length, operation));
-  return out;
+  checkList(vectors);
+  const operation = bindOperation(options.mode);
+  const { length } = vectors;
+  const first = checkSingle(vectors[0]!, "vectors[0]");
+  const out = checkOut(options.out, first.dim);
+  const list = handlesOf(vectors, length, first.dim);
+  const target = out ?? make(first);
+  list[length] = handleOf(target);
+  return settled(native.vectors_bind_many(list, length + 1, operation), target, out);
 }
 
-/** Binds rows from the left into a vector. */
-export function bindRows<T extends Hypervectors>(
-  rows: Hypervectors,
-  out: T,
-  mode: BindMode | undefined,
-): T {
-  check(native.vectors_bind_rows(handleOf(rows), handleOf(out), bindOperation(mode)));
-  return out;
+/** Checks what is to take a result, where there is such: as many vectors of these dimensions. */
+export function checkOut<T extends Hypervectors>(
+  out: T | undefined,
+  dim: number,
+  count = 1,
+): T | undefined {
+  if (out === undefined || checkVectors(out, "out", dim).count === count) return out;
+  const wanted = count === 1 ? "1 vector" : `${count} vectors`;
+  throw tritterError("invalid_shape", `out must be ${wanted}, got ${out.count} vectors`);
 }
 
-/** Checks that a vector to write to is a single one of these dimensions. */
-export function checkOut<T extends Hypervectors>(out: T, dim: number): T {
-  checkVectors(out, "out", dim);
-  if (out.count === 1) return out;
-  throw tritterError("invalid_shape", `out must be a single vector, got ${out.count} vectors`);
+/** Rows that become fewer: each `size` of them one. */
+export interface Groups {
+  rows: Hypervectors;
+  size: number;
+  /** Rows of the result. */
+  count: number;
+}
+
+/** Checks the size of groups of rows. */
+export function groupsOf(rows: Hypervectors, size: number): Groups {
+  checkCount(size, "size", { min: 1 });
+  if (rows.count % size === 0) return { rows, size, count: rows.count / size };
+  throw tritterError("invalid_shape", `size must divide ${rows.count} rows, got ${size}`);
+}
+
+/** Bundles each group into a row of the result; `make` makes that where there is no `out`. */
+export function bundleGroups<T extends Hypervectors>(
+  { rows, size, count }: Groups,
+  options: BundleOptions<T>,
+  make: (count: number) => T,
+): T {
+  const { threshold, tie, seed } = signOf(options as SignOptions<never>);
+  const weights = weightsOf(options.weights, size);
+  const { length } = weights;
+  const out = checkOut(options.out, rows.dim, count);
+  const from = handleOf(rows);
+  const target = out ?? make(count);
+  const to = handleOf(target);
+  return settled(
+    native.vectors_bundle_rows(from, size, to, weights, length, threshold, tie, seed),
+    target,
+    out,
+  );
+}
+
+/** Binds each group from the left into a row of the result. */
+export function bindGroups<T extends Hypervectors>(
+  { rows, size, count }: Groups,
+  options: BindOptions<T>,
+  make: (count: number) => T,
+): T {
+  const operation = bindOperation(options.mode);
+  const out = checkOut(options.out, rows.dim, count);
+  const from = handleOf(rows);
+  const target = out ?? make(count);
+  return settled(native.vectors_bind_rows(from, size, handleOf(target), operation), target, out);
 }

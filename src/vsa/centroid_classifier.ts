@@ -23,6 +23,7 @@ import {
   visitsOf,
 } from "./learning.ts";
 import { checkDim, checkSeed, deviceOf, type HypervectorOptions } from "./options.ts";
+import { filled } from "./ownership.ts";
 
 const NOTHING_LEARNT = 2 ** 32 - 1;
 const KIND = "CentroidClassifier";
@@ -32,6 +33,10 @@ const newHandle = new BigUint64Array(1);
 function allocate(dim: number, classes: number): NativeHandle {
   check(native.centroids_create(dim, classes, newHandle, 1));
   return new NativeHandle(newHandle[0]!, "The classifier");
+}
+
+function nothingLearnt(): Error {
+  return tritterError("invalid_value", "the classifier must have learnt something, got nothing");
 }
 
 /**
@@ -60,9 +65,11 @@ export class CentroidClassifier implements Disposable {
   /** Where it computes. */
   readonly device: "cpu";
 
-  #handle: NativeHandle;
+  /** The centroids; none before there is a class. */
+  #handle: NativeHandle | undefined;
   /** Classes that there is room for. */
-  #capacity: number;
+  #capacity = 0;
+  #isDisposed = false;
   #classes: Map<string, number> = new Map();
 
   /**
@@ -79,8 +86,6 @@ export class CentroidClassifier implements Disposable {
   constructor(dim: number, options?: HypervectorOptions) {
     this.device = deviceOf(options);
     this.dim = checkDim(dim);
-    this.#capacity = 1;
-    this.#handle = allocate(dim, 1);
   }
 
   /** The classes, in the order in which they were first seen. */
@@ -88,7 +93,7 @@ export class CentroidClassifier implements Disposable {
     return [...this.#classes.keys()];
   }
 
-  /** Memory of the centroids, in bytes. */
+  /** Memory of the centroids, in bytes; none before there is a class. */
   get memoryBytes(): number {
     return this.#capacity * Math.ceil(this.dim / 512) * 2048;
   }
@@ -116,12 +121,15 @@ export class CentroidClassifier implements Disposable {
     const rate = checkRate(learningRate);
     const passes = checkCount(epochs ?? 10, "epochs");
     const order = checkSeed(seed ?? 0);
+    if (onEpoch !== undefined && typeof onEpoch !== "function") {
+      throw tritterError("invalid_type", `onEpoch must be a function, got ${describe(onEpoch)}`);
+    }
     const rows = this.#checkSamples(samples);
     checkLabels(labels, rows);
     const classes = new Map<string, number>();
     for (const label of labels) if (!classes.has(label)) classes.set(label, classes.size);
-    const handle = allocate(this.dim, Math.max(classes.size, 1));
-    try {
+    const capacity = Math.max(classes.size, 1);
+    const handle = filled(allocate(this.dim, capacity), (handle) => {
       const visits = visitsOf(labels, classes);
       train(handle, samples, visits, FIRST_PASS[name], rate);
       for (let epoch = 0; name !== "centroid" && epoch < passes; epoch++) {
@@ -130,11 +138,8 @@ export class CentroidClassifier implements Disposable {
         onEpoch?.(epoch, errors);
         if (errors === 0) break;
       }
-    } catch (error) {
-      handle.dispose();
-      throw error;
-    }
-    this.#replace(handle, Math.max(classes.size, 1));
+    });
+    this.#replace(handle, capacity);
     this.#classes = classes;
     return this;
   }
@@ -164,12 +169,16 @@ export class CentroidClassifier implements Disposable {
     for (const label of labels) if (!classes.has(label)) classes.set(label, classes.size);
     if (classes.size > this.#capacity) {
       const capacity = Math.max(classes.size, 2 * this.#capacity);
-      const handle = allocate(this.dim, capacity);
-      check(native.centroids_copy(this.#handle.value, handle.value));
-      this.#replace(handle, capacity);
+      const old = this.#handle;
+      this.#expectAlive();
+      const grown = allocate(this.dim, capacity);
+      this.#replace(
+        filled(grown, () => old && check(native.centroids_copy(old.value, grown.value))),
+        capacity,
+      );
     }
     const errors = train(
-      this.#handle,
+      this.#centroids,
       samples,
       visitsOf(labels, classes),
       SINGLE_PASS[name],
@@ -205,12 +214,13 @@ export class CentroidClassifier implements Disposable {
     const scores = out === undefined
       ? new Float64Array(rows * classes)
       : checkArray(out, Float64Array, "out", rows * classes);
+    this.#expectAlive();
     if (scores.length > 0) this.#score(samples, scores);
     return scores as Float64Array<ArrayBuffer>;
   }
 
   #score(samples: Samples, scores: Float64Array): void {
-    const handle = this.#handle.value;
+    const handle = this.#centroids.value;
     const classes = this.#classes.size;
     check(
       samples instanceof Hypervectors
@@ -253,17 +263,16 @@ export class CentroidClassifier implements Disposable {
 
   #predictions(samples: Samples): Uint32Array {
     const scores = this.scores(samples);
+    if (this.#classes.size === 0) throw nothingLearnt();
     const predictions = new Uint32Array(this.#checkSamples(samples));
     check(native.centroids_best(
-      this.#handle.value,
+      this.#centroids.value,
       scores,
       scores.length,
       predictions,
       predictions.length,
     ));
-    if (predictions.includes(NOTHING_LEARNT)) {
-      throw tritterError("invalid_value", "the classifier must have learnt something, got nothing");
-    }
+    if (predictions.includes(NOTHING_LEARNT)) throw nothingLearnt();
     return predictions;
   }
 
@@ -324,7 +333,7 @@ export class CentroidClassifier implements Disposable {
       );
     }
     const values = new Float32Array(this.dim);
-    check(native.centroids_read(this.#handle.value, index, values, values.length));
+    check(native.centroids_read(this.#centroids.value, index, values, values.length));
     return values;
   }
 
@@ -342,6 +351,7 @@ export class CentroidClassifier implements Disposable {
    * ```
    */
   save(): Uint8Array<ArrayBuffer> {
+    this.#expectAlive();
     const parts = this.labels.map((label) => new Uint8Array(this.centroid(label).buffer));
     return writeContainer(KIND, { dim: this.dim, labels: this.labels }, parts);
   }
@@ -360,23 +370,18 @@ export class CentroidClassifier implements Disposable {
   static load(bytes: Uint8Array, options?: HypervectorOptions): CentroidClassifier {
     const { header, payload } = readContainer(bytes, KIND);
     const { dim, labels } = checkSaved(header, payload);
-    const classifier = new CentroidClassifier(dim, options);
-    try {
-      const capacity = Math.max(labels.length, 1);
-      classifier.#replace(allocate(dim, capacity), capacity);
+    return filled(new CentroidClassifier(dim, options), (classifier) => {
+      // The length of the payload vouches for the dimensions only where there is a class.
+      if (labels.length > 0) classifier.#replace(allocate(dim, labels.length), labels.length);
       classifier.#classes = new Map(labels.map((label, index) => [label, index]));
       labels.forEach((_, index) => classifier.#restore(index, payload));
-    } catch (error) {
-      classifier[Symbol.dispose]();
-      throw error;
-    }
-    return classifier;
+    });
   }
 
   #restore(index: number, payload: Uint8Array): void {
     const size = 4 * this.dim;
     const values = new Float32Array(payload.slice(index * size, (index + 1) * size).buffer);
-    const status = native.centroids_write(this.#handle.value, index, values, values.length);
+    const status = native.centroids_write(this.#centroids.value, index, values, values.length);
     try {
       check(status);
     } catch (error) {
@@ -385,13 +390,22 @@ export class CentroidClassifier implements Disposable {
   }
 
   #replace(handle: NativeHandle, capacity: number): void {
-    const old = this.#handle;
     // After disposal nothing is taken over.
-    if (old.disposed) handle.dispose();
-    void old.value;
+    if (this.#isDisposed) handle.dispose();
+    this.#expectAlive();
+    this.#handle?.dispose();
     this.#handle = handle;
     this.#capacity = capacity;
-    old.dispose();
+  }
+
+  #expectAlive(): void {
+    if (this.#isDisposed) throw tritterError("disposed", "The classifier has been disposed");
+  }
+
+  /** The centroids, once there is a class. */
+  get #centroids(): NativeHandle {
+    this.#expectAlive();
+    return this.#handle!;
   }
 
   /** Checks samples and returns how many they are. */
@@ -415,6 +429,7 @@ export class CentroidClassifier implements Disposable {
 
   /** Frees the native memory; a second call does nothing. */
   [Symbol.dispose](): void {
-    this.#handle[Symbol.dispose]();
+    this.#isDisposed = true;
+    this.#handle?.[Symbol.dispose]();
   }
 }

@@ -1,11 +1,12 @@
 // Many vectors as one: sets, sequences by position, sequences by n-grams.
 
 import { checkCount, checkOptions } from "../checks.ts";
-import { check, native } from "../native/library.ts";
+import { native } from "../native/library.ts";
 import type { BundleOptions } from "./bundling.ts";
 import type { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { handleOf } from "./hypervectors.ts";
+import { filled, settled } from "./ownership.ts";
 import { checkBatch, checkStructureMode, type StructureMode } from "./superposition.ts";
 
 /** Several vectors of the same dimensions, in order. */
@@ -114,17 +115,17 @@ export function boundNgrams(
   mode: StructureMode,
 ): HypervectorBatch {
   checkCount(n, "n", { min: 1, max: vectors.count });
-  const grams = rowsFrom(vectors, n - 1, vectors.count - n + 1);
-  for (let before = 1; before < n; before++) {
-    using part = rowsFrom(vectors, n - 1 - before, grams.count);
-    grams.bind(part.permute(before, { out: part }), { mode, out: grams });
-  }
-  return grams;
+  return filled(rowsFrom(vectors, n - 1, vectors.count - n + 1), (grams) => {
+    for (let before = 1; before < n; before++) {
+      using part = rowsFrom(vectors, n - 1 - before, grams.count);
+      grams.bind(part.permute(before, { out: part }), { mode, out: grams });
+    }
+  });
 }
 
 /** A copy of some of the rows. */
 function rowsFrom(vectors: HypervectorBatch, row: number, count: number): HypervectorBatch {
+  const from = handleOf(vectors);
   const part = new HypervectorBatch(count, vectors.dim, { device: vectors.device });
-  check(native.vectors_copy(handleOf(vectors), row, handleOf(part), 0, count));
-  return part;
+  return settled(native.vectors_copy(from, row, handleOf(part), 0, count), part, undefined);
 }

@@ -1,12 +1,12 @@
 // An automaton whose transitions are one vector.
 
 import { checkOptions } from "../checks.ts";
-import type { Hypervector } from "./hypervector.ts";
+import { checkVector, type Hypervector } from "./hypervector.ts";
 
 import type { OutOptions } from "./options.ts";
+import { filled } from "./ownership.ts";
 import {
   checkStructureMode,
-  checkVector,
   type StructureMode,
   type StructureOptions,
   Superposition,
@@ -50,8 +50,10 @@ export class FiniteStateAutomaton extends Superposition {
    * ```
    */
   constructor(dim: number, options?: StructureOptions) {
+    // Before anything is allocated.
+    const mode = checkStructureMode(options);
     super(dim, options);
-    this.mode = checkStructureMode(options);
+    this.mode = mode;
   }
 
   /**
@@ -125,8 +127,9 @@ export class FiniteStateAutomaton extends Superposition {
     const { mode } = this;
     checkVector(from, "from", this.dim);
     checkVector(token, "token", this.dim);
-    const transition = checkVector(to, "to", this.dim).permute(1);
-    transition.bind(from, { mode, out: transition });
-    return transition.bind(token, { mode, out: transition });
+    return filled(checkVector(to, "to", this.dim).permute(1), (transition) => {
+      transition.bind(from, { mode, out: transition });
+      transition.bind(token, { mode, out: transition });
+    });
   }
 }

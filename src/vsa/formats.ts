@@ -39,12 +39,24 @@ function bytesOf({ count, dim }: Rows, format: Format): number {
 }
 
 /** Checks that a result fits an array. */
-function checkLength(length: number, unit: string): void {
+export function checkLength(length: number, unit: string): void {
   if (length <= COUNT_MAX) return;
   throw tritterError(
     "invalid_length",
     `an array must have fewer than 2^32 elements, got ${length} ${unit}`,
   );
+}
+
+/** Checks an array of trits: what floats are at once, what bytes are where they are read. */
+export function checkTrits(
+  trits: Int8Array | Float32Array,
+  name: string,
+  length?: number,
+): Int8Array | Float32Array {
+  if (!(trits instanceof Float32Array)) return checkArray(trits, Int8Array, name, length);
+  checkArray(trits, Float32Array, name, length);
+  if (trits.length > 0) check(native.trits_check_f32(trits, trits.length));
+  return trits;
 }
 
 /** Reads rows as signed bytes, into `out` where there is one. */

@@ -5,6 +5,7 @@ import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import type { BundleOptions } from "./bundling.ts";
 import { type DevicePreference, resolvePreference } from "./device_preference.ts";
+import { checkTrits } from "./formats.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { handleOf } from "./hypervectors.ts";
@@ -54,10 +55,10 @@ export interface VsaBundleOptions
 
 const oneScore = new Float64Array(1);
 
-/** Checks an array of trits; what they are is checked natively. */
-function checkTrits(trits: Int8Array, name: string, length?: number): Int8Array {
-  checkArray(trits, Int8Array, name, length);
-  if (trits.length > 0) return trits;
+/** Checks an array of trits, and returns them as bytes; what bytes are is checked natively. */
+function tritsOf(trits: Int8Array | Float32Array, name: string, length?: number): Int8Array {
+  const checked = checkTrits(trits, name, length);
+  if (checked.length > 0) return checked instanceof Int8Array ? checked : new Int8Array(checked);
   throw tritterError("invalid_length", `${name} must have at least 1 element, got 0`);
 }
 
@@ -70,17 +71,17 @@ function targetOf(out: Int8Array | undefined, length: number): Int8Array<ArrayBu
 
 /** Binds or unbinds two arrays of these names. */
 function combine(
-  a: Int8Array,
-  b: Int8Array,
+  a: Int8Array | Float32Array,
+  b: Int8Array | Float32Array,
   names: readonly [string, string],
   operation: number,
   { device, out }: VsaArrayOptions,
 ): Int8Array<ArrayBuffer> {
   resolvePreference(device);
-  checkTrits(a, names[0]);
-  checkTrits(b, names[1], a.length);
-  const target = targetOf(out, a.length);
-  check(native.trits_bind(a, a.length, b, b.length, target, target.length, operation));
+  const x = tritsOf(a, names[0]);
+  const y = tritsOf(b, names[1], x.length);
+  const target = targetOf(out, x.length);
+  check(native.trits_bind(x, x.length, y, y.length, target, target.length, operation));
   return target;
 }
 
@@ -114,8 +115,8 @@ export function vsaRandom(
  * Binds two vectors of -1, 0 and 1, element by element.
  *
  * With the default mode, the sum modulo 3 in balanced digits, `vsaUnbind` gives either operand back
- * exactly. Throws `invalid_length` for arrays of different lengths and `invalid_value` for other
- * values.
+ * exactly. A Float32Array may hold the trits as well; the result is an Int8Array. Throws
+ * `invalid_length` for arrays of different lengths and `invalid_value` for other values.
  *
  * @example
  * ```ts
@@ -128,8 +129,8 @@ export function vsaRandom(
  * ```
  */
 export function vsaBind(
-  a: Int8Array,
-  b: Int8Array,
+  a: Int8Array | Float32Array,
+  b: Int8Array | Float32Array,
   options?: VsaBindOptions,
 ): Int8Array<ArrayBuffer> {
   const checked = checkOptions(options, "options");
@@ -151,8 +152,8 @@ export function vsaBind(
  * ```
  */
 export function vsaUnbind(
-  bound: Int8Array,
-  key: Int8Array,
+  bound: Int8Array | Float32Array,
+  key: Int8Array | Float32Array,
   options?: VsaBindOptions,
 ): Int8Array<ArrayBuffer> {
   const checked = checkOptions(options, "options");
@@ -175,7 +176,7 @@ export function vsaUnbind(
  * ```
  */
 export function vsaBundle(
-  vectors: readonly Int8Array[],
+  vectors: readonly (Int8Array | Float32Array)[],
   options?: VsaBundleOptions,
 ): Int8Array<ArrayBuffer> {
   const { weights, tie, seed, threshold, device, out } = checkOptions(options, "options");
@@ -185,11 +186,12 @@ export function vsaBundle(
   if (vectors.length === 0) {
     throw tritterError("invalid_value", "vectors must hold at least one vector");
   }
-  const dim = checkTrits(vectors[0], "vectors[0]").length;
-  vectors.forEach((vector, index) => checkTrits(vector, `vectors[${index}]`, dim));
+  const dim = tritsOf(vectors[0], "vectors[0]").length;
+  // A list of its own, so that what has been checked is what is read.
+  const rows = Array.from(vectors, (vector, index) => tritsOf(vector, `vectors[${index}]`, dim));
   const target = targetOf(out, dim);
-  using batch = new HypervectorBatch(vectors.length, dim, { device: resolvePreference(device) });
-  vectors.forEach((vector, row) => {
+  using batch = new HypervectorBatch(rows.length, dim, { device: resolvePreference(device) });
+  rows.forEach((vector, row) => {
     check(native.vectors_write_i8(handleOf(batch), row, vector, dim));
   });
   using bundled = batch.bundle({ weights, tie, seed, threshold });
@@ -212,15 +214,15 @@ export function vsaBundle(
  * ```
  */
 export function vsaSimilarity(
-  a: Int8Array,
-  b: Int8Array,
+  a: Int8Array | Float32Array,
+  b: Int8Array | Float32Array,
   options?: VsaSimilarityOptions,
 ): number {
   const { metric, device } = checkOptions(options, "options");
   resolvePreference(device);
   const code = metricCode(metric);
-  checkTrits(a, "a");
-  checkTrits(b, "b", a.length);
-  check(native.trits_similarity(a, a.length, b, b.length, code, oneScore, 1));
+  const x = tritsOf(a, "a");
+  const y = tritsOf(b, "b", x.length);
+  check(native.trits_similarity(x, x.length, y, y.length, code, oneScore, 1));
   return oneScore[0]!;
 }

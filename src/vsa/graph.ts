@@ -2,12 +2,12 @@
 
 import { checkChoice, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { Hypervector } from "./hypervector.ts";
+import { checkVector, type Hypervector } from "./hypervector.ts";
 
 import type { OutOptions } from "./options.ts";
+import { filled } from "./ownership.ts";
 import {
   checkStructureMode,
-  checkVector,
   type StructureMode,
   type StructureOptions,
   Superposition,
@@ -71,8 +71,9 @@ export class Graph extends Superposition {
     if (typeof directed !== "boolean") {
       throw tritterError("invalid_type", `directed must be a boolean, got ${describe(directed)}`);
     }
+    const mode = checkStructureMode(options);
     super(dim, options);
-    this.mode = checkStructureMode(options);
+    this.mode = mode;
     this.directed = directed;
   }
 
@@ -154,20 +155,20 @@ export class Graph extends Superposition {
     const { direction, out } = checkOptions(options, "options");
     const wanted = checkChoice(direction, DIRECTIONS, "direction", "outgoing");
     checkVector(node, "node", this.dim);
-    if (!this.directed) return unbindTrace(this.trace, node, this.mode, out);
+    const { trace } = this;
+    if (!this.directed) return unbindTrace(trace, node, this.mode, out);
     if (wanted === "outgoing") {
-      const permuted = unbindTrace(this.trace, node, this.mode, out);
+      const permuted = unbindTrace(trace, node, this.mode, out);
       return permuted.unpermute(1, { out: permuted });
     }
     const permuted = node.permute(1, { out });
-    return unbindTrace(this.trace, permuted, this.mode, permuted);
+    return unbindTrace(trace, permuted, this.mode, permuted);
   }
 
   #edge(from: Hypervector, to: Hypervector): Hypervector {
     checkVector(from, "from", this.dim);
     checkVector(to, "to", this.dim);
     if (!this.directed) return from.bind(to, { mode: this.mode });
-    const edge = to.permute(1);
-    return edge.bind(from, { mode: this.mode, out: edge });
+    return filled(to.permute(1), (edge) => edge.bind(from, { mode: this.mode, out: edge }));
   }
 }

@@ -4,6 +4,7 @@ import { checkOptions } from "../checks.ts";
 import type { Hypervector } from "./hypervector.ts";
 import { checkVectors, type Hypervectors } from "./hypervectors.ts";
 import type { OutOptions } from "./options.ts";
+import { filled } from "./ownership.ts";
 import {
   checkStructureMode,
   type StructureMode,
@@ -47,8 +48,10 @@ export class HashTable extends Superposition {
    * ```
    */
   constructor(dim: number, options?: StructureOptions) {
+    // Before anything is allocated.
+    const mode = checkStructureMode(options);
     super(dim, options);
-    this.mode = checkStructureMode(options);
+    this.mode = mode;
   }
 
   /**
@@ -66,8 +69,7 @@ export class HashTable extends Superposition {
    */
   static from(keys: Hypervectors, values: Hypervectors, options?: StructureOptions): HashTable {
     const table = new HashTable(checkVectors(keys, "keys").dim, options);
-    table.add(keys, values);
-    return table;
+    return filled(table, () => table.add(keys, values));
   }
 
   /**

@@ -3,8 +3,14 @@
 import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { bindList, bundleList, type BundleOptions, checkOut, firstOf } from "./bundling.ts";
-import { checkBytes, readSaved, thresholdOf, type ThresholdOptions } from "./formats.ts";
+import { bindList, bundleList, type BundleOptions } from "./bundling.ts";
+import {
+  checkBytes,
+  checkTrits,
+  readSaved,
+  thresholdOf,
+  type ThresholdOptions,
+} from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
   type BindOptions,
@@ -18,9 +24,16 @@ const oneScore = new Float64Array(1);
 const oneTrit = new Int8Array(1);
 
 /** Checks that a value is one hypervector, which a batch of one is not. */
-function checkVector(value: Hypervector, name: string): Hypervector {
-  if (value instanceof Hypervector) return value;
-  throw tritterError("invalid_type", `${name} must be a Hypervector, got ${describe(value)}`);
+export function checkVector(value: Hypervectors, name: string, dim?: number): Hypervector {
+  if (value instanceof Hypervector) return checkVectors(value, name, dim);
+  const isBatch = value instanceof Hypervectors;
+  const given = isBatch ? `a HypervectorBatch of ${value.count}` : describe(value);
+  throw tritterError("invalid_type", `${name} must be a Hypervector, got ${given}`);
+}
+
+/** A new vector of the dimensions, and on the device, of others. */
+function vectorLike({ dim, device }: Hypervectors): Hypervector {
+  return new Hypervector(dim, { device });
 }
 
 /**
@@ -76,7 +89,7 @@ export class Hypervector extends Hypervectors {
   }
 
   /**
-   * Makes a vector from bytes of -1, 0 and 1; any other value throws `invalid_value`.
+   * Makes a vector from bytes, or floats, of -1, 0 and 1; any other value throws `invalid_value`.
    *
    * @example
    * ```ts
@@ -86,8 +99,8 @@ export class Hypervector extends Hypervectors {
    * console.log(a.dim); // 3
    * ```
    */
-  static from(trits: Int8Array, options?: HypervectorOptions): Hypervector {
-    checkArray(trits, Int8Array, "trits");
+  static from(trits: Int8Array | Float32Array, options?: HypervectorOptions): Hypervector {
+    checkTrits(trits, "trits");
     return new Hypervector(trits.length, options).fillTrits(trits);
   }
 
@@ -182,11 +195,12 @@ export class Hypervector extends Hypervectors {
     if (!Array.isArray(vectors) || vectors.length === 0) {
       throw tritterError("invalid_value", "vectors must be a list of at least one hypervector");
     }
-    const places = vectors.map((vector, index) => checkVector(vector, `vectors[${index}]`).dim);
-    const joined = new Hypervector(places.reduce((sum, dim) => sum + dim), options);
+    // A list of its own, so that what has been checked is what is read.
+    const parts = Array.from(vectors, (vector, index) => checkVector(vector, `vectors[${index}]`));
+    const joined = new Hypervector(parts.reduce((sum, { dim }) => sum + dim, 0), options);
     return joined.fill(() => {
       let place = 0;
-      for (const vector of vectors) {
+      for (const vector of parts) {
         joined.fillPart(place, vector);
         place += vector.dim;
       }
@@ -213,12 +227,7 @@ export class Hypervector extends Hypervectors {
     vectors: readonly Hypervector[],
     options?: BundleOptions<Hypervector>,
   ): Hypervector {
-    const checked = checkOptions(options, "options");
-    const { dim, device } = firstOf(vectors);
-    const out = checked.out === undefined
-      ? new Hypervector(dim, { device })
-      : checkOut(checked.out, dim);
-    return bundleList(vectors, out, checked);
+    return bundleList(vectors, checkOptions(options, "options"), vectorLike);
   }
 
   /**
@@ -239,10 +248,7 @@ export class Hypervector extends Hypervectors {
     vectors: readonly Hypervector[],
     options?: BindOptions<Hypervector>,
   ): Hypervector {
-    const { mode, out } = checkOptions(options, "options");
-    const { dim, device } = firstOf(vectors);
-    const target = out === undefined ? new Hypervector(dim, { device }) : checkOut(out, dim);
-    return bindList(vectors, target, mode);
+    return bindList(vectors, checkOptions(options, "options"), vectorLike);
   }
 
   /** Zeros of as many vectors on the same device. */
@@ -330,7 +336,12 @@ export class Hypervector extends Hypervectors {
   }
 
   #score(other: Hypervector, metric: number): number {
-    checkVectors(other, "other", this.dim);
+    if (checkVectors(other, "other", this.dim).count !== 1) {
+      throw tritterError(
+        "invalid_shape",
+        `other must be a single vector, got ${other.count} vectors`,
+      );
+    }
     check(native.vectors_similarity(handleOf(this), handleOf(other), metric, oneScore, 1));
     return oneScore[0]!;
   }

@@ -4,44 +4,34 @@ import { checkArray, checkCount, checkOptions, checkShape } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import {
-  bindRows,
+  bindGroups,
+  bundleGroups,
   type BundleOptions,
-  bundleRows,
   checkOut,
-  type SignOptions,
+  checkSingle,
+  groupsOf,
 } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import {
   checkBytes,
+  checkTrits,
   type Format,
   readSaved,
   thresholdOf,
   type ThresholdOptions,
 } from "./formats.ts";
 import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
+import type { BindOptions, HypervectorOptions, RandomOptions } from "./options.ts";
+import { settled } from "./ownership.ts";
+import { type ConcatOptions, countRows, type Joint, jointOf, type RowCounts } from "./rows.ts";
 import {
-  type BindOptions,
-  type HypervectorOptions,
-  metricCode,
-  type RandomOptions,
-  type SimilarityMetric,
-} from "./options.ts";
-
-/** The most similar rows of a batch, for each query. */
-export interface TopK {
-  /** Rows, `k` for each query, best first; equal scores in ascending order of rows. */
-  indices: Uint32Array<ArrayBuffer>;
-  /** Their similarities. */
-  scores: Float64Array<ArrayBuffer>;
-}
-
-/** Options of `HypervectorBatch.topK`. */
-export interface TopKOptions {
-  /** What to rank by; `"hamming"` ranks the smallest distance first. Default: `"cosine"`. */
-  metric?: SimilarityMetric | undefined;
-  /** Searches only so many rows, from the first on. Default: all. */
-  rows?: number | undefined;
-}
+  bestRows,
+  pairScores,
+  scoreMatrix,
+  type SimilarityOptions,
+  type TopK,
+  type TopKOptions,
+} from "./search.ts";
 
 /**
  * `count` vectors of `dim` trits each, one after the other in native memory.
@@ -99,7 +89,8 @@ export class HypervectorBatch extends Hypervectors {
   }
 
   /**
-   * Makes vectors from bytes of -1, 0 and 1, row by row; any other value throws `invalid_value`.
+   * Makes vectors from bytes, or floats, of -1, 0 and 1, row by row; any other value throws
+   * `invalid_value`.
    *
    * @example
    * ```ts
@@ -110,12 +101,12 @@ export class HypervectorBatch extends Hypervectors {
    * ```
    */
   static from(
-    trits: Int8Array,
+    trits: Int8Array | Float32Array,
     shape: readonly [count: number, dim: number],
     options?: HypervectorOptions,
   ): HypervectorBatch {
     const [count, dim] = checkShape(shape, "shape", 2) as [number, number];
-    checkArray(trits, Int8Array, "trits", count * dim);
+    checkTrits(trits, "trits", count * dim);
     return new HypervectorBatch(count, dim, options).fillTrits(trits);
   }
 
@@ -132,15 +123,44 @@ export class HypervectorBatch extends Hypervectors {
    * ```
    */
   static of(vectors: readonly Hypervector[], options?: HypervectorOptions): HypervectorBatch {
-    if (!Array.isArray(vectors) || vectors.length === 0) {
-      throw tritterError("invalid_value", "vectors must be a list of at least one hypervector");
-    }
-    const batch = new HypervectorBatch(
-      vectors.length,
-      checkVectors(vectors[0]!, "vectors[0]").dim,
-      options,
-    );
-    return batch.fill(() => vectors.forEach((vector, row) => batch.set(row, vector)));
+    const joint = jointOf(vectors, "rows");
+    joint.parts.forEach((vector, row) => checkSingle(vector, `vectors[${row}]`));
+    return HypervectorBatch.#join(joint, options);
+  }
+
+  /**
+   * Puts vectors and batches together: the rows of the second below those of the first, and so on.
+   *
+   * With `axis: "dims"` each row is continued by the same row of the next; a single vector stands for
+   * one row. Throws `invalid_shape` where dimensions, or with `"dims"` numbers of rows, differ.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using a = HypervectorBatch.random(3, 100, 1);
+   * console.log(HypervectorBatch.concat([a, a]).count); // 6
+   * console.log(HypervectorBatch.concat([a, a], { axis: "dims" }).dim); // 200
+   * ```
+   */
+  static concat(vectors: readonly Hypervectors[], options?: ConcatOptions): HypervectorBatch {
+    const { axis } = checkOptions(options, "options");
+    return HypervectorBatch.#join(jointOf(vectors, axis), options);
+  }
+
+  static #join(
+    { parts, axis, count, dim }: Joint,
+    options: HypervectorOptions | undefined,
+  ): HypervectorBatch {
+    const batch = new HypervectorBatch(count, dim, options);
+    return batch.fill(() => {
+      let place = 0;
+      for (const part of parts) {
+        if (axis === "rows") batch.set(place, part);
+        else batch.fillPart(place, part);
+        place += axis === "rows" ? part.count : part.dim;
+      }
+    });
   }
 
   /**
@@ -258,11 +278,10 @@ export class HypervectorBatch extends Hypervectors {
   get(row: number, options?: { out?: Hypervector | undefined }): Hypervector {
     const { out } = checkOptions(options, "options");
     const index = checkCount(row, "row", { max: this.count - 1 });
-    const target = out === undefined
-      ? new Hypervector(this.dim, { device: this.device })
-      : checkOut(out, this.dim);
-    check(native.vectors_copy(handleOf(this), index, handleOf(target), 0, 1));
-    return target;
+    checkOut(out, this.dim);
+    const handle = handleOf(this);
+    const target = out ?? this.#single();
+    return settled(native.vectors_copy(handle, index, handleOf(target), 0, 1), target, out);
   }
 
   /**
@@ -279,7 +298,20 @@ export class HypervectorBatch extends Hypervectors {
    */
   set(row: number, vectors: Hypervectors): void {
     checkVectors(vectors, "vectors", this.dim);
-    const first = checkCount(row, "row", { max: this.count - vectors.count });
+    const last = this.count - vectors.count;
+    if (last < 0) {
+      throw tritterError(
+        "invalid_shape",
+        `vectors must be at most ${this.count}, as many as the rows, got ${vectors.count}`,
+      );
+    }
+    const first = checkCount(row, "row", { max: this.count - 1 });
+    if (first > last) {
+      throw tritterError(
+        "invalid_value",
+        `row must be at most ${last}, for ${vectors.count} vectors to fit ${this.count} rows, got ${row}`,
+      );
+    }
     check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), first, vectors.count));
   }
 
@@ -296,24 +328,8 @@ export class HypervectorBatch extends Hypervectors {
    * console.log(batch.similarity(batch.get(2))[2]); // 1
    * ```
    */
-  similarity(
-    other: Hypervectors,
-    options?: { metric?: SimilarityMetric | undefined; out?: Float64Array | undefined },
-  ): Float64Array<ArrayBuffer> {
-    const { metric, out } = checkOptions(options, "options");
-    checkVectors(other, "other", this.dim);
-    if (other.count !== this.count && other.count !== 1) {
-      throw tritterError(
-        "invalid_shape",
-        `other must be 1 or ${this.count} vectors, got ${other.count}`,
-      );
-    }
-    const scores = out === undefined
-      ? new Float64Array(this.count)
-      : checkArray(out, Float64Array, "out", this.count);
-    const code = metricCode(metric);
-    check(native.vectors_similarity(handleOf(this), handleOf(other), code, scores, scores.length));
-    return scores as Float64Array<ArrayBuffer>;
+  similarity(other: Hypervectors, options?: SimilarityOptions): Float64Array<ArrayBuffer> {
+    return pairScores(this, other, options);
   }
 
   /**
@@ -331,15 +347,16 @@ export class HypervectorBatch extends Hypervectors {
    * ```
    */
   bundle(options?: BundleOptions<Hypervector>): Hypervector {
-    const checked = checkOptions(options, "options");
-    return bundleRows(this, this.count, this.#single(checked.out), checked);
+    const all = { rows: this, size: this.count, count: 1 };
+    return bundleGroups(all, checkOptions(options, "options"), () => this.#single());
   }
 
   /**
    * Bundles each `size` rows: row i of the result is the bundle of rows i x size to (i + 1) x size.
    *
    * `size` must divide the number of rows, else it throws `invalid_shape`; `out` has count / size rows.
-   * Ties of zero are random by the row of the result.
+   * Ties of zero are random by the row of the result. `weights` has a factor for each of the `size`
+   * rows of a group, the same for every group.
    *
    * @example
    * ```ts
@@ -349,22 +366,9 @@ export class HypervectorBatch extends Hypervectors {
    * console.log(batch.bundleGroups(3).count); // 4
    * ```
    */
-  bundleGroups(size: number, options?: SignOptions<HypervectorBatch>): HypervectorBatch {
-    const checked = checkOptions(options, "options");
-    checkCount(size, "size", { min: 1 });
-    if (this.count % size !== 0) {
-      throw tritterError("invalid_shape", `size must divide ${this.count} rows, got ${size}`);
-    }
-    const count = this.count / size;
-    const { tie, seed, threshold, out } = checked;
-    if (out !== undefined) {
-      checkVectors(out, "out", this.dim);
-      if (out.count !== count) {
-        throw tritterError("invalid_shape", `out must be ${count} vectors, got ${out.count}`);
-      }
-    }
-    const target = out ?? new HypervectorBatch(count, this.dim, { device: this.device });
-    return bundleRows(this, size, target, { tie, seed, threshold });
+  bundleGroups(size: number, options?: BundleOptions<HypervectorBatch>): HypervectorBatch {
+    const groups = groupsOf(this, size);
+    return bundleGroups(groups, checkOptions(options, "options"), (count) => this.#rows(count));
   }
 
   /**
@@ -379,15 +383,51 @@ export class HypervectorBatch extends Hypervectors {
    * ```
    */
   bindMany(options?: BindOptions<Hypervector>): Hypervector {
-    const { mode, out } = checkOptions(options, "options");
-    return bindRows(this, this.#single(out), mode);
+    const all = { rows: this, size: this.count, count: 1 };
+    return bindGroups(all, checkOptions(options, "options"), () => this.#single());
   }
 
-  /** A single vector to write to. */
-  #single(out: Hypervector | undefined): Hypervector {
-    return out === undefined
-      ? new Hypervector(this.dim, { device: this.device })
-      : checkOut(out, this.dim);
+  /**
+   * Binds each `size` rows from the left: row i of the result is made of rows i x size to
+   * (i + 1) x size.
+   *
+   * `size` must divide the number of rows, else it throws `invalid_shape`; `out` has count / size rows.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using pairs = HypervectorBatch.random(6, 1000, 1);
+   * using bound = pairs.bindGroups(2);
+   * console.log(bound.get(1).equals(pairs.get(2).bind(pairs.get(3)))); // true
+   * ```
+   */
+  bindGroups(size: number, options?: BindOptions<HypervectorBatch>): HypervectorBatch {
+    const groups = groupsOf(this, size);
+    return bindGroups(groups, checkOptions(options, "options"), (count) => this.#rows(count));
+  }
+
+  #single(): Hypervector {
+    return new Hypervector(this.dim, { device: this.device });
+  }
+
+  #rows(count: number): HypervectorBatch {
+    return new HypervectorBatch(count, this.dim, { device: this.device });
+  }
+
+  /**
+   * Counts the trits of each kind in each row; `counts` has the sums.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.from(Int8Array.of(1, 0, -1, 1, 1, 1), [2, 3]);
+   * console.log(batch.rowCounts().positive); // 1 3
+   * ```
+   */
+  rowCounts(): RowCounts {
+    return countRows(this);
   }
 
   /**
@@ -405,22 +445,8 @@ export class HypervectorBatch extends Hypervectors {
    * console.log(scores[0], scores[4], scores[8]); // 1 1 1
    * ```
    */
-  similarityMatrix(
-    other: Hypervectors,
-    options?: { metric?: SimilarityMetric | undefined; out?: Float64Array | undefined },
-  ): Float64Array<ArrayBuffer> {
-    const { metric, out } = checkOptions(options, "options");
-    checkVectors(other, "other", this.dim);
-    const code = metricCode(metric);
-    const scores = resultOf(Float64Array, this.count * other.count, out);
-    check(native.vectors_similarity_matrix(
-      handleOf(this),
-      handleOf(other),
-      code,
-      scores,
-      scores.length,
-    ));
-    return scores;
+  similarityMatrix(other: Hypervectors, options?: SimilarityOptions): Float64Array<ArrayBuffer> {
+    return scoreMatrix(this, other, options);
   }
 
   /**
@@ -428,7 +454,8 @@ export class HypervectorBatch extends Hypervectors {
    * row comes first.
    *
    * Query q has `indices` and `scores` from q * k on. Many queries in one call take a fraction of the
-   * time of as many calls. Throws `invalid_value` where k is not from 1 to the number of rows.
+   * time of as many calls. `out` takes `indices` and `scores` of that many elements, and is returned:
+   * nothing is allocated. Throws `invalid_value` where k is not from 1 to the number of rows.
    *
    * @example
    * ```ts
@@ -441,42 +468,6 @@ export class HypervectorBatch extends Hypervectors {
    * ```
    */
   topK(queries: Hypervectors, k: number, options?: TopKOptions): TopK {
-    const { metric, rows } = checkOptions(options, "options");
-    checkVectors(queries, "queries", this.dim);
-    const count = rows === undefined
-      ? this.count
-      : checkCount(rows, "rows", { min: 1, max: this.count });
-    checkCount(k, "k", { min: 1, max: count });
-    const code = metricCode(metric);
-    const indices = resultOf(Uint32Array, queries.count * k);
-    const scores = resultOf(Float64Array, queries.count * k);
-    check(native.vectors_top_k(
-      handleOf(this),
-      count,
-      handleOf(queries),
-      code,
-      k,
-      indices,
-      indices.length,
-      scores,
-      scores.length,
-    ));
-    return { indices, scores };
+    return bestRows(this, queries, k, options);
   }
-}
-
-/** The array given, of `length` elements, or a new one. */
-function resultOf<C extends Float64ArrayConstructor | Uint32ArrayConstructor>(
-  type: C,
-  length: number,
-  out?: C["prototype"],
-): InstanceType<C> {
-  if (out !== undefined) return checkArray(out, type, "out", length) as InstanceType<C>;
-  if (length >= 2 ** 32) {
-    throw tritterError(
-      "invalid_length",
-      `an array must have fewer than 2^32 elements, got ${length} pairs`,
-    );
-  }
-  return new type(length) as InstanceType<C>;
 }

@@ -1,6 +1,6 @@
 // What single hypervectors and batches have in common.
 
-import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
+import { checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
 import { readFormat, readTrits, saveRows, writeFormat } from "./formats.ts";
@@ -9,6 +9,8 @@ import {
   type BindOptions,
   checkDim,
   checkSeed,
+  checkShift,
+  checkSlice,
   deviceOf,
   type HypervectorOptions,
   type OutOptions,
@@ -18,11 +20,11 @@ import {
   type TritCounts,
   unbindOperation,
 } from "./options.ts";
+import { filled, settled } from "./ownership.ts";
 import { checkPermutation, type Permutation, sourcesOf } from "./permutation.ts";
 
 export type { BindOptions, OutOptions, ThinOptions, TritCounts } from "./options.ts";
 
-const COUNT_MAX = 2 ** 32 - 1;
 const newHandle = new BigUint64Array(1);
 const newHandleHalves = new Uint32Array(newHandle.buffer);
 const twoCounts = new Float64Array(2);
@@ -30,7 +32,8 @@ const oneFlag = new Uint32Array(1);
 
 /** Set by the class, the only place that can read its private fields. */
 let readHandle: (vectors: Hypervectors) => bigint;
-let writeHandles: (list: readonly unknown[], dim: number, halves: Uint32Array) => number;
+let isVectors: (value: unknown) => value is Hypervectors;
+let writeHandles: typeof writeHandlesOf;
 
 /** The number that the library knows the vectors by; throws `disposed` after disposal. */
 export function handleOf(vectors: Hypervectors): bigint {
@@ -38,22 +41,24 @@ export function handleOf(vectors: Hypervectors): bigint {
 }
 
 /**
- * Writes the handles of single vectors, two halves each, and returns how many came before the first
- * value that is none, that has other dimensions or that has been disposed.
+ * Writes the handles of `count` single vectors, two halves each, and returns how many came before the
+ * first value that is none, that has other dimensions or that has been disposed.
  *
  * Halves, as storing a bigint takes Bun longer than all the rest.
  */
 export function writeHandlesOf(
   list: readonly unknown[],
+  count: number,
   dim: number,
   halves: Uint32Array,
 ): number {
-  return writeHandles(list, dim, halves);
+  return writeHandles(list, count, dim, halves);
 }
 
 /** Checks that a value is a hypervector or a batch, of as many dimensions as asked for. */
 export function checkVectors<T extends Hypervectors>(value: T, name: string, dim?: number): T {
-  if (!(value instanceof Hypervectors)) {
+  // By its private fields: the prototype may be anybody's.
+  if (!isVectors(value)) {
     throw tritterError(
       "invalid_type",
       `${name} must be a Hypervector or a HypervectorBatch, got ${describe(value)}`,
@@ -87,9 +92,11 @@ export abstract class Hypervectors implements Disposable {
 
   static {
     readHandle = (vectors) => vectors.#handle.value;
-    writeHandles = (list, dim, halves) => {
+    isVectors = (value): value is Hypervectors =>
+      typeof value === "object" && value !== null && #handle in value;
+    writeHandles = (list, count, dim, halves) => {
       let index = 0;
-      for (; index < list.length; index++) {
+      for (; index < count; index++) {
         const vector = list[index];
         if (typeof vector !== "object" || vector === null || !(#high in vector)) break;
         if (vector.dim !== dim || vector.count !== 1 || vector.#low === 0) break;
@@ -175,8 +182,7 @@ export abstract class Hypervectors implements Disposable {
     const a = this.#handle.value;
     const b = other.#handle.value;
     const target = this.target(out);
-    check(native.vectors_bind(a, b, target.#handle.value, operation));
-    return target;
+    return settled(native.vectors_bind(a, b, target.#handle.value, operation), target, out);
   }
 
   /**
@@ -327,22 +333,19 @@ export abstract class Hypervectors implements Disposable {
   }
 
   #rotate(shift: number, out: this | undefined): this {
-    if (!Number.isSafeInteger(shift)) {
-      throw tritterError("invalid_value", `shift must be a safe integer, got ${shift}`);
-    }
-    const rest = shift % this.dim;
-    // Also for -0, which Deno passes to no native function.
-    const places = rest < 0 ? rest + this.dim : rest + 0;
+    const places = checkShift(shift, this.dim);
+    const handle = this.#handle.value;
     const target = this.target(out);
-    check(native.vectors_rotate(this.#handle.value, target.#handle.value, places));
-    return target;
+    return settled(native.vectors_rotate(handle, target.#handle.value, places), target, out);
   }
 
   #reorder(order: Permutation, inverse: boolean, out: this | undefined): this {
     const sources = sourcesOf(checkPermutation(order, "shift", this.dim), inverse);
+    const handle = this.#handle.value;
     const target = this.target(out);
-    check(native.vectors_gather(this.#handle.value, target.#handle.value, sources, sources.length));
-    return target;
+    const { length } = sources;
+    const status = native.vectors_gather(handle, target.#handle.value, sources, length);
+    return settled(status, target, out);
   }
 
   /**
@@ -364,10 +367,10 @@ export abstract class Hypervectors implements Disposable {
     const { keep, seed = 0, out } = checkOptions(options, "options");
     const below = Math.round(checkNumber(keep, "keep", { min: 0, max: 1 }) * 2 ** 32) + 0;
     const key = checkSeed(seed);
-    if (below > COUNT_MAX) return this.copy({ out });
+    if (below >= 2 ** 32) return this.copy({ out });
+    const handle = this.#handle.value;
     const target = this.target(out);
-    check(native.vectors_thin(this.#handle.value, target.#handle.value, key, below));
-    return target;
+    return settled(native.vectors_thin(handle, target.#handle.value, key, below), target, out);
   }
 
   /**
@@ -386,12 +389,11 @@ export abstract class Hypervectors implements Disposable {
    */
   slice(start: number, end: number = this.dim, options?: OutOptions<this>): this {
     const { out } = checkOptions(options, "options");
-    checkCount(end, "end", { min: 1, max: this.dim });
-    const first = checkCount(start, "start", { max: end - 1 });
+    const first = checkSlice(start, end, this.dim);
     const dim = end - first;
-    const target = out === undefined ? this.allocate(dim) : this.target(out, dim);
-    check(native.vectors_move(this.#handle.value, first, target.#handle.value, 0, dim));
-    return target;
+    const handle = this.#handle.value;
+    const target = this.target(out, dim);
+    return settled(native.vectors_move(handle, first, target.#handle.value, 0, dim), target, out);
   }
 
   /**
@@ -440,15 +442,9 @@ export abstract class Hypervectors implements Disposable {
     return saveRows(this.#handle.value, this);
   }
 
-  /** Fills new vectors, or frees them where that fails: nobody else would for a long time. */
+  /** Fills new vectors, or frees them where that fails. */
   protected fill(write: (handle: bigint) => void): this {
-    try {
-      write(this.#handle.value);
-    } catch (error) {
-      this[Symbol.dispose]();
-      throw error;
-    }
-    return this;
+    return filled(this, () => write(this.#handle.value));
   }
 
   /** Fills all vectors with random trits. */
@@ -459,8 +455,9 @@ export abstract class Hypervectors implements Disposable {
     });
   }
 
-  /** Writes all vectors from bytes. */
-  protected fillTrits(trits: Int8Array): this {
+  /** Writes all vectors from trits. */
+  protected fillTrits(trits: Int8Array | Float32Array): this {
+    if (trits instanceof Float32Array) return this.fillFloats(trits, 0);
     return this.fill((handle) => check(native.vectors_write_i8(handle, 0, trits, trits.length)));
   }
 
@@ -484,7 +481,7 @@ export abstract class Hypervectors implements Disposable {
 
   /** The vectors to write to: those given, of the same shape, or new ones. */
   protected target(out: this | undefined, dim: number = this.dim): this {
-    if (out === undefined) return this.allocate();
+    if (out === undefined) return this.allocate(dim);
     checkVectors(out, "out", dim);
     if (out.count !== this.count) {
       throw tritterError("invalid_shape", `out must be ${this.count} vectors, got ${out.count}`);

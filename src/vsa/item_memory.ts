@@ -3,9 +3,11 @@
 import { checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import { checkSingle } from "./bundling.ts";
 import { checkPayload, headerCount, readContainer, writeContainer } from "./container.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
+import { ItemNames, ITEMS_MAX } from "./item_names.ts";
 import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
 import {
   checkDim,
@@ -16,12 +18,15 @@ import {
   type RandomOptions,
   type SimilarityMetric,
 } from "./options.ts";
+import { filled } from "./ownership.ts";
 import { planeBytes, readPlanes, writePlanes } from "./planes.ts";
+import type { TopK, TopKOut } from "./search.ts";
 
 /** How an item memory keeps and compares its vectors. */
 export interface ItemMemoryOptions extends HypervectorOptions {
   /**
-   * Items to make room for; more items make it grow, which copies all vectors. Default: 16.
+   * Items to make room for at once, at most 2^24; more items make it grow, which copies all vectors.
+   * Default: room for 16, with the first item.
    *
    * Room that is not used costs address space, but no memory.
    */
@@ -40,14 +45,15 @@ export interface ItemMemoryMatch {
   score: number;
 }
 
-const CAPACITY_MAX = 2 ** 32 - 1;
+const CAPACITY_FIRST = 16;
 const KIND = "ItemMemory";
 
 /**
  * A codebook: hypervectors by name, and the search for those that a query resembles.
  *
  * Items are numbered from 0 in the order in which they were added; `remove` gives the number of the
- * removed item to the last one. It owns native memory: declare it with `using`.
+ * removed item to the last one. There are at most 2^24 items. It owns native memory: declare it with
+ * `using`.
  *
  * @example
  * ```ts
@@ -68,9 +74,10 @@ export class ItemMemory implements Disposable {
   /** Where the vectors are. */
   readonly device: "cpu";
 
-  #vectors: HypervectorBatch;
-  #names: string[] = [];
-  #indices: Map<string, number> = new Map();
+  /** Room for the vectors; none before there is an item, or it is asked for. */
+  #vectors: HypervectorBatch | undefined;
+  readonly #names: ItemNames = new ItemNames();
+  #isDisposed = false;
 
   /**
    * Makes a memory without items.
@@ -84,13 +91,12 @@ export class ItemMemory implements Disposable {
    * ```
    */
   constructor(dim: number, options?: ItemMemoryOptions) {
-    const { capacity = 16, metric = "cosine" } = checkOptions(options, "options");
+    const { capacity, metric = "cosine" } = checkOptions(options, "options");
     this.device = deviceOf(options);
     this.dim = checkDim(dim);
     metricCode(metric);
     this.metric = metric;
-    checkCount(capacity, "capacity", { min: 1, max: CAPACITY_MAX });
-    this.#vectors = new HypervectorBatch(capacity, dim, { device: this.device });
+    if (capacity !== undefined) this.#reserve(checkCapacity(capacity));
   }
 
   /**
@@ -108,27 +114,20 @@ export class ItemMemory implements Disposable {
    * ```
    */
   static load(bytes: Uint8Array, options?: Omit<ItemMemoryOptions, "metric">): ItemMemory {
-    const { capacity = 1, device } = checkOptions(options, "options");
-    checkCount(capacity, "capacity", { min: 1, max: CAPACITY_MAX });
+    const { capacity, device } = checkOptions(options, "options");
+    if (capacity !== undefined) checkCapacity(capacity);
     const { header, payload } = readContainer(bytes, KIND);
     const dim = headerCount(header, "dim", { min: 1, max: DIM_MAX });
     const names = savedNames(header.names);
     const metric = savedMetric(header.metric);
     checkPayload(payload, planeBytes(names.length, dim));
-    const memory = new ItemMemory(dim, {
-      capacity: Math.max(capacity, names.length),
-      metric,
-      device,
+    return filled(new ItemMemory(dim, { metric, device }), (memory) => {
+      // The length of the payload vouches for the dimensions only where there is an item.
+      const room = Math.max(capacity ?? 0, names.length);
+      if (room > 0) memory.#reserve(room);
+      if (names.length > 0) writePlanes(memory.#batch, payload);
+      memory.#names.add(names);
     });
-    try {
-      if (names.length > 0) writePlanes(memory.#vectors, payload);
-    } catch (error) {
-      memory[Symbol.dispose]();
-      throw error;
-    }
-    memory.#names = names;
-    memory.#indices = new Map(names.map((name, index) => [name, index]));
-    return memory;
   }
 
   /**
@@ -146,25 +145,25 @@ export class ItemMemory implements Disposable {
    * ```
    */
   save(): Uint8Array<ArrayBuffer> {
-    handleOf(this.#vectors);
+    this.#expectAlive();
     const { dim, metric } = this;
-    const planes = this.size === 0 ? [] : [readPlanes(this.#vectors, this.size)];
-    return writeContainer(KIND, { dim, metric, names: this.#names }, planes);
+    const planes = this.size === 0 ? [] : [readPlanes(this.#batch, this.size)];
+    return writeContainer(KIND, { dim, metric, names: this.#names.list() }, planes);
   }
 
   /** Number of items. */
   get size(): number {
-    return this.#names.length;
+    return this.#names.size;
   }
 
   /** Items that there is room for before the memory grows. */
   get capacity(): number {
-    return this.#vectors.count;
+    return this.#vectors?.count ?? 0;
   }
 
   /** Memory of the vectors, in bytes, with the room that is not used yet. */
   get memoryBytes(): number {
-    return this.#vectors.memoryBytes;
+    return this.#vectors?.memoryBytes ?? 0;
   }
 
   /**
@@ -180,7 +179,7 @@ export class ItemMemory implements Disposable {
    * ```
    */
   add(name: string, vector: Hypervector): void {
-    this.#append([name], checkOne(vector, "vector", this.dim));
+    this.#append([name], checkSingle(vector, "vector", this.dim));
   }
 
   /**
@@ -199,7 +198,7 @@ export class ItemMemory implements Disposable {
    * ```
    */
   addRandom(name: string, seed?: number | bigint, options?: Omit<RandomOptions, "device">): void {
-    this.#checkNew(name);
+    this.#names.check([name]);
     const { distribution } = checkOptions(options, "options");
     using vector = Hypervector.random(this.dim, seed ?? hashOf(name), {
       distribution,
@@ -234,45 +233,40 @@ export class ItemMemory implements Disposable {
         `names must have ${batch.count} elements, got ${names.length}`,
       );
     }
-    this.#append(names, batch);
-  }
-
-  #checkNew(name: unknown): void {
-    if (typeof name !== "string") {
-      throw tritterError("invalid_type", `name must be a string, got ${describe(name)}`);
-    }
-    if (this.#indices.has(name)) {
-      throw tritterError("invalid_value", `name must be new, got ${describe(name)} again`);
-    }
+    // A copy, so that what has been checked is what is added.
+    this.#append([...names], batch);
   }
 
   #append(names: readonly string[], vectors: Hypervectors): void {
-    for (const name of names) this.#checkNew(name);
-    if (new Set(names).size !== names.length) {
-      throw tritterError("invalid_value", "names must differ from one another, got one twice");
+    this.#names.check(names);
+    this.#expectAlive();
+    const { size, capacity } = this;
+    const count = size + names.length;
+    if (count > capacity) {
+      this.#reserve(Math.min(Math.max(count, 2 * capacity, CAPACITY_FIRST), ITEMS_MAX));
     }
-    const size = this.size;
-    this.#reserve(size + names.length);
-    this.#vectors.set(size, vectors);
-    for (let i = 0; i < names.length; i++) {
-      this.#indices.set(names[i]!, size + i);
-      this.#names.push(names[i]!);
-    }
+    this.#batch.set(size, vectors);
+    this.#names.add(names);
   }
 
-  /** Makes room for `count` items. */
-  #reserve(count: number): void {
-    if (count <= this.capacity) return;
-    if (count > CAPACITY_MAX) {
-      throw tritterError("invalid_length", `items must be at most ${CAPACITY_MAX}, got ${count}`);
-    }
-    const capacity = Math.min(Math.max(count, 2 * this.capacity), CAPACITY_MAX);
-    const grown = new HypervectorBatch(capacity, this.dim, { device: this.device });
-    check(
-      native.vectors_copy(handleOf(this.#vectors), 0, handleOf(grown), 0, this.size),
-    );
-    this.#vectors[Symbol.dispose]();
-    this.#vectors = grown;
+  /** Takes room for so many items, and moves those that there are. */
+  #reserve(capacity: number): void {
+    const old = this.#vectors;
+    const { dim, device, size } = this;
+    this.#vectors = filled(new HypervectorBatch(capacity, dim, { device }), (grown) => {
+      if (old) check(native.vectors_copy(handleOf(old), 0, handleOf(grown), 0, size));
+    });
+    old?.[Symbol.dispose]();
+  }
+
+  #expectAlive(): void {
+    if (this.#isDisposed) throw tritterError("disposed", "The item memory has been disposed");
+  }
+
+  /** The vectors, once there is room for them. */
+  get #batch(): HypervectorBatch {
+    this.#expectAlive();
+    return this.#vectors!;
   }
 
   /**
@@ -289,17 +283,12 @@ export class ItemMemory implements Disposable {
    * ```
    */
   remove(name: string): boolean {
-    const index = this.#indices.get(name);
+    const index = this.#names.find(name);
     if (index === undefined) return false;
     const last = this.size - 1;
-    const handle = handleOf(this.#vectors);
-    if (index !== last) {
-      check(native.vectors_copy(handle, last, handle, index, 1));
-      this.#names[index] = this.#names[last]!;
-      this.#indices.set(this.#names[index]!, index);
-    }
-    this.#names.pop();
-    this.#indices.delete(name);
+    const handle = handleOf(this.#batch);
+    if (index !== last) check(native.vectors_copy(handle, last, handle, index, 1));
+    this.#names.remove(name);
     return true;
   }
 
@@ -315,7 +304,7 @@ export class ItemMemory implements Disposable {
    * ```
    */
   has(name: string): boolean {
-    return this.#indices.has(name);
+    return this.#names.find(name) !== undefined;
   }
 
   /**
@@ -331,11 +320,11 @@ export class ItemMemory implements Disposable {
    * ```
    */
   get(name: string, options?: { out?: Hypervector | undefined }): Hypervector {
-    const index = this.#indices.get(name);
+    const index = this.#names.find(name);
     if (index === undefined) {
       throw tritterError("invalid_value", `name must be one of the items, got ${describe(name)}`);
     }
-    return this.#vectors.get(index, options);
+    return this.#batch.get(index, options);
   }
 
   /**
@@ -351,7 +340,7 @@ export class ItemMemory implements Disposable {
    * ```
    */
   names(): string[] {
-    return this.#names.slice();
+    return this.#names.list();
   }
 
   /**
@@ -374,7 +363,7 @@ export class ItemMemory implements Disposable {
   cleanup(
     queries: Hypervectors,
   ): ItemMemoryMatch | undefined | (ItemMemoryMatch | undefined)[] {
-    const lists = this.#search(queries, 1);
+    const lists = this.#matches(queries, 1);
     return queries instanceof HypervectorBatch ? lists.map((list) => list[0]) : lists[0]![0];
   }
 
@@ -395,45 +384,89 @@ export class ItemMemory implements Disposable {
   /** The same for each row of a batch. */
   topK(queries: HypervectorBatch, k: number): ItemMemoryMatch[][];
   topK(queries: Hypervectors, k: number): ItemMemoryMatch[] | ItemMemoryMatch[][] {
-    const lists = this.#search(queries, checkCount(k, "k", { min: 1 }));
+    const lists = this.#matches(queries, checkCount(k, "k", { min: 1 }));
     return queries instanceof HypervectorBatch ? lists : lists[0]!;
   }
 
-  #search(queries: Hypervectors, k: number): ItemMemoryMatch[][] {
+  /**
+   * Returns the numbers and scores of the `k` items that each query resembles most, without their
+   * names: what `topK` finds, as `HypervectorBatch.topK` returns it.
+   *
+   * `out` takes them, `k` for each query, and is returned: nothing is allocated. Throws
+   * `invalid_value` where k is not from 1 to the number of items.
+   *
+   * @example
+   * ```ts
+   * import { ItemMemory } from "tritter-accel";
+   *
+   * using memory = new ItemMemory(10_000);
+   * for (const name of ["a", "b", "c"]) memory.addRandom(name);
+   * const out = { indices: new Uint32Array(1), scores: new Float64Array(1) };
+   * memory.search(memory.get("b"), 1, { out });
+   * console.log(memory.nameOf(out.indices[0]!)); // b
+   * ```
+   */
+  search(queries: Hypervectors, k: number, options?: { out?: TopKOut | undefined }): TopK {
+    const { out } = checkOptions(options, "options");
+    checkVectors(queries, "queries", this.dim);
+    this.#expectAlive();
+    checkCount(k, "k", { min: 1, max: this.size });
+    return this.#batch.topK(queries, k, { metric: this.metric, rows: this.size, out });
+  }
+
+  /**
+   * Returns the name of an item's number; throws `invalid_value` where there is none.
+   *
+   * @example
+   * ```ts
+   * import { ItemMemory } from "tritter-accel";
+   *
+   * using memory = new ItemMemory(1000);
+   * memory.addRandom("a");
+   * console.log(memory.nameOf(0)); // a
+   * ```
+   */
+  nameOf(index: number): string {
+    const name = this.#names.at(checkCount(index, "index"));
+    if (name !== undefined) return name;
+    throw tritterError("invalid_value", `index must be below ${this.size}, got ${index}`);
+  }
+
+  #matches(queries: Hypervectors, k: number): ItemMemoryMatch[][] {
     checkVectors(queries, "query", this.dim);
-    handleOf(this.#vectors); // A memory without items is disposed of like any other.
-    const rows = this.size;
-    const found = Math.min(k, rows);
+    // A memory without items is disposed of like any other.
+    this.#expectAlive();
+    const found = Math.min(k, this.size);
     if (found === 0) return Array.from({ length: queries.count }, () => []);
-    const { indices, scores } = this.#vectors.topK(queries, found, { metric: this.metric, rows });
+    const { indices, scores } = this.search(queries, found);
+    const match = (at: number): ItemMemoryMatch => {
+      const index = indices[at]!;
+      return { name: this.#names.at(index)!, index, score: scores[at]! };
+    };
     return Array.from(
       { length: queries.count },
-      (_, query) =>
-        Array.from({ length: found }, (_, i) => {
-          const index = indices[query * found + i]!;
-          return { name: this.#names[index]!, index, score: scores[query * found + i]! };
-        }),
+      (_, query) => Array.from({ length: found }, (_, i) => match(query * found + i)),
     );
   }
 
   /** Frees the native memory; a second call does nothing. */
   [Symbol.dispose](): void {
-    this.#vectors[Symbol.dispose]();
+    this.#isDisposed = true;
+    this.#vectors?.[Symbol.dispose]();
   }
 }
 
-function checkOne(vector: Hypervector, name: string, dim: number): Hypervector {
-  checkVectors(vector, name, dim);
-  if (vector.count !== 1) {
-    throw tritterError("invalid_shape", `${name} must be 1 vector, got ${vector.count}`);
-  }
-  return vector;
+function checkCapacity(capacity: number): number {
+  return checkCount(capacity, "capacity", { min: 1, max: ITEMS_MAX });
 }
 
 /** Checks the names that a header holds. */
 function savedNames(names: unknown): string[] {
   if (!Array.isArray(names) || !names.every((name) => typeof name === "string")) {
     throw tritterError("invalid_format", `names must be strings, got ${describe(names)}`);
+  }
+  if (names.length > ITEMS_MAX) {
+    throw tritterError("invalid_format", `names must be at most ${ITEMS_MAX}, got ${names.length}`);
   }
   if (new Set(names).size !== names.length) {
     throw tritterError("invalid_format", "names must differ from one another, got one twice");

@@ -5,6 +5,7 @@ import type { Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, type Hypervectors } from "./hypervectors.ts";
 import type { HypervectorOptions } from "./options.ts";
+import { filled } from "./ownership.ts";
 import { checkBatch, checkStructureMode, Superposition } from "./superposition.ts";
 
 /**
@@ -53,8 +54,7 @@ export class Multiset extends Superposition {
    */
   static from(vectors: Hypervectors, options?: HypervectorOptions): Multiset {
     const multiset = new Multiset(checkVectors(vectors, "vectors").dim, options);
-    multiset.add(vectors);
-    return multiset;
+    return filled(multiset, () => multiset.add(vectors));
   }
 
   /**
@@ -113,7 +113,7 @@ export class Multiset extends Superposition {
    * ```
    */
   remove(vectors: Hypervectors): void {
-    this.take(vectors);
+    this.take(checkVectors(vectors, "vectors", this.dim));
   }
 
   /**

@@ -6,7 +6,7 @@ import { check, native } from "../native/library.ts";
 import { checkOut, signOf, type SignOptions } from "./bundling.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import { handleOf, type Hypervectors } from "./hypervectors.ts";
 import {
   type BindMode,
   bindOperation,
@@ -16,6 +16,7 @@ import {
   type RandomOptions,
   randomShare,
 } from "./options.ts";
+import { settled } from "./ownership.ts";
 import { SymbolTable, type SymbolText } from "./symbol_table.ts";
 
 /** How texts are encoded. */
@@ -115,11 +116,8 @@ export class NgramEncoder implements Disposable {
    */
   encode(text: SymbolText, options?: SignOptions<Hypervector>): Hypervector {
     const checked = checkOptions(options, "options");
-    const out = checked.out === undefined
-      ? new Hypervector(this.dim, { device: this.device })
-      : checkOut(checked.out, this.dim);
-    this.#encode([text], out, checked);
-    return out;
+    const { dim, device } = this;
+    return this.#encode([text], checked, 1, () => new Hypervector(dim, { device }));
   }
 
   /**
@@ -139,37 +137,44 @@ export class NgramEncoder implements Disposable {
     options?: SignOptions<HypervectorBatch>,
   ): HypervectorBatch {
     const checked = checkOptions(options, "options");
-    checkTexts(texts);
-    const out = checked.out === undefined
-      ? new HypervectorBatch(texts.length, this.dim, { device: this.device })
-      : checkVectors(checked.out, "out", this.dim);
-    if (out.count !== texts.length) {
-      throw tritterError("invalid_shape", `out must be ${texts.length} vectors, got ${out.count}`);
-    }
-    this.#encode(texts, out, checked);
-    return out;
+    const { length } = checkTexts(texts);
+    const { dim, device } = this;
+    return this.#encode(
+      texts,
+      checked,
+      length,
+      () => new HypervectorBatch(length, dim, { device }),
+    );
   }
 
   #encode<T extends Hypervectors>(
     texts: readonly SymbolText[],
-    out: T,
     options: SignOptions<T>,
-  ): void {
+    rows: number,
+    make: () => T,
+  ): T {
     const { tie, seed, threshold } = signOf(options as SignOptions<never>);
+    const out = checkOut(options.out, this.dim, rows);
     const { symbols, count, lengths } = this.#table.read(texts);
-    check(native.ngrams_encode(
-      handleOf(this.#table.rows),
-      this.n,
-      this.#mode,
-      symbols,
-      count,
-      lengths,
-      lengths.length,
-      handleOf(out),
-      tie,
-      seed,
-      threshold,
-    ));
+    const table = handleOf(this.#table.rows);
+    const target = out ?? make();
+    return settled(
+      native.ngrams_encode(
+        table,
+        this.n,
+        this.#mode,
+        symbols,
+        count,
+        lengths,
+        lengths.length,
+        handleOf(target),
+        tie,
+        seed,
+        threshold,
+      ),
+      target,
+      out,
+    );
   }
 
   /**

@@ -113,6 +113,11 @@ const METRICS: readonly SimilarityMetric[] = [
 const BIND = { add: 0, subtract: 1, multiply: 2 } as const;
 const UNBIND = { add: 1, subtract: 0, multiply: 2 } as const;
 
+/** Asked of strings only: what an object is as a name is its own code. */
+function isMode(mode: unknown): mode is BindMode {
+  return typeof mode === "string" && Object.hasOwn(BIND, mode);
+}
+
 function checkMode(mode: unknown): never {
   throw tritterError(
     "invalid_option",
@@ -122,12 +127,12 @@ function checkMode(mode: unknown): never {
 
 /** The native operation that binds. */
 export function bindOperation(mode: BindMode = "add"): number {
-  return Object.hasOwn(BIND, mode) ? BIND[mode] : checkMode(mode);
+  return isMode(mode) ? BIND[mode] : checkMode(mode);
 }
 
 /** The native operation that unbinds. */
 export function unbindOperation(mode: BindMode = "add"): number {
-  return Object.hasOwn(UNBIND, mode) ? UNBIND[mode] : checkMode(mode);
+  return isMode(mode) ? UNBIND[mode] : checkMode(mode);
 }
 
 /** The number of a metric in the library. */
@@ -171,6 +176,22 @@ export function checkSeed(seed: unknown): bigint {
     "invalid_value",
     `seed must be an integer from 0 to 2^53 - 1, or a bigint below 2^64, got ${describe(seed)}`,
   );
+}
+
+/** Checks a number of places to move trits by, and returns the same from 0, below `dim`. */
+export function checkShift(shift: number, dim: number): number {
+  if (!Number.isSafeInteger(shift)) {
+    throw tritterError("invalid_value", `shift must be a safe integer, got ${shift}`);
+  }
+  const rest = shift % dim;
+  // Also for -0, which Deno passes to no native function.
+  return rest < 0 ? rest + dim : rest + 0;
+}
+
+/** Checks the ends of a slice of `dim` trits, and returns its first place. */
+export function checkSlice(start: number, end: number, dim: number): number {
+  checkCount(end, "end", { min: 1, max: dim });
+  return checkCount(start, "start", { max: end - 1 });
 }
 
 /** Checks options that name a device, and returns the device. */

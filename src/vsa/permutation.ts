@@ -17,6 +17,7 @@ function checkPlaces(count: number, name: string): number {
 
 /** Set by the class, the only place that can read its private fields. */
 let readPlaces: (permutation: Permutation, inverse: boolean) => Uint32Array;
+let isPermutation: (value: unknown) => boolean;
 
 /** Where the trit of each place comes from when the permutation, or its inverse, is applied. */
 export function sourcesOf(permutation: Permutation, inverse: boolean): Uint32Array {
@@ -48,6 +49,7 @@ export class Permutation {
 
   static {
     readPlaces = (permutation, inverse) => inverse ? permutation.#inverted() : permutation.#places;
+    isPermutation = (value) => typeof value === "object" && value !== null && #places in value;
   }
 
   /** Only for this module: use `random` or `from`. */
@@ -165,7 +167,7 @@ export class Permutation {
 
 /** Checks that a value is a permutation of as many places as asked for. */
 export function checkPermutation(value: Permutation, name: string, dim: number): Permutation {
-  if (!(value instanceof Permutation)) {
+  if (!isPermutation(value)) {
     throw tritterError(
       "invalid_type",
       `${name} must be a number or a Permutation, got ${describe(value)}`,

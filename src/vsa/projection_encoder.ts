@@ -2,14 +2,15 @@
 
 import { checkArray, checkChoice, checkCount, checkFinite, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { check, native } from "../native/library.ts";
+import { native } from "../native/library.ts";
 import { PackedTernary } from "../packing/packed_ternary.ts";
 import { checkOut } from "./bundling.ts";
 import { thresholdOf, type ThresholdOptions } from "./formats.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors, handleOf, type Hypervectors, type OutOptions } from "./hypervectors.ts";
+import { handleOf, type Hypervectors, type OutOptions } from "./hypervectors.ts";
 import { checkSeed, deviceOf, type HypervectorOptions } from "./options.ts";
+import { settled } from "./ownership.ts";
 import { ENCODER_DIM_MAX } from "./value_encoder.ts";
 
 /** How features are projected. */
@@ -117,10 +118,9 @@ export class ProjectionEncoder implements Disposable {
     const { out } = checkOptions(options, "options");
     checkArray(features, Float32Array, "features", this.features);
     checkFinite(features, "features");
-    const target = out === undefined
-      ? new Hypervector(this.dim, { device: this.device })
-      : checkOut(out, this.dim);
-    return this.#project(features, target, this.#products);
+    checkOut(out, this.dim);
+    const products = this.#matrix.matmul(features, { out: this.#products });
+    return this.#sign(products, out, () => new Hypervector(this.dim, { device: this.device }));
   }
 
   /**
@@ -145,21 +145,19 @@ export class ProjectionEncoder implements Disposable {
       );
     }
     checkFinite(features, "features");
-    const target = out === undefined
-      ? new HypervectorBatch(count, this.dim, { device: this.device })
-      : checkVectors(out, "out", this.dim);
-    if (target.count !== count) {
-      throw tritterError("invalid_shape", `out must be ${count} vectors, got ${target.count}`);
-    }
-    return this.#project(features, target);
+    checkOut(out, this.dim, count);
+    const products = this.#matrix.matmul(features);
+    const { dim, device } = this;
+    return this.#sign(products, out, () => new HypervectorBatch(count, dim, { device }));
   }
 
-  #project<T extends Hypervectors>(features: Float32Array, target: T, out?: Float32Array): T {
-    const products = this.#matrix.matmul(features, { out });
-    const { length } = products;
+  #sign<T extends Hypervectors>(products: Float32Array, out: T | undefined, make: () => T): T {
+    const { threshold } = this;
+    const target = out ?? make();
+    const handle = handleOf(target);
     // Finite features may still add up to more than float32 holds, and infinities to NaN.
-    check(native.vectors_write_f32(handleOf(target), 0, products, length, this.threshold));
-    return target;
+    const status = native.vectors_write_f32(handle, 0, products, products.length, threshold);
+    return settled(status, target, out);
   }
 
   /** Frees the native memory; a second call does nothing. */

@@ -3,13 +3,12 @@
 import { checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { SignOptions } from "./bundling.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 
 import type { Distribution, OutOptions } from "./options.ts";
 import {
   checkStructureMode,
-  checkVector,
   type StructureMode,
   type StructureOptions,
   unbindTrace,

@@ -9,18 +9,25 @@
 
 import { checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors } from "./hypervectors.ts";
 import { checkSeed } from "./options.ts";
-import { checkBatch, checkVector } from "./superposition.ts";
+import { checkBatch } from "./superposition.ts";
 
 /** How a resonator searches. */
 export interface ResonatorOptions {
-  /** Rounds, each of which updates every factor once, before it gives up. Default: 200. */
+  /**
+   * Rounds, each of which updates every factor once, before it begins again or gives up. Default: 200.
+   */
   maxIterations?: number | undefined;
   /** Decides ties, an integer from 0, below 2^64. Default: 0. */
   seed?: number | bigint | undefined;
+  /**
+   * Times that it begins again, each with the seed after the last one, while the estimates have not
+   * stopped changing. Default: 0.
+   */
+  restarts?: number | undefined;
 }
 
 /** What a resonator found. */
@@ -29,7 +36,7 @@ export interface Factorization {
   indices: Uint32Array<ArrayBuffer>;
   /** Cosine of the product with the binding of these rows: 1 where they are its factors. */
   similarity: number;
-  /** Rounds that it took. */
+  /** Rounds that it took, with those of all beginnings. */
   iterations: number;
   /** Whether the estimates stopped changing, or the rows bind to the product exactly. */
   converged: boolean;
@@ -48,9 +55,22 @@ interface Factor {
 /**
  * Finds which row of each codebook a product was bound from, without trying all combinations.
  *
- * The product is bound with mode `"multiply"`, the codebooks are bipolar. With three codebooks of M
- * rows it is reliable up to about M^3 = dim^2 / 10 combinations, and needs some tens of rounds; noise in
- * the product is tolerated. Source: Frady, Kent, Olshausen, Sommer 2020, "Resonator Networks, 1".
+ * The product is bound with mode `"multiply"`, the only one under which a bound superposition is the
+ * superposition of what is bound, and the codebooks are bipolar; noise in the product is tolerated.
+ * How well it does depends on the number of combinations, M^3 for three codebooks of M rows. Measured
+ * with 60 to 400 random products each:
+ *
+ * | dim    | M   | combinations / dim^2 | found in 200 rounds | median rounds | 9 of 10 within |
+ * | ------ | --- | -------------------- | ------------------- | ------------- | -------------- |
+ * | 10,000 | 100 | 0.01                 | 100 %               | 6             | 28             |
+ * | 10,000 | 150 | 0.03                 | 100 %               | 13            | 69             |
+ * | 10,000 | 215 | 0.1                  | 93 %                | 46            | 198            |
+ * | 1000   | 46  | 0.1                  | 99 %                | 13            | 66             |
+ * | 1000   | 60  | 0.2                  | 93 %                | 29            | 169            |
+ * | 1000   | 100 | 1                    | 43 %                | 200           | 200            |
+ *
+ * One that is not found shows in `converged`; up to 0.2, `restarts: 3` found all of those, and at 1 it
+ * raised 43 % to 85 %. Source: Frady, Kent, Olshausen, Sommer 2020, "Resonator Networks, 1".
  *
  * @example
  * ```ts
@@ -70,8 +90,10 @@ export class Resonator {
   readonly dim: number;
   /** The rows to choose the factors from, one batch for each factor; they stay the caller's. */
   readonly codebooks: readonly HypervectorBatch[];
-  /** Rounds before it gives up. */
+  /** Rounds before it begins again or gives up. */
   readonly maxIterations: number;
+  /** Times that it begins again. */
+  readonly restarts: number;
 
   readonly #seed: bigint;
 
@@ -90,8 +112,9 @@ export class Resonator {
    * ```
    */
   constructor(codebooks: readonly HypervectorBatch[], options?: ResonatorOptions) {
-    const { maxIterations = 200, seed = 0 } = checkOptions(options, "options");
+    const { maxIterations = 200, seed = 0, restarts = 0 } = checkOptions(options, "options");
     this.maxIterations = checkCount(maxIterations, "maxIterations", { min: 1 });
+    this.restarts = checkCount(restarts, "restarts");
     this.#seed = checkSeed(seed);
     this.codebooks = Object.freeze(checkCodebooks(codebooks));
     this.dim = codebooks[0]!.dim;
@@ -116,22 +139,38 @@ export class Resonator {
    */
   factorize(product: Hypervector): Factorization {
     checkVector(product, "product", this.dim);
-    const factors = this.codebooks.map((codebook): Factor => ({
-      codebook,
-      // At first each factor may be any of its items.
-      estimate: codebook.bundle({ tie: "random", seed: this.#seed }),
-      scores: new Float64Array(codebook.count),
-      weights: new Float32Array(codebook.count),
-      index: 0,
-    }));
+    let best = this.#attempt(product, this.#seed);
+    let { iterations } = best;
+    for (let again = 1; again <= this.restarts && !best.converged; again++) {
+      const next = this.#attempt(product, BigInt.asUintN(64, this.#seed + BigInt(again)));
+      iterations += next.iterations;
+      const isBetter = Math.abs(next.similarity) > Math.abs(best.similarity);
+      if (next.converged || isBetter) best = next;
+    }
+    return { ...best, iterations };
+  }
+
+  /** One beginning, in which a seed decides the ties. */
+  #attempt(product: Hypervector, seed: bigint): Factorization {
+    const factors: Factor[] = [];
     try {
-      return this.#resonate(product, factors);
+      for (const codebook of this.codebooks) {
+        factors.push({
+          codebook,
+          // At first each factor may be any of its items.
+          estimate: codebook.bundle({ tie: "random", seed }),
+          scores: new Float64Array(codebook.count),
+          weights: new Float32Array(codebook.count),
+          index: 0,
+        });
+      }
+      return this.#resonate(product, factors, seed);
     } finally {
       for (const { estimate } of factors) estimate[Symbol.dispose]();
     }
   }
 
-  #resonate(product: Hypervector, factors: readonly Factor[]): Factorization {
+  #resonate(product: Hypervector, factors: readonly Factor[], seed: bigint): Factorization {
     using rest = product.copy();
     let indices = new Uint32Array(factors.length);
     let best = 0;
@@ -140,7 +179,7 @@ export class Resonator {
       for (const factor of factors) {
         const others = factors.filter((other) => other !== factor).map(({ estimate }) => estimate);
         Hypervector.bindMany([product, ...others], { mode: "multiply", out: rest });
-        if (this.#update(factor, rest)) changed = true;
+        if (update(factor, rest, seed)) changed = true;
       }
       const similarity = similarityOf(product, factors, rest);
       if (Math.abs(similarity) >= Math.abs(best)) {
@@ -153,19 +192,19 @@ export class Resonator {
       }
     }
   }
+}
 
-  /** Moves the estimate of a factor towards the items like `target`; returns whether it changed. */
-  #update(factor: Factor, target: Hypervector): boolean {
-    const { codebook, estimate, scores, weights } = factor;
-    codebook.similarity(target, { metric: "dot", out: scores });
-    weights.set(scores);
-    factor.index = largest(scores);
-    // `target` has served: it takes the next estimate, and the estimate the old one's place.
-    codebook.bundle({ weights, tie: "random", seed: this.#seed, out: target });
-    if (target.equals(estimate)) return false;
-    target.copy({ out: estimate });
-    return true;
-  }
+/** Moves the estimate of a factor towards the items like `target`; returns whether it changed. */
+function update(factor: Factor, target: Hypervector, seed: bigint): boolean {
+  const { codebook, estimate, scores, weights } = factor;
+  codebook.similarity(target, { metric: "dot", out: scores });
+  weights.set(scores);
+  factor.index = largest(scores);
+  // `target` has served: it takes the next estimate, and the estimate the old one's place.
+  codebook.bundle({ weights, tie: "random", seed, out: target });
+  if (target.equals(estimate)) return false;
+  target.copy({ out: estimate });
+  return true;
 }
 
 /** The cosine of the product with the binding of the rows that the estimates resemble most. */

@@ -2,10 +2,11 @@
 
 import { checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { Hypervector } from "./hypervector.ts";
+import { checkVector, type Hypervector } from "./hypervector.ts";
 import type { HypervectorBatch } from "./hypervector_batch.ts";
 import type { HypervectorOptions, OutOptions } from "./options.ts";
-import { checkBatch, checkVector, Superposition } from "./superposition.ts";
+import { filled } from "./ownership.ts";
+import { checkBatch, Superposition } from "./superposition.ts";
 
 /**
  * A sequence as one vector: the sum of its vectors, vector i permuted cyclically by i.
@@ -58,11 +59,12 @@ export class Sequence extends Superposition {
    */
   static from(vectors: HypervectorBatch, options?: HypervectorOptions): Sequence {
     const sequence = new Sequence(checkBatch(vectors, "vectors").dim, options);
-    for (let row = 0; row < vectors.count; row++) {
-      using vector = vectors.get(row);
-      sequence.append(vector);
-    }
-    return sequence;
+    return filled(sequence, () => {
+      for (let row = 0; row < vectors.count; row++) {
+        using vector = vectors.get(row);
+        sequence.append(vector);
+      }
+    });
   }
 
   /**

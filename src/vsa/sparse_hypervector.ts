@@ -1,39 +1,72 @@
 // Hypervectors of which nearly everything is 0, as lists of the places that are not.
 
-import { describe } from "../checks.ts";
+import { checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import { check, native } from "../native/library.ts";
+import { copyList } from "./bundling.ts";
 import { checkPayload, headerCount, readContainer, writeContainer } from "./container.ts";
-import { Hypervector } from "./hypervector.ts";
-import { checkVectors } from "./hypervectors.ts";
-import { checkDim, DIM_MAX, type HypervectorOptions, type TritCounts } from "./options.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
+import { HypervectorBatch } from "./hypervector_batch.ts";
+import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import {
+  type BindMode,
+  bindOperation,
+  checkDim,
+  checkShift,
+  checkSlice,
+  DIM_MAX,
+  type HypervectorOptions,
+  unbindOperation,
+} from "./options.ts";
+import { filled } from "./ownership.ts";
+import { checkPermutation, type Permutation, sourcesOf } from "./permutation.ts";
 import {
   countShared,
   isRising,
-  merge,
+  moved,
   type Places,
-  samePlaces,
+  rotated,
   shared,
+  sliced,
   sortedPlaces,
 } from "./sorted_places.ts";
+import { bindPlaces } from "./sparse_binding.ts";
+import { checkSparse, KEY, placesOf, type SparsePlaces, SparseTrits } from "./sparse_trits.ts";
 
-/** What only this module can pass to the constructor: at run time nothing else makes it private. */
-const KEY = Symbol("SparseHypervector");
+/** How sparse vectors are bound. */
+export interface SparseBindOptions {
+  /** What binding means. Default: `"multiply"`, which leaves only the places that both have. */
+  mode?: BindMode | undefined;
+}
+
 const KIND = "SparseHypervector";
 
-/** What the similarities of two vectors are made of. */
-interface Meeting {
-  /** Places at which both are nonzero. */
-  common: number;
-  /** Places at which both are nonzero, of different sign. */
-  opposite: number;
+const twoCounts = new Float64Array(2);
+
+/** The places of a row's trits. */
+function readRow(vectors: Hypervectors, row: number): SparsePlaces {
+  const handle = handleOf(vectors);
+  check(native.vectors_count(handle, row, 1, twoCounts, 2));
+  const [nonzero, minuses] = [twoCounts[0]!, twoCounts[1]!];
+  const positive = new Uint32Array(nonzero - minuses);
+  const negative = new Uint32Array(minuses);
+  check(native.vectors_read_places(handle, row, positive, positive.length, negative, minuses));
+  return { positive, negative };
+}
+
+/** Writes the trits of a row. */
+function writeRow(vectors: Hypervectors, row: number, vector: SparseHypervector): void {
+  const { positive, negative } = placesOf(vector);
+  const [plus, minus] = [positive.length, negative.length];
+  check(native.vectors_write_places(handleOf(vectors), row, positive, plus, negative, minus));
 }
 
 /**
  * A vector of -1, 0 and 1 as two sorted lists: the places of 1, and those of -1.
  *
  * Takes 4 bytes a nonzero trit in the memory of JavaScript, less than a `Hypervector` where fewer than
- * one trit in 16 is nonzero. Operations on two of them take time in proportion to their nonzero trits;
- * those with a `Hypervector` look at each of its trits. It owns nothing native and needs no disposal.
+ * one trit in 16 is nonzero, and its operations take time in proportion to their number. It owns
+ * nothing native and needs no disposal.
  *
  * @example
  * ```ts
@@ -44,28 +77,15 @@ interface Meeting {
  * console.log(a.dot(b), a.sparsity); // 0 0.997
  * ```
  */
-export class SparseHypervector {
-  /** Number of trits. */
-  readonly dim: number;
-
-  readonly #positive: Places;
-  readonly #negative: Places;
-
-  /** Only for this module: use `from` or `fromIndices`. */
-  private constructor(key: symbol, positive: Places, negative: Places, dim: number) {
-    if (key !== KEY) {
-      throw tritterError(
-        "invalid_type",
-        "SparseHypervector is made by SparseHypervector.from or SparseHypervector.fromIndices",
-      );
-    }
-    this.dim = dim;
-    this.#positive = positive;
-    this.#negative = negative;
+export class SparseHypervector extends SparseTrits {
+  /** Only for this library: use `from` or `fromIndices`. */
+  private constructor(key: symbol, places: SparsePlaces, dim: number) {
+    super(key, places, dim);
   }
 
   /**
-   * Takes the nonzero trits of a hypervector.
+   * Takes the nonzero trits of a hypervector, or of an array of -1, 0 and 1; other values throw
+   * `invalid_value`.
    *
    * @example
    * ```ts
@@ -74,22 +94,61 @@ export class SparseHypervector {
    * using dense = Hypervector.random(10_000, 1, { distribution: { zeros: 0.99 } });
    * const sparse = SparseHypervector.from(dense);
    * console.log(sparse.cosine(dense)); // 1
+   * console.log(SparseHypervector.from(Int8Array.of(0, 1, 0)).positive); // 1
    * ```
    */
-  static from(vector: Hypervector): SparseHypervector {
-    if (!(vector instanceof Hypervector)) {
-      throw tritterError("invalid_type", `vector must be a Hypervector, got ${describe(vector)}`);
+  static from(source: Hypervector | Int8Array | Float32Array): SparseHypervector {
+    if (ArrayBuffer.isView(source)) {
+      using dense = Hypervector.from(source);
+      return SparseHypervector.from(dense);
     }
-    const { positive, negative } = vector.counts();
-    const ones = new Uint32Array(positive);
-    const minuses = new Uint32Array(negative);
-    const trits = vector.toInt8Array();
-    let [plus, minus] = [0, 0];
-    for (let place = 0; place < trits.length; place++) {
-      if (trits[place] === 1) ones[plus++] = place;
-      else if (trits[place] === -1) minuses[minus++] = place;
-    }
-    return new SparseHypervector(KEY, ones, minuses, vector.dim);
+    const { dim } = checkVector(source, "source");
+    return new SparseHypervector(KEY, readRow(source, 0), dim);
+  }
+
+  /**
+   * Takes the nonzero trits of each row of a batch.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch, SparseHypervector } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.from(Int8Array.of(0, 1, 0, -1, 0, 0), [2, 3]);
+   * const [first, second] = SparseHypervector.fromBatch(batch);
+   * console.log(first!.positive, second!.negative); // 1 0
+   * ```
+   */
+  static fromBatch(batch: Hypervectors): SparseHypervector[] {
+    const { count, dim } = checkVectors(batch, "batch");
+    return Array.from(
+      { length: count },
+      (_, row) => new SparseHypervector(KEY, readRow(batch, row), dim),
+    );
+  }
+
+  /**
+   * Puts vectors into the rows of a batch.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * const a = SparseHypervector.fromIndices([0], [2], 4);
+   * using batch = SparseHypervector.toBatch([a, a.negate()]);
+   * console.log(batch.toInt8Array()); // 1 0 -1 0 -1 0 1 0
+   * ```
+   */
+  static toBatch(
+    vectors: readonly SparseHypervector[],
+    options?: HypervectorOptions,
+  ): HypervectorBatch {
+    const rows = checkList(vectors);
+    const { dim } = rows[0]!;
+    rows.forEach((vector, row) => checkSparse(vector, `vectors[${row}]`, dim));
+    return filled(
+      new HypervectorBatch(rows.length, dim, options),
+      (batch) => rows.forEach((vector, row) => writeRow(batch, row, vector)),
+    );
   }
 
   /**
@@ -120,7 +179,37 @@ export class SparseHypervector {
         `positive and negative must differ, got ${both[0]} in both`,
       );
     }
-    return new SparseHypervector(KEY, ones, minuses, dim);
+    return new SparseHypervector(KEY, { positive: ones, negative: minuses }, dim);
+  }
+
+  /**
+   * Makes a vector of `dim` trits from what `toPackedBytes` returns, as `Hypervector` does.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * console.log(SparseHypervector.fromPackedBytes(Uint8Array.of(0x48), 4).positive); // 3
+   * ```
+   */
+  static fromPackedBytes(bytes: Uint8Array, dim: number): SparseHypervector {
+    using dense = Hypervector.fromPackedBytes(bytes, dim);
+    return SparseHypervector.from(dense);
+  }
+
+  /**
+   * Makes a vector of `dim` trits from what `toBase3Bytes` returns, as `Hypervector` does.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * console.log(SparseHypervector.fromBase3Bytes(Uint8Array.of(122), 2).positive); // 0
+   * ```
+   */
+  static fromBase3Bytes(bytes: Uint8Array, dim: number): SparseHypervector {
+    using dense = Hypervector.fromBase3Bytes(bytes, dim);
+    return SparseHypervector.from(dense);
   }
 
   /**
@@ -147,7 +236,38 @@ export class SparseHypervector {
     if (!isRising(ones, dim) || !isRising(minuses, dim) || countShared(ones, minuses) > 0) {
       throw tritterError("invalid_format", `places must rise, stay below ${dim} and not be shared`);
     }
-    return new SparseHypervector(KEY, ones, minuses, dim);
+    return new SparseHypervector(KEY, { positive: ones, negative: minuses }, dim);
+  }
+
+  /**
+   * Puts vectors one after the other into a longer one.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * const a = SparseHypervector.fromIndices([0], [2], 4);
+   * console.log(SparseHypervector.concat([a, a]).positive); // 0 4
+   * ```
+   */
+  static concat(vectors: readonly SparseHypervector[]): SparseHypervector {
+    const list = checkList(vectors);
+    const dim = checkDim(list.reduce((sum, part) => sum + part.dim, 0));
+    const join = (of: (places: SparsePlaces) => Places): Places => {
+      const all = new Uint32Array(list.reduce((sum, part) => sum + of(placesOf(part)).length, 0));
+      let [index, first] = [0, 0];
+      for (const part of list) {
+        for (const place of of(placesOf(part))) all[index++] = first + place;
+        first += part.dim;
+      }
+      return all;
+    };
+    const positive = join((places) => places.positive);
+    return new SparseHypervector(
+      KEY,
+      { positive, negative: join((places) => places.negative) },
+      dim,
+    );
   }
 
   /**
@@ -161,7 +281,7 @@ export class SparseHypervector {
    * ```
    */
   save(): Uint8Array<ArrayBuffer> {
-    const [positive, negative] = [this.#positive, this.#negative];
+    const { positive, negative } = placesOf(this);
     const header = { dim: this.dim, positive: positive.length, negative: negative.length };
     return writeContainer(KIND, header, [
       new Uint8Array(positive.buffer),
@@ -181,7 +301,7 @@ export class SparseHypervector {
    * ```
    */
   toHypervector(options?: HypervectorOptions): Hypervector {
-    return Hypervector.from(this.toInt8Array(), options);
+    return filled(new Hypervector(this.dim, options), (vector) => writeRow(vector, 0, this));
   }
 
   /**
@@ -195,66 +315,41 @@ export class SparseHypervector {
    * ```
    */
   toInt8Array(): Int8Array<ArrayBuffer> {
+    const { positive, negative } = placesOf(this);
     const trits = new Int8Array(this.dim);
-    for (const place of this.#positive) trits[place] = 1;
-    for (const place of this.#negative) trits[place] = -1;
+    for (const place of positive) trits[place] = 1;
+    for (const place of negative) trits[place] = -1;
     return trits;
   }
 
-  /** Places of 1, rising; a copy. */
-  get positive(): Uint32Array<ArrayBuffer> {
-    return this.#positive.slice();
-  }
-
-  /** Places of -1, rising; a copy. */
-  get negative(): Uint32Array<ArrayBuffer> {
-    return this.#negative.slice();
-  }
-
-  /** Memory of the places, in bytes. */
-  get memoryBytes(): number {
-    return 4 * this.#nonzero;
-  }
-
-  /** Share of trits that are 0, from 0 to 1. */
-  get sparsity(): number {
-    return 1 - this.#nonzero / this.dim;
-  }
-
-  get #nonzero(): number {
-    return this.#positive.length + this.#negative.length;
-  }
-
   /**
-   * Counts the trits of each kind.
+   * Returns the trits in the wire format, as `Hypervector` does.
    *
    * @example
    * ```ts
    * import { SparseHypervector } from "tritter-accel";
    *
-   * console.log(SparseHypervector.fromIndices([3], [0, 9], 10).counts().zero); // 7
+   * console.log(SparseHypervector.fromIndices([3], [1], 4).toPackedBytes()[0]); // 72
    * ```
    */
-  counts(): TritCounts {
-    const [positive, negative] = [this.#positive.length, this.#negative.length];
-    return { positive, negative, zero: this.dim - positive - negative };
+  toPackedBytes(): Uint8Array<ArrayBuffer> {
+    using dense = this.toHypervector();
+    return dense.toPackedBytes();
   }
 
   /**
-   * Returns whether the other has the same dimensions and the same trits.
+   * Returns the trits with 5 of them a byte, as `Hypervector` does.
    *
    * @example
    * ```ts
    * import { SparseHypervector } from "tritter-accel";
    *
-   * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
-   * console.log(a.equals(SparseHypervector.fromIndices([3], [9, 0], 10))); // true
+   * console.log(SparseHypervector.fromIndices([0], [], 2).toBase3Bytes()[0]); // 122
    * ```
    */
-  equals(other: SparseHypervector): boolean {
-    checkSparse(other, "other");
-    return this.dim === other.dim && samePlaces(this.#positive, other.#positive) &&
-      samePlaces(this.#negative, other.#negative);
+  toBase3Bytes(): Uint8Array<ArrayBuffer> {
+    using dense = this.toHypervector();
+    return dense.toBase3Bytes();
   }
 
   /**
@@ -268,11 +363,16 @@ export class SparseHypervector {
    * ```
    */
   negate(): SparseHypervector {
-    return new SparseHypervector(KEY, this.#negative, this.#positive, this.dim);
+    const { positive, negative } = placesOf(this);
+    return new SparseHypervector(KEY, { positive: negative, negative: positive }, this.dim);
   }
 
   /**
-   * Binds by multiplication: `bind` of hypervectors with mode `"multiply"`.
+   * Binds two vectors by `mode`, `"multiply"` unless told; all modes are those of `Hypervector`, whose
+   * default is `"add"`.
+   *
+   * `"multiply"` leaves the places that both have, `"add"` and `"subtract"` all that either has, and
+   * can be undone.
    *
    * @example
    * ```ts
@@ -281,128 +381,109 @@ export class SparseHypervector {
    * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
    * const b = SparseHypervector.fromIndices([9], [3, 4], 10);
    * console.log(a.bind(b).negative); // 3 9
+   * console.log(a.bind(b, { mode: "add" }).negative); // 0 4
    * ```
    */
-  bind(other: SparseHypervector): SparseHypervector {
+  bind(other: SparseHypervector, options?: SparseBindOptions): SparseHypervector {
+    const { mode = "multiply" } = checkOptions(options, "options");
+    return this.#combine(other, bindOperation(mode));
+  }
+
+  /**
+   * Undoes `bind` with the same key and mode: exactly with `"add"` and `"subtract"`, with `"multiply"`
+   * where the key is not 0.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
+   * const key = SparseHypervector.fromIndices([9], [3, 4], 10);
+   * const bound = a.bind(key, { mode: "add" });
+   * console.log(bound.unbind(key, { mode: "add" }).equals(a)); // true
+   * ```
+   */
+  unbind(key: SparseHypervector, options?: SparseBindOptions): SparseHypervector {
+    const { mode = "multiply" } = checkOptions(options, "options");
+    return this.#combine(key, unbindOperation(mode));
+  }
+
+  #combine(other: SparseHypervector, operation: number): SparseHypervector {
     checkSparse(other, "other", this.dim);
-    const positive = merge(
-      shared(this.#positive, other.#positive),
-      shared(this.#negative, other.#negative),
+    const places = bindPlaces(placesOf(this), placesOf(other), operation);
+    return new SparseHypervector(KEY, places, this.dim);
+  }
+
+  /** The same change of both lists. */
+  #map(change: (places: Places) => Places, dim: number = this.dim): SparseHypervector {
+    const { positive, negative } = placesOf(this);
+    return new SparseHypervector(
+      KEY,
+      { positive: change(positive), negative: change(negative) },
+      dim,
     );
-    const negative = merge(
-      shared(this.#positive, other.#negative),
-      shared(this.#negative, other.#positive),
-    );
-    return new SparseHypervector(KEY, positive, negative, this.dim);
   }
 
   /**
-   * Returns the sum of the products of the trits.
+   * Returns the trits from place `start` on up to `end`, which is not included.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * console.log(SparseHypervector.fromIndices([3], [0, 9], 10).slice(2, 5).positive); // 1
+   * ```
+   */
+  slice(start: number, end: number = this.dim): SparseHypervector {
+    const first = checkSlice(start, end, this.dim);
+    return this.#map((places) => sliced(places, first, end), end - first);
+  }
+
+  /**
+   * Moves the trits: trit i goes to place (i + shift) mod dim, or where a permutation says, as with
+   * `Hypervector.permute`.
+   *
+   * @example
+   * ```ts
+   * import { SparseHypervector } from "tritter-accel";
+   *
+   * console.log(SparseHypervector.fromIndices([3], [0, 9], 10).permute(2).negative); // 1 2
+   * ```
+   */
+  permute(shift: number | Permutation): SparseHypervector {
+    return typeof shift === "number" ? this.#rotate(shift) : this.#reorder(shift, true);
+  }
+
+  /**
+   * Undoes `permute` of the same shift or permutation.
    *
    * @example
    * ```ts
    * import { SparseHypervector } from "tritter-accel";
    *
    * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
-   * console.log(a.dot(a)); // 3
+   * console.log(a.permute(4).unpermute(4).equals(a)); // true
    * ```
    */
-  dot(other: SparseHypervector | Hypervector): number {
-    const { common, opposite } = this.#meet(sparseOf(other, this.dim));
-    return common - 2 * opposite;
+  unpermute(shift: number | Permutation): SparseHypervector {
+    return typeof shift === "number" ? this.#rotate(-shift) : this.#reorder(shift, false);
   }
 
-  /**
-   * Returns the cosine of the angle between the vectors, from -1 to 1; 0 where one has only zeros.
-   *
-   * @example
-   * ```ts
-   * import { SparseHypervector } from "tritter-accel";
-   *
-   * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
-   * console.log(a.cosine(a.negate())); // -1
-   * ```
-   */
-  cosine(other: SparseHypervector | Hypervector): number {
-    const sparse = sparseOf(other, this.dim);
-    const { common, opposite } = this.#meet(sparse);
-    const norm = this.#nonzero * sparse.#nonzero;
-    return norm === 0 ? 0 : (common - 2 * opposite) / Math.sqrt(norm);
+  #rotate(shift: number): SparseHypervector {
+    const by = checkShift(shift, this.dim);
+    return this.#map((places) => rotated(places, by, this.dim));
   }
 
-  /**
-   * Returns the number of trits that differ.
-   *
-   * @example
-   * ```ts
-   * import { SparseHypervector } from "tritter-accel";
-   *
-   * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
-   * console.log(a.hamming(a.negate())); // 3
-   * ```
-   */
-  hamming(other: SparseHypervector | Hypervector): number {
-    const sparse = sparseOf(other, this.dim);
-    const { common, opposite } = this.#meet(sparse);
-    return this.#nonzero + sparse.#nonzero - 2 * common + opposite;
-  }
-
-  /**
-   * Returns the number of places at which both are nonzero.
-   *
-   * @example
-   * ```ts
-   * import { SparseHypervector } from "tritter-accel";
-   *
-   * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
-   * console.log(a.overlap(SparseHypervector.fromIndices([9, 5], [], 10))); // 1
-   * ```
-   */
-  overlap(other: SparseHypervector | Hypervector): number {
-    return this.#meet(sparseOf(other, this.dim)).common;
-  }
-
-  /**
-   * Returns the overlap divided by the number of places at which either is nonzero; 0 where none is.
-   *
-   * @example
-   * ```ts
-   * import { SparseHypervector } from "tritter-accel";
-   *
-   * const a = SparseHypervector.fromIndices([3], [0, 9], 10);
-   * console.log(a.jaccard(SparseHypervector.fromIndices([9, 5], [], 10))); // 0.25
-   * ```
-   */
-  jaccard(other: SparseHypervector | Hypervector): number {
-    const sparse = sparseOf(other, this.dim);
-    const { common } = this.#meet(sparse);
-    const either = this.#nonzero + sparse.#nonzero - common;
-    return either === 0 ? 0 : common / either;
-  }
-
-  #meet(other: SparseHypervector): Meeting {
-    const same = countShared(this.#positive, other.#positive) +
-      countShared(this.#negative, other.#negative);
-    const opposite = countShared(this.#positive, other.#negative) +
-      countShared(this.#negative, other.#positive);
-    return { common: same + opposite, opposite };
+  #reorder(order: Permutation, forth: boolean): SparseHypervector {
+    // Where the trits of the inverse come from is where these go.
+    const targets = sourcesOf(checkPermutation(order, "shift", this.dim), forth);
+    return this.#map((places) => moved(places, targets));
   }
 }
 
-function checkSparse(value: SparseHypervector, name: string, dim?: number): SparseHypervector {
-  if (!(value instanceof SparseHypervector)) {
-    throw tritterError(
-      "invalid_type",
-      `${name} must be a SparseHypervector, got ${describe(value)}`,
-    );
-  }
-  if (dim !== undefined && value.dim !== dim) {
-    throw tritterError("invalid_shape", `${name} must have ${dim} dimensions, got ${value.dim}`);
-  }
-  return value;
-}
-
-function sparseOf(value: SparseHypervector | Hypervector, dim: number): SparseHypervector {
-  if (!(value instanceof Hypervector)) return checkSparse(value, "other", dim);
-  return SparseHypervector.from(checkVectors(value, "other", dim));
+/** Checks that a value is a list of sparse vectors, and returns a copy. */
+function checkList(vectors: readonly SparseHypervector[]): SparseHypervector[] {
+  const list = copyList(vectors);
+  list.forEach((vector, index) => checkSparse(vector, `vectors[${index}]`));
+  return list;
 }

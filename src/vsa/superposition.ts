@@ -3,9 +3,9 @@
 import { checkChoice, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { Bundler } from "./bundler.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
-import { checkVectors, type Hypervectors } from "./hypervectors.ts";
+import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
 import type { BindMode, HypervectorOptions, OutOptions } from "./options.ts";
 
 /** How structures bind: the modes in which the order of the operands makes no difference. */
@@ -42,20 +42,14 @@ export function unbindTrace<V extends Hypervectors>(
   if (out === trace as Hypervectors) {
     return trace.unbind(keys, { mode, out: trace }) as Hypervectors as V;
   }
+  handleOf(trace);
   const negated = keys.negate({ out });
   return negated.bind(trace, { mode, out: negated });
 }
 
-/** Checks that a value is one hypervector, which a batch of one is not. */
-export function checkVector(value: Hypervectors, name: string, dim?: number): Hypervector {
-  if (value instanceof Hypervector) return checkVectors(value, name, dim);
-  const given = value instanceof HypervectorBatch ? "a HypervectorBatch" : describe(value);
-  throw tritterError("invalid_type", `${name} must be a Hypervector, got ${given}`);
-}
-
 /** Checks that a value is a batch of hypervectors. */
 export function checkBatch(value: HypervectorBatch, name: string): HypervectorBatch {
-  if (value instanceof HypervectorBatch) return value;
+  if (value instanceof HypervectorBatch) return checkVectors(value, name);
   throw tritterError("invalid_type", `${name} must be a HypervectorBatch, got ${describe(value)}`);
 }
 
@@ -88,7 +82,12 @@ export abstract class Superposition implements Disposable {
     }
     const { device } = checkOptions(options, "options");
     this.#trace = new Hypervector(dim, { device });
-    this.#sum = new Bundler(dim, { device });
+    try {
+      this.#sum = new Bundler(dim, { device });
+    } catch (error) {
+      this.#trace[Symbol.dispose]();
+      throw error;
+    }
     this.dim = this.#trace.dim;
     this.device = this.#trace.device;
   }

@@ -6,6 +6,7 @@ import { check, native } from "../native/library.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { handleOf } from "./hypervectors.ts";
 import type { HypervectorOptions } from "./options.ts";
+import { filled } from "./ownership.ts";
 
 /** A text: its code points are the symbols; or the symbols themselves, any numbers below 2^32. */
 export type SymbolText = string | Uint32Array;
@@ -154,8 +155,8 @@ export class SymbolTable implements Disposable {
     const { count, dim } = this.#rows;
     if (size * this.#n <= count) return;
     const capacity = Math.max(size, 2 * Math.floor(count / this.#n));
-    const rows = new HypervectorBatch(capacity * this.#n, dim, this.#device);
-    rows.set(0, this.#rows);
+    const grown = new HypervectorBatch(capacity * this.#n, dim, this.#device);
+    const rows = filled(grown, () => grown.set(0, this.#rows));
     this.#rows[Symbol.dispose]();
     this.#rows = rows;
   }

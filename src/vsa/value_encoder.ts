@@ -3,6 +3,7 @@
 import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
+import { checkOut } from "./bundling.ts";
 import type { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, handleOf, type Hypervectors, type OutOptions } from "./hypervectors.ts";
@@ -13,6 +14,7 @@ import {
   type RandomOptions,
   randomShare,
 } from "./options.ts";
+import { filled, settled } from "./ownership.ts";
 
 /** How numbers are encoded. */
 export interface ScalarEncoderOptions extends HypervectorOptions {
@@ -76,13 +78,13 @@ export function tableOf(
   options: HypervectorOptions,
   change: (trits: Int8Array, row: number) => void,
 ): HypervectorBatch {
-  const table = new HypervectorBatch(count, start.length, options);
   const trits = start.slice();
-  for (let row = 0; row < count; row++) {
-    if (row > 0) change(trits, row);
-    check(native.vectors_write_i8(handleOf(table), row, trits, trits.length));
-  }
-  return table;
+  return filled(new HypervectorBatch(count, start.length, options), (table) => {
+    for (let row = 0; row < count; row++) {
+      if (row > 0) change(trits, row);
+      check(native.vectors_write_i8(handleOf(table), row, trits, trits.length));
+    }
+  });
 }
 
 /** Encoders of values by a table of vectors. */
@@ -150,17 +152,11 @@ export abstract class ValueEncoder<Value> implements Disposable {
       listOf(values),
       (value, index) => this.rowOf(value, `values[${index}]`),
     );
-    const target = out === undefined
-      ? new HypervectorBatch(rows.length, this.dim, { device: this.device })
-      : checkVectors(out, "out", this.dim);
-    if (target.count !== rows.length) {
-      throw tritterError(
-        "invalid_shape",
-        `out must be ${rows.length} vectors, got ${target.count}`,
-      );
-    }
-    check(native.vectors_take(handleOf(this.#table), rows, rows.length, handleOf(target)));
-    return target;
+    const { length } = rows;
+    checkOut(out, this.dim, length);
+    const table = handleOf(this.#table);
+    const target = out ?? new HypervectorBatch(length, this.dim, { device: this.device });
+    return settled(native.vectors_take(table, rows, length, handleOf(target)), target, out);
   }
 
   /**
@@ -193,7 +189,12 @@ export abstract class ValueEncoder<Value> implements Disposable {
 
 /** A copy of a list, so that what has been checked is what is encoded. */
 function listOf<Value>(values: ArrayLike<Value>): Value[] {
-  const list = Array.isArray(values) || ArrayBuffer.isView(values) ? Array.from(values) : [];
+  // Not by the iterator of a typed array, which throws where the buffer is gone.
+  const list: Value[] = Array.isArray(values)
+    ? Array.from(values as Value[])
+    : ArrayBuffer.isView(values)
+    ? Array.prototype.slice.call(values)
+    : [];
   if (list.length > 0) return list;
   throw tritterError(
     "invalid_value",

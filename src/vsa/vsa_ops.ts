@@ -3,12 +3,20 @@
 import { checkOptions } from "../checks.ts";
 import { type DevicePreference, resolvePreference } from "./device_preference.ts";
 import type { BundleOptions } from "./bundling.ts";
-import { Hypervector } from "./hypervector.ts";
+import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { checkVectors, type Hypervectors } from "./hypervectors.ts";
-import type { BindOptions, Distribution, OutOptions, SimilarityMetric } from "./options.ts";
+import type {
+  BindOptions,
+  Distribution,
+  OutOptions,
+  SimilarityMetric,
+  ThinOptions,
+} from "./options.ts";
 import type { Permutation } from "./permutation.ts";
-import { checkVector } from "./superposition.ts";
+import type { ConcatOptions } from "./rows.ts";
+import type { SimilarityOptions, TopK, TopKOptions } from "./search.ts";
+import { checkBatch } from "./superposition.ts";
 
 /** What `VsaOps` computes on. */
 export interface VsaConfig {
@@ -96,7 +104,7 @@ export class VsaOps {
   }
 
   /**
-   * Makes a vector from bytes of -1, 0 and 1; any other value throws `invalid_value`.
+   * Makes a vector from bytes, or floats, of -1, 0 and 1; any other value throws `invalid_value`.
    *
    * @example
    * ```ts
@@ -107,7 +115,7 @@ export class VsaOps {
    * console.log(a.dim); // 3
    * ```
    */
-  fromInt8(trits: Int8Array): Hypervector {
+  fromInt8(trits: Int8Array | Float32Array): Hypervector {
     return Hypervector.from(trits, { device: this.device });
   }
 
@@ -216,6 +224,95 @@ export class VsaOps {
   }
 
   /**
+   * Binds vectors, or the rows of a batch, from the left: the first with the second, and so on.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * const [a, b] = [ops.random(1000, 1), ops.random(1000, 2)] as const;
+   * console.log(ops.bindMany([a, b]).equals(ops.bind(a, b))); // true
+   * ```
+   */
+  bindMany(
+    vectors: readonly Hypervector[] | HypervectorBatch,
+    options?: BindOptions<Hypervector>,
+  ): Hypervector {
+    return vectors instanceof HypervectorBatch
+      ? vectors.bindMany(options)
+      : Hypervector.bindMany(vectors, options);
+  }
+
+  /**
+   * Keeps each nonzero trit with probability `keep` and makes the others 0.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * using a = ops.random(100_000, 1, { distribution: "bipolar" });
+   * console.log(ops.thin(a, { keep: 0.1 }).sparsity.toFixed(1)); // 0.9
+   * ```
+   */
+  thin<V extends Hypervectors>(a: V, options: ThinOptions<V>): V {
+    return checkVectors(a, "a").thin(options);
+  }
+
+  /**
+   * Returns the trits from place `start` on up to `end`, which is not included, of each vector.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * using a = ops.fromInt8(Int8Array.of(1, 0, -1, -1));
+   * console.log(ops.toInt8(ops.slice(a, 1, 3))); // 0 -1
+   * ```
+   */
+  slice<V extends Hypervectors>(a: V, start: number, end?: number, options?: OutOptions<V>): V {
+    return checkVectors(a, "a").slice(start, end, options);
+  }
+
+  /**
+   * Puts vectors one after the other into a longer one.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * using a = ops.random(1000, 1);
+   * console.log(ops.concat([a, a]).dim); // 2000
+   * ```
+   */
+  concat(vectors: readonly Hypervector[]): Hypervector {
+    return Hypervector.concat(vectors, { device: this.device });
+  }
+
+  /**
+   * Puts batches together, by rows or by dimensions: `HypervectorBatch.concat`.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * using words = ops.randomBatch(3, 1000, 1);
+   * console.log(ops.concatBatches([words, words]).count); // 6
+   * ```
+   */
+  concatBatches(
+    vectors: readonly Hypervectors[],
+    options?: { axis?: ConcatOptions["axis"] },
+  ): HypervectorBatch {
+    const { axis } = checkOptions(options, "options");
+    return HypervectorBatch.concat(vectors, { axis, device: this.device });
+  }
+
+  /**
    * Moves trits: result[(i + shift) mod dim] = source[i], or as a permutation says.
    *
    * @example
@@ -268,16 +365,52 @@ export class VsaOps {
   similarity(
     a: HypervectorBatch,
     b: Hypervectors,
-    options?: { metric?: SimilarityMetric | undefined; out?: Float64Array | undefined },
+    options?: SimilarityOptions,
   ): Float64Array<ArrayBuffer>;
   similarity(
     a: Hypervectors,
     b: Hypervectors,
-    options?: { metric?: SimilarityMetric | undefined; out?: Float64Array | undefined },
+    options?: SimilarityOptions,
   ): number | Float64Array<ArrayBuffer> {
     return a instanceof HypervectorBatch
       ? a.similarity(b, options)
       : checkVector(a, "a").similarity(checkVector(b, "b", a.dim), options);
+  }
+
+  /**
+   * Returns the similarity of every row of `rows` to every row of `other`, row by row.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * using words = ops.randomBatch(2, 1000, 1);
+   * console.log(ops.similarityMatrix(words, words)[3]); // 1
+   * ```
+   */
+  similarityMatrix(
+    rows: HypervectorBatch,
+    other: Hypervectors,
+    options?: SimilarityOptions,
+  ): Float64Array<ArrayBuffer> {
+    return checkBatch(rows, "rows").similarityMatrix(other, options);
+  }
+
+  /**
+   * Returns the `k` rows that are most similar to each query, best first.
+   *
+   * @example
+   * ```ts
+   * import { VsaOps } from "tritter-accel";
+   *
+   * const ops = new VsaOps();
+   * using words = ops.randomBatch(9, 1000, 1);
+   * console.log(ops.topK(words, words.get(7), 1).indices); // 7
+   * ```
+   */
+  topK(rows: HypervectorBatch, queries: Hypervectors, k: number, options?: TopKOptions): TopK {
+    return checkBatch(rows, "rows").topK(queries, k, options);
   }
 
   /**

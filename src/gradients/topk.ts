@@ -1,0 +1,76 @@
+// The largest gradients and their places; the payload is described in lib/cpu/gradients_topk.zig.
+
+import { checkChoice, checkCount } from "../checks.ts";
+import { check, native } from "../native/library.ts";
+import { containerBytes, type Message } from "./container.ts";
+import { checkRatio, type Encoder, type Kind, type KindOptions, parameterCount } from "./kind.ts";
+
+const RATIO = 50;
+const BITS = 8;
+const BITS_RANGE = { min: 4, max: 8 };
+const METHODS = ["sampled", "exact"] as const;
+/** One gradient and its place; a chunk's numbers; and what is written before it is found too much. */
+const BYTES_LEAST = 24;
+const CHUNK = 2 ** 20;
+const CHUNK_BYTES = 8;
+const BYTES_SPARE = 64;
+
+/** Bytes of the payload for a ratio that counts the container too. */
+function wantedBytes(count: number, ratio: number): number {
+  const least = BYTES_LEAST + CHUNK_BYTES * Math.ceil(count / CHUNK);
+  return Math.max(Math.floor(4 * count / ratio) - containerBytes(1, 0), least);
+}
+
+/** The kind `"topk"`. */
+export const topk: Kind = {
+  name: "topk",
+  code: 5,
+  options: ["ratio", "bits", "method"],
+  parameterCount: 1,
+  summable: false,
+
+  create(options: KindOptions): Encoder {
+    const ratio = checkRatio(options.ratio, RATIO);
+    const bits = options.bits === undefined ? BITS : checkCount(options.bits, "bits", BITS_RANGE);
+    const exact = METHODS.indexOf(
+      checkChoice(options.method as "exact", METHODS, "method", "exact"),
+    );
+    const payloadMax = (count: number) =>
+      wantedBytes(count, ratio) + CHUNK_BYTES * Math.ceil(count / CHUNK) + BYTES_SPARE;
+    const used = new Float64Array(1);
+    return {
+      payloadMax,
+      encode(gradients, _seed, parameters, room) {
+        const payload = room(payloadMax(gradients.length));
+        parameters[0] = bits;
+        check(native.gradients_topk_encode(
+          gradients,
+          gradients.length,
+          wantedBytes(gradients.length, ratio),
+          bits,
+          exact,
+          payload,
+          payload.length,
+          used,
+          used.length,
+        ));
+        return used[0]!;
+      },
+    };
+  },
+
+  validate(message: Message): void {
+    parameterCount(message, 0, "bits", BITS_RANGE);
+    check(native.gradients_topk_inspect(message.payload, message.payload.length, message.count));
+  },
+
+  decode({ payload, parameters }: Message, out: Float32Array): void {
+    check(native.gradients_topk_decode(
+      payload,
+      payload.length,
+      parameters[0]!,
+      out,
+      out.length,
+    ));
+  },
+};

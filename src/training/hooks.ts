@@ -1,0 +1,101 @@
+// Where other code takes part in training: what a trainer calls, and when.
+
+import { tritterError } from "../errors.ts";
+import type { SafetensorsData } from "../formats/safetensors_writer.ts";
+import type { Parameter } from "../nn/trainable.ts";
+
+/** What a trainer tells its hooks about the step that is being made. */
+export interface TrainerStep {
+  /** Number of the step, from 0. */
+  readonly step: number;
+  /** The model's parameters; their gradients may be changed, where the hook's comment says so. */
+  readonly parameters: readonly Parameter[];
+  /** The learning rate of this step. */
+  readonly learningRate: number;
+  /** The mean loss over the step's tokens, in nats; NaN before it is known. */
+  readonly loss: number;
+  /** True if a hook filled in the gradients, without a backward pass. */
+  readonly predicted: boolean;
+  /** True if the gradients overflowed under loss scaling, so that nothing changes in this step. */
+  readonly skipped: boolean;
+  /** Numbers to write into the step's line of metrics, beside the trainer's own. */
+  readonly metrics: Record<string, number>;
+}
+
+/** What a hook wants to find again after a resume. */
+export interface HookState {
+  /** Arrays by name. */
+  arrays?: Readonly<Record<string, SafetensorsData>> | undefined;
+  /** Anything that JSON can hold. */
+  json?: unknown;
+}
+
+/**
+ * Code that takes part in every step of a `Trainer`; all methods are optional.
+ *
+ * A step is: `beforeStep`, the backward passes of its micro-batches (or `predictGradients`),
+ * `afterBackward`, clipping, `beforeUpdate`, the optimiser, `afterStep`. Hooks are called in the order
+ * in which the trainer got them. A step whose gradients overflowed under loss scaling ends after
+ * the backward passes with `afterStep`.
+ *
+ * @example
+ * ```ts
+ * import type { TrainerHook } from "tritter-accel";
+ *
+ * // Adds the share of gradients that are zero to the metrics.
+ * const sparsity: TrainerHook = {
+ *   name: "sparsity",
+ *   beforeUpdate({ parameters, metrics }) {
+ *     const count = (sum: number, value: number) => sum + Number(value === 0);
+ *     const zeros = parameters.reduce((sum, { gradient }) => gradient.reduce(count, sum), 0);
+ *     const all = parameters.reduce((sum, { gradient }) => sum + gradient.length, 0);
+ *     metrics.zeroGradients = zeros / all;
+ *   },
+ * };
+ * console.log(sparsity.name);
+ * ```
+ */
+export interface TrainerHook {
+  /** Names the hook in checkpoints; unique within a trainer. */
+  readonly name: string;
+  /** Before anything is computed; false asks for no backward pass: `predictGradients` is called then. */
+  beforeStep?(step: TrainerStep): boolean | void;
+  /** Fills in the gradients, which are zero. Only for the first hook whose `beforeStep` said false. */
+  predictGradients?(step: TrainerStep): void;
+  /** The gradients are the mean over the step's micro-batches, unscaled and unclipped; may change them. */
+  afterBackward?(step: TrainerStep): void;
+  /** The gradients are clipped, the optimiser comes next; may change them. */
+  beforeUpdate?(step: TrainerStep): void;
+  /** The parameters have their new values. */
+  afterStep?(step: TrainerStep): void;
+  /** What goes into a checkpoint. */
+  state?(): HookState;
+  /** Takes over what `state` gave; throws where it does not fit. */
+  loadState?(state: HookState): void;
+}
+
+/** Checks the hooks of a trainer. */
+export function checkHooks(hooks: unknown): readonly TrainerHook[] {
+  if (hooks === undefined) return [];
+  if (!Array.isArray(hooks)) {
+    throw tritterError("invalid_type", `hooks must be an array, got ${typeof hooks}`);
+  }
+  const names = new Set<string>();
+  for (const [index, hook] of hooks.entries()) {
+    const name: unknown = hook?.name;
+    if (typeof name !== "string" || !/^[\w-]+$/.test(name)) {
+      throw tritterError(
+        "invalid_type",
+        `hooks[${index}].name must be a word of letters, digits, - and _, got ${String(name)}`,
+      );
+    }
+    if (names.has(name)) {
+      throw tritterError(
+        "invalid_option",
+        `hooks must have names of their own, got two of ${name}`,
+      );
+    }
+    names.add(name);
+  }
+  return [...hooks];
+}

@@ -1,0 +1,259 @@
+// Optimisers: how gradients change parameters.
+
+import {
+  checkArray,
+  checkFlag,
+  checkList,
+  checkNumber,
+  checkObject,
+  checkOptions,
+} from "../checks.ts";
+import { tritterError } from "../errors.ts";
+import { check, native } from "../native/library.ts";
+import type { Parameter } from "../nn/trainable.ts";
+import type { Optimizer } from "./optimizer.ts";
+
+/** Options of `AdamW`. */
+export interface AdamWOptions {
+  /** How much of the mean gradient is kept from step to step. Default: 0.9. */
+  beta1?: number | undefined;
+  /** How much of the mean squared gradient is kept. Default: 0.999. */
+  beta2?: number | undefined;
+  /** Added to the root of the mean square. Default: 1e-8. */
+  epsilon?: number | undefined;
+  /** Share that parameters which decay lose per step, times the learning rate. Default: 0.01. */
+  weightDecay?: number | undefined;
+}
+
+/** Options of `Sgd`. */
+export interface SgdOptions {
+  /** How much of the last change goes on. Default: 0. */
+  momentum?: number | undefined;
+  /** True looks ahead along the momentum. Default: false. */
+  nesterov?: boolean | undefined;
+  /** Share that parameters which decay lose per step, times the learning rate. Default: 0. */
+  weightDecay?: number | undefined;
+}
+
+/** The number of steps as an array of a state: two halves, each exact as a 32-bit float. */
+const STEPS = "steps";
+const HALF = 2 ** 24;
+
+/** Arrays by name, as long as the parameters of the first step. */
+class Slots {
+  readonly #kinds: readonly string[];
+  readonly #arrays = new Map<string, Float32Array>();
+  steps = 0;
+
+  constructor(kinds: readonly string[]) {
+    this.#kinds = kinds;
+  }
+
+  /** The array of a kind for a parameter, zeros at first. */
+  of(kind: string, { name, data }: Parameter): Float32Array {
+    const key = `${kind}.${name}`;
+    const found = this.#arrays.get(key);
+    if (found === undefined) {
+      const made = new Float32Array(data.length);
+      this.#arrays.set(key, made);
+      return made;
+    }
+    return checkArray(found, Float32Array, `The state ${key}`, data.length);
+  }
+
+  save(): Record<string, Float32Array> {
+    const steps = Float32Array.of(this.steps % HALF, Math.floor(this.steps / HALF));
+    return { [STEPS]: steps, ...Object.fromEntries(this.#arrays) };
+  }
+
+  load(state: Record<string, Float32Array>): void {
+    const { [STEPS]: steps, ...arrays } = checkOptions(state, "state");
+    const [low, high] = checkArray(steps, Float32Array, `state.${STEPS}`, 2);
+    const count = low! + high! * HALF;
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw tritterError("invalid_value", `state.${STEPS} must be a count, got ${low}, ${high}`);
+    }
+    const entries = Object.entries(arrays);
+    for (const [key, array] of entries) {
+      if (!this.#kinds.includes(key.slice(0, key.indexOf(".")))) {
+        throw tritterError(
+          "invalid_value",
+          `state must have arrays of ${this.#kinds.join(" and ") || "nothing"}, got ${key}`,
+        );
+      }
+      checkArray(array, Float32Array, `state["${key}"]`);
+    }
+    this.#arrays.clear();
+    for (const [key, array] of entries) this.#arrays.set(key, new Float32Array(array));
+    this.steps = count;
+  }
+}
+
+function checkRate(learningRate: number, weightDecay: number): void {
+  checkNumber(learningRate, "learningRate", { min: 0 });
+  if (learningRate * weightDecay > 1) {
+    throw tritterError(
+      "invalid_value",
+      `learningRate times weightDecay must be at most 1, got ${learningRate * weightDecay}`,
+    );
+  }
+}
+
+function checkPair(parameter: Parameter, index: number): void {
+  const { name, data, gradient } = checkObject(parameter, `parameters[${index}]`);
+  checkArray(data, Float32Array, `${name}.data`);
+  checkArray(gradient, Float32Array, `${name}.gradient`, data.length);
+}
+
+/** A fraction that must stay below 1, or nothing would ever be forgotten. */
+function checkBeta(value: number, name: string): number {
+  checkNumber(value, name, { min: 0 });
+  if (value < 1) return value;
+  throw tritterError("invalid_value", `${name} must be below 1, got ${value}`);
+}
+
+/**
+ * Adam with weight decay apart from the gradient, and bias correction.
+ *
+ * m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2, then p loses `learningRate` x `weightDecay` of
+ * itself where it decays, and `learningRate` x m' / (sqrt(v') + epsilon), where m' and v' are m and v
+ * over 1 - b1^t and 1 - b2^t. Everything is 32-bit. The same bits on every instruction set and with
+ * any number of threads. Source: Loshchilov and Hutter, arXiv:1711.05101.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, TrainableBitLinear } from "tritter-accel";
+ *
+ * const { parameters, weight } = new TrainableBitLinear(2, 1);
+ * const optimizer = new AdamW({ weightDecay: 0 });
+ * weight.gradient.set([1, -4]);
+ * optimizer.step(parameters, 0.1);
+ * console.log(weight.data, optimizer.steps); // about -0.1 0.1, and 1
+ * ```
+ */
+export class AdamW implements Optimizer {
+  readonly #beta1: number;
+  readonly #beta2: number;
+  readonly #epsilon: number;
+  readonly #weightDecay: number;
+  readonly #slots = new Slots(["mean", "square"]);
+
+  /** Makes an optimiser that has seen nothing. */
+  constructor(options?: AdamWOptions) {
+    const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = checkOptions(
+      options,
+      "options",
+    );
+    this.#beta1 = checkBeta(beta1, "beta1");
+    this.#beta2 = checkBeta(beta2, "beta2");
+    this.#epsilon = checkNumber(epsilon, "epsilon", { min: 1e-30 });
+    this.#weightDecay = checkNumber(weightDecay, "weightDecay", { min: 0 });
+  }
+
+  /** How many steps have been made. */
+  get steps(): number {
+    return this.#slots.steps;
+  }
+
+  /** Changes every parameter's data by its gradient; the gradients stay as they are. */
+  step(parameters: readonly Parameter[], learningRate: number): void {
+    checkRate(learningRate, this.#weightDecay);
+    checkList(parameters, "parameters").forEach(checkPair);
+    const t = this.#slots.steps + 1;
+    const rate = learningRate / (1 - this.#beta1 ** t);
+    const squareFactor = 1 / Math.sqrt(1 - this.#beta2 ** t);
+    for (const parameter of parameters) {
+      const { data, gradient, decay } = parameter;
+      const fields = Float64Array.of(
+        data.length,
+        this.#beta1,
+        this.#beta2,
+        rate,
+        squareFactor,
+        this.#epsilon,
+        decay ? 1 - learningRate * this.#weightDecay : 1,
+      );
+      const mean = this.#slots.of("mean", parameter);
+      const square = this.#slots.of("square", parameter);
+      check(native.adamw_step(data, gradient, mean, square, fields, fields.length));
+    }
+    this.#slots.steps = t;
+  }
+
+  /** Means and mean squares by parameter, and the number of steps: the arrays themselves. */
+  state(): Record<string, Float32Array> {
+    return this.#slots.save();
+  }
+
+  /** Takes over copies of what `state` gave. */
+  loadState(state: Record<string, Float32Array>): void {
+    this.#slots.load(state);
+  }
+}
+
+/**
+ * Gradient descent, with momentum where asked.
+ *
+ * u = `momentum` x u + g, then p loses `learningRate` x `weightDecay` of itself where it decays, and
+ * `learningRate` x u, or x (g + `momentum` x u) after Nesterov. Source: Sutskever et al., ICML 2013, in
+ * the form of PyTorch.
+ *
+ * @example
+ * ```ts
+ * import { Sgd, TrainableBitLinear } from "tritter-accel";
+ *
+ * const { parameters, weight } = new TrainableBitLinear(2, 1);
+ * weight.gradient.set([1, -4]);
+ * new Sgd({ momentum: 0.9 }).step(parameters, 0.5);
+ * console.log(weight.data); // -0.5, 2
+ * ```
+ */
+export class Sgd implements Optimizer {
+  readonly #momentum: number;
+  readonly #nesterov: boolean;
+  readonly #weightDecay: number;
+  readonly #slots = new Slots(["velocity"]);
+
+  /** Makes an optimiser that has seen nothing. */
+  constructor(options?: SgdOptions) {
+    const { momentum = 0, nesterov = false, weightDecay = 0 } = checkOptions(options, "options");
+    this.#momentum = checkBeta(momentum, "momentum");
+    this.#nesterov = checkFlag(nesterov, "nesterov");
+    this.#weightDecay = checkNumber(weightDecay, "weightDecay", { min: 0 });
+  }
+
+  /** How many steps have been made. */
+  get steps(): number {
+    return this.#slots.steps;
+  }
+
+  /** Changes every parameter's data by its gradient; the gradients stay as they are. */
+  step(parameters: readonly Parameter[], learningRate: number): void {
+    checkRate(learningRate, this.#weightDecay);
+    checkList(parameters, "parameters").forEach(checkPair);
+    for (const parameter of parameters) {
+      const { data, gradient, decay } = parameter;
+      const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);
+      const fields = Float64Array.of(
+        data.length,
+        velocity?.length ?? 0,
+        this.#momentum,
+        learningRate,
+        decay ? 1 - learningRate * this.#weightDecay : 1,
+        this.#nesterov ? 1 : 0,
+      );
+      check(native.sgd_step(data, gradient, velocity, fields, fields.length));
+    }
+    this.#slots.steps += 1;
+  }
+
+  /** Velocities by parameter, where there is momentum, and the number of steps. */
+  state(): Record<string, Float32Array> {
+    return this.#slots.save();
+  }
+
+  /** Takes over copies of what `state` gave. */
+  loadState(state: Record<string, Float32Array>): void {
+    this.#slots.load(state);
+  }
+}

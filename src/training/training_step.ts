@@ -1,0 +1,93 @@
+// One step of training: hooks, batches, gradients, clipping, update.
+
+import { tritterError } from "../errors.ts";
+import { clipByGlobalNorm, globalNorm } from "./clip.ts";
+import type { TrainerHook, TrainerStep } from "./hooks.ts";
+import type { LossScaler } from "./loss_scaler.ts";
+import type { TrainerPlan } from "./trainer_options.ts";
+
+/** A step as it is filled in. */
+type OpenStep = { -readonly [K in keyof TrainerStep]: TrainerStep[K] };
+
+/** Which step is to be made, and with what. */
+export interface StepRequest {
+  /** Number of the step, from 0. */
+  readonly number: number;
+  /** How many rows of the data were drawn before. */
+  readonly position: number;
+  /** Scales the loss, if it is scaled. */
+  readonly scaler: LossScaler | undefined;
+}
+
+/** Makes a step. */
+export function makeStep(plan: TrainerPlan, request: StepRequest): TrainerStep {
+  const { model: { parameters }, hooks, optimizer, clipNorm } = plan;
+  const step: OpenStep = {
+    step: request.number,
+    parameters,
+    learningRate: plan.learningRate(request.number),
+    loss: NaN,
+    predicted: false,
+    skipped: false,
+    metrics: {},
+  };
+  checkFinite(step.learningRate, "The learning rate", step);
+  const gradients = parameters.map(({ gradient }) => gradient);
+  for (const gradient of gradients) gradient.fill(0);
+  fillGradients(plan, request, step, gradients);
+  if (!step.skipped) {
+    for (const hook of hooks) hook.afterBackward?.(step);
+    const norm = clipNorm > 0 ? clipByGlobalNorm(gradients, clipNorm) : globalNorm(gradients);
+    checkFinite(norm, "The norm of the gradients", step);
+    step.metrics.gradientNorm = norm;
+    for (const hook of hooks) hook.beforeUpdate?.(step);
+    optimizer.step(parameters, step.learningRate);
+  }
+  for (const hook of hooks) hook.afterStep?.(step);
+  return step;
+}
+
+/** The mean loss and the mean gradients over the micro-batches, or those that a hook predicts. */
+function fillGradients(
+  plan: TrainerPlan,
+  { position, scaler }: StepRequest,
+  step: OpenStep,
+  gradients: readonly Float32Array[],
+): void {
+  const { model, data, batchSize, accumulation, seed, hooks } = plan;
+  // Every hook is asked, also after one has said no.
+  const predictor = hooks.filter((hook) => hook.beforeStep?.(step) === false)[0];
+  const scale = (scaler?.factor ?? 1) / accumulation;
+  let total = 0;
+  for (let micro = 0; micro < accumulation; micro += 1) {
+    const { ids, targets, shape } = data.batch(position + micro * batchSize, batchSize, seed);
+    total += predictor === undefined
+      ? model.lossAndGradients(ids, targets, shape, { scale })
+      : model.loss(ids, targets, shape);
+  }
+  step.loss = total / accumulation;
+  checkFinite(step.loss, "The loss", step);
+  if (predictor !== undefined) {
+    step.predicted = true;
+    predict(predictor, step);
+  } else if (scaler !== undefined) {
+    step.metrics.lossScale = scaler.factor;
+    step.skipped = scaler.unscale(gradients);
+    scaler.update(step.skipped);
+  }
+}
+
+function predict(predictor: TrainerHook, step: TrainerStep): void {
+  if (predictor.predictGradients === undefined) {
+    throw tritterError(
+      "invalid_value",
+      `The hook ${predictor.name} must have predictGradients, as it wants no backward pass`,
+    );
+  }
+  predictor.predictGradients(step);
+}
+
+function checkFinite(value: number, what: string, { step }: TrainerStep): void {
+  if (Number.isFinite(value)) return;
+  throw tritterError("invalid_value", `${what} must be finite, got ${value} in step ${step + 1}`);
+}

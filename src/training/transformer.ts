@@ -1,0 +1,225 @@
+// A whole language model that trains.
+
+import {
+  checkArray,
+  checkCount,
+  checkNumber,
+  checkOptions,
+  checkTexts,
+  describe,
+} from "../checks.ts";
+import { tritterError } from "../errors.ts";
+import type { ModelConfig } from "../inference/config.ts";
+import { inverseFrequencies } from "../inference/rope.ts";
+import { check, native } from "../native/library.ts";
+import { createParameter, FloatBuffer } from "../nn/buffer.ts";
+import { CrossEntropyHead } from "../nn/cross_entropy_head.ts";
+import { RotaryEmbedding } from "../nn/rotary_embedding.ts";
+import { TrainableEmbedding } from "../nn/trainable_embedding.ts";
+import { TrainableRmsNorm } from "../nn/trainable_rms_norm.ts";
+import type { Parameter, Trainable } from "../nn/trainable.ts";
+import { DecoderLayer, SharedBuffers } from "./decoder_layer.ts";
+import { completeConfig, type TransformerConfig } from "./transformer_config.ts";
+
+/** Options of `TrainableTransformer`. */
+export interface TrainableTransformerOptions {
+  /** Decides the random weights. Default: 0. */
+  seed?: number | bigint | undefined;
+  /** Standard deviation of the random weights. Default: 0.02. */
+  initializerRange?: number | undefined;
+}
+
+/**
+ * A BitNet language model that trains: the model that `loadModel` runs, with latent float weights, and
+ * its gradients.
+ *
+ * Linear layers are `TrainableBitLinear`; embeddings, norms and the output layer stay floats. The
+ * weights begin normal with a standard deviation of 0.02, the norms at 1, biases at 0. The loss is the
+ * mean cross-entropy of the targets, and equals the mean of `TernaryModel.nll` of the exported model
+ * but for the rounding of sums. Its results are the same, bit for bit, with any number of threads;
+ * gradients may differ between instruction sets by their rounding.
+ *
+ * Memory: besides weights and gradients, about 4 x (11 hiddenSize + 4 intermediateSize) bytes a token
+ * and layer, allocated once for the largest batch. Source: BitNet b1.58, arXiv:2402.17764, in the form
+ * of Hugging Face's `BitNetForCausalLM` and `LlamaForCausalLM`.
+ *
+ * @example
+ * ```ts
+ * import { TrainableTransformer } from "tritter-accel";
+ *
+ * const model = new TrainableTransformer({
+ *   vocabSize: 50,
+ *   hiddenSize: 32,
+ *   intermediateSize: 64,
+ *   layers: 2,
+ *   heads: 4,
+ * });
+ * const ids = Int32Array.of(1, 2, 3, 4);
+ * const targets = Int32Array.of(2, 3, 4, -100);
+ * const before = model.lossAndGradients(ids, targets, [1, 4]);
+ * for (const { data, gradient } of model.parameters) {
+ *   for (let i = 0; i < data.length; i++) data[i] -= 0.1 * gradient[i]!;
+ * }
+ * console.log(model.loss(ids, targets, [1, 4]) < before); // true
+ * ```
+ */
+export class TrainableTransformer implements Trainable {
+  /** What the model is made of. */
+  readonly config: ModelConfig;
+  /** Everything that is trained, by the names of Hugging Face's checkpoints. */
+  readonly parameters: readonly Parameter[];
+
+  readonly #embedding: TrainableEmbedding;
+  readonly #layers: readonly DecoderLayer[];
+  readonly #norm: TrainableRmsNorm;
+  readonly #head: CrossEntropyHead;
+  readonly #hidden = new FloatBuffer();
+  readonly #gradient = new FloatBuffer();
+
+  /** Makes a model with random weights. */
+  constructor(config: TransformerConfig, options?: TrainableTransformerOptions) {
+    const { seed = 0, initializerRange = 0.02 } = checkOptions(options, "options");
+    this.config = completeConfig(config);
+    const { vocabSize, hiddenSize, layers, rmsNormEps, tieWordEmbeddings } = this.config;
+    checkNumber(initializerRange, "initializerRange", { min: 0 });
+    const rotary = new RotaryEmbedding(this.config.headDim, {
+      frequencies: inverseFrequencies(this.config),
+    });
+    const shared = new SharedBuffers(rotary);
+    this.#embedding = new TrainableEmbedding(vocabSize, hiddenSize, { name: "model.embed_tokens" });
+    this.#layers = Array.from(
+      { length: layers },
+      (_, index) => new DecoderLayer(this.config, index, shared),
+    );
+    this.#norm = new TrainableRmsNorm(hiddenSize, { name: "model.norm", epsilon: rmsNormEps });
+    const head = tieWordEmbeddings
+      ? this.#embedding.weight
+      : createParameter("lm_head.weight", [vocabSize, hiddenSize], {
+        decay: true,
+        quantized: false,
+      });
+    this.#head = new CrossEntropyHead(head);
+    this.parameters = Object.freeze([
+      this.#embedding.weight,
+      ...this.#layers.flatMap((layer) => layer.parameters),
+      this.#norm.weight,
+      ...(tieWordEmbeddings ? [] : [head]),
+    ]);
+    this.#initialize(checkSeed(seed), initializerRange);
+  }
+
+  /** Matrices become normal numbers, each from a stream of its own; vectors stay as they are. */
+  #initialize(seed: bigint, deviation: number): void {
+    this.parameters.forEach(({ data, shape }, stream) => {
+      if (shape.length === 2) {
+        check(native.random_normal(data, data.length, seed, stream, deviation));
+      }
+    });
+  }
+
+  /** How many numbers are trained. */
+  get parameterCount(): number {
+    return this.parameters.reduce((sum, { data }) => sum + data.length, 0);
+  }
+
+  /**
+   * Adds the gradients of `scale` times the mean loss to the parameters' gradients, and returns the
+   * mean loss in nats.
+   *
+   * `ids` and `targets` hold `batch` texts of `length` tokens each; target i is what follows id i, and
+   * -100 counts as none. Throws `invalid_value` for ids that the vocabulary does not have, and when
+   * weights or activations are not finite any more.
+   *
+   * @example
+   * ```ts
+   * import { TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * const model = new TrainableTransformer(sizes, { seed: 1 });
+   * const loss = model.lossAndGradients(Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2]);
+   * console.log(loss, model.parameters[0]!.gradient.length); // about log 9, 72
+   * ```
+   */
+  lossAndGradients(
+    ids: Int32Array,
+    targets: Int32Array,
+    shape: readonly [batch: number, length: number],
+    options?: { scale?: number },
+  ): number {
+    const { scale = 1 } = checkOptions(options, "options");
+    checkNumber(scale, "scale");
+    const hidden = this.#forward(ids, targets, shape);
+    const out = this.#gradient.take(hidden.length);
+    const { loss, gradient } = this.#head.lossAndGradient(hidden, targets, { scale, out });
+    this.#norm.backward(gradient, { out: gradient });
+    for (const layer of [...this.#layers].reverse()) layer.backward(gradient);
+    this.#embedding.backward(gradient);
+    return loss;
+  }
+
+  /**
+   * Returns the mean loss alone, in nats over the targets that count.
+   *
+   * @example
+   * ```ts
+   * import { TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * const model = new TrainableTransformer(sizes);
+   * console.log(model.loss(Int32Array.of(1, 2), Int32Array.of(2, -100), [1, 2])); // about log 9
+   * ```
+   */
+  loss(ids: Int32Array, targets: Int32Array, shape: readonly [number, number]): number {
+    return this.#head.loss(this.#forward(ids, targets, shape), targets);
+  }
+
+  #forward(
+    ids: Int32Array,
+    targets: Int32Array,
+    shape: readonly [batch: number, length: number],
+  ): Float32Array {
+    const [batch, length] = checkTexts(shape, this.config.maxPositions);
+    checkArray(ids, Int32Array, "ids", batch * length);
+    checkArray(targets, Int32Array, "targets", batch * length);
+    let x = this.#embedding.forward(ids);
+    for (const layer of this.#layers) x = layer.forward(x, [batch, length]);
+    return this.#norm.forward(x, { out: this.#hidden.take(x.length) });
+  }
+
+  /**
+   * Takes over the tensors of a checkpoint with float weights, by their names.
+   *
+   * `read` returns the tensor of a name as 32-bit floats, as `Safetensors.readFloat32` does. Throws
+   * `invalid_length` naming the first tensor of another size, and changes nothing then.
+   *
+   * @example
+   * ```ts
+   * import { TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * const [a, b] = [1, 2].map((seed) => new TrainableTransformer(sizes, { seed }));
+   * const tensors = new Map(a!.parameters.map(({ name, data }) => [name, data]));
+   * b!.loadTensors((name) => tensors.get(name)!);
+   * console.log(b!.parameters[0]!.data[0] === a!.parameters[0]!.data[0]); // true
+   * ```
+   */
+  loadTensors(read: (name: string) => Float32Array): void {
+    if (typeof read !== "function") {
+      throw tritterError("invalid_type", `read must be a function, got ${describe(read)}`);
+    }
+    const tensors = this.parameters.map(({ name, data }) => {
+      const tensor = read(name);
+      checkArray(tensor, Float32Array, name, data.length);
+      return tensor;
+    });
+    this.parameters.forEach(({ data }, index) => data.set(tensors[index]!));
+  }
+}
+
+function checkSeed(seed: unknown): bigint {
+  if (typeof seed === "bigint") {
+    if (seed >= 0n && seed < 2n ** 64n) return seed;
+    throw tritterError("invalid_value", `seed must be from 0 to 2^64 - 1, got ${seed}`);
+  }
+  return BigInt(checkCount(seed, "seed", { max: Number.MAX_SAFE_INTEGER }));
+}
