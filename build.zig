@@ -75,7 +75,7 @@ fn rootModule(b: *std.Build, triple: []const u8, source: []const u8, optimize: s
         .target = target,
         .optimize = optimize,
         .link_libc = true,
-        .strip = false,
+        .strip = true,
         .pic = true,
     });
     addCuda(b, module, target.result);
@@ -103,7 +103,7 @@ fn tierObject(b: *std.Build, triple: []const u8, tier: Tier) *std.Build.Step.Com
         .target = b.resolveTargetQuery(query),
         // The kernels are always optimised: a debug build of them would take minutes in the tests.
         .optimize = .fast,
-        .strip = false,
+        .strip = true,
         .pic = true,
         .stack_check = false,
         .stack_protector = false,
