@@ -75,12 +75,23 @@ fn rootModule(b: *std.Build, triple: []const u8, source: []const u8, optimize: s
         .target = target,
         .optimize = optimize,
         .link_libc = true,
-        .strip = false,
+        .strip = true,
         .pic = true,
     });
+    addCuda(b, module, target.result);
     const tiers: []const Tier = if (target.result.cpu.arch == .aarch64) &arm_tiers else &x86_tiers;
     for (tiers) |tier| module.addObject(tierObject(b, triple, tier));
     return module;
+}
+
+/// The CUDA kernels, where there are drivers that they run on.
+fn addCuda(b: *std.Build, module: *std.Build.Module, target: std.Target) void {
+    const options = b.addOptions();
+    const has_driver = target.os.tag == .windows or target.os.tag == .linux and target.abi.isGnu();
+    options.addOption(bool, "has_cuda", has_driver and target.cpu.arch == .x86_64);
+    module.addOptions("cuda_options", options);
+    module.addAnonymousImport("kernels_fatbin", .{ .root_source_file = b.path("cuda/kernels.fatbin") });
+    module.addAnonymousImport("kernels_list", .{ .root_source_file = b.path("cuda/kernels.txt") });
 }
 
 fn tierObject(b: *std.Build, triple: []const u8, tier: Tier) *std.Build.Step.Compile {
@@ -92,7 +103,7 @@ fn tierObject(b: *std.Build, triple: []const u8, tier: Tier) *std.Build.Step.Com
         .target = b.resolveTargetQuery(query),
         // The kernels are always optimised: a debug build of them would take minutes in the tests.
         .optimize = .fast,
-        .strip = false,
+        .strip = true,
         .pic = true,
         .stack_check = false,
         .stack_protector = false,

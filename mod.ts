@@ -27,12 +27,14 @@ export {
 // Device
 export {
   cudaAvailable,
+  type CudaInfo,
   type Device,
   getDevice,
   getThreads,
   info,
   type Isa,
   type LibraryInfo,
+  type Place,
   setDevice,
   setIsa,
   setThreads,
@@ -65,10 +67,9 @@ export { packTernaryWeights, unpackTernaryWeights } from "./src/packing/bytes.ts
 export {
   type Activations,
   PackedTernary,
-  type PackOptions,
   type TernaryMatmulConfig,
-  type WeightLayout,
 } from "./src/packing/packed_ternary.ts";
+export { type PackOptions, type WeightLayout } from "./src/packing/keep.ts";
 export { denseMatmul, type DenseMatmulOptions, matmul, ternaryMatmul } from "./src/matmul.ts";
 
 // Gradients

@@ -32,6 +32,7 @@ pub const modules = .{
     @import("api/training.zig"),
     @import("api/attention.zig"),
     @import("api/optimizers.zig"),
+    @import("api/cuda.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

@@ -5,6 +5,7 @@ import process from "node:process";
 import { checkExports } from "./check_exports.mjs";
 import { compile, ensureLibrary } from "./compile.mjs";
 import { coverage } from "./coverage.mjs";
+import { checkStale, fatbin } from "./cuda.mjs";
 import { checkManifests, checkPrebuilt, prebuild } from "./prebuild.mjs";
 import { ensurePeers, setup } from "./setup.mjs";
 import { fail, root, run } from "./shell.mjs";
@@ -70,6 +71,10 @@ const tasks = {
     generateSymbols();
     compile();
   },
+  /** Compiles the CUDA kernels into cuda/kernels.fatbin; with --check compares instead. */
+  fatbin(...options) {
+    fatbin(...options);
+  },
   /** Builds the libraries of all platforms into prebuilt/; with --check compares instead. */
   prebuild(option) {
     setup();
@@ -92,6 +97,7 @@ const tasks = {
     run("deno", ["doc", "--lint", "mod.ts"]);
     run(zig(), ["fmt", "--check", "build.zig", "lib"]);
     generateSymbols("--check");
+    checkStale();
     run("bun", ["bench/report/readme.ts", "--check"]);
   },
   /** What the committed libraries must be: described by their manifests, and complete. */

@@ -21,28 +21,32 @@ function findPython() {
     );
 }
 
+/** Installs pinned packages into a folder of .toolchain/, if it is not there yet; gives its path. */
+export function installFromPypi(name, requirementsFile) {
+  const folder = join(root, ".toolchain", name);
+  if (existsSync(folder)) return folder;
+  const partial = `${folder}.part`;
+  rmSync(partial, { recursive: true, force: true });
+  run(findPython(), [
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--require-hashes",
+    `--requirement=${requirementsFile}`,
+    `--target=${partial}`,
+  ]);
+  // The folder gets its name only when it is complete, so an interrupted download is repeated.
+  renameSync(partial, folder);
+  return folder;
+}
+
 /** Installs the compiler if it is not there yet; gives the path of its program. */
 export function zig() {
-  const folder = join(root, ".toolchain", `zig-${zigVersion}`);
+  const folder = installFromPypi(`zig-${zigVersion}`, requirements);
   const program = join(folder, "ziglang", process.platform === "win32" ? "zig.exe" : "zig");
-  if (!existsSync(program)) {
-    const partial = `${folder}.part`;
-    rmSync(partial, { recursive: true, force: true });
-    run(findPython(), [
-      "-m",
-      "pip",
-      "install",
-      "--quiet",
-      "--no-deps",
-      "--only-binary=:all:",
-      "--require-hashes",
-      `--requirement=${requirements}`,
-      `--target=${partial}`,
-    ]);
-    // The folder gets its name only when it is complete, so an interrupted download is repeated.
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(partial, folder);
-  }
   const version = capture(program, ["version"])?.trim();
   if (version !== zigVersion) {
     fail(

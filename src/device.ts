@@ -1,11 +1,14 @@
 // Where the work runs: which device, which instruction set, how many threads.
 
 import { checkCount } from "./checks.ts";
-import { tritterError } from "./errors.ts";
+import { TritterError, tritterError } from "./errors.ts";
 import { check, libraryPath, native } from "./native/library.ts";
 
 /** A device by name: `"auto"` is the best one present, `"cuda"` the first CUDA device. */
 export type Device = "cpu" | "cuda" | `cuda:${number}` | "auto";
+
+/** Where something is: the CPU, or a CUDA device by its number. */
+export type Place = "cpu" | `cuda:${number}`;
 
 /** An instruction-set tier that the library has kernels for. */
 export type Isa = "avx512" | "avx2" | "x86_64" | "neon" | "aarch64";
@@ -36,41 +39,77 @@ export interface LibraryInfo {
   allocatedBytes: number;
   /** Path of the library file that was loaded. */
   library: string;
-  /** The CUDA device in use; absent in this build, which has no CUDA kernels. */
-  cuda?: {
-    /** Name of the device as options take it, like `"cuda:0"`. */
-    device: string;
-    /** Name of the product. */
-    name: string;
-    /** Compute capability, like `"9.0"`. */
-    computeCapability: string;
-    /** Memory of the device, in bytes. */
-    memoryBytes: number;
-    /** Version of the driver. */
-    driver: string;
-  };
+  /** The CUDA device in use, or else the first there is; absent where there is none. */
+  cuda?: CudaInfo;
+}
+
+/** A CUDA device. */
+export interface CudaInfo {
+  /** Name of the device as options take it, like `"cuda:0"`. */
+  device: string;
+  /** Name of the product. */
+  name: string;
+  /** Compute capability, like `"9.0"`. */
+  computeCapability: string;
+  /** Memory of the device, in bytes. */
+  memoryBytes: number;
+  /** The CUDA version that the driver supports, like `"13.0"`. */
+  driver: string;
+  /** Memory that live tensors and weights hold, on all devices, in bytes. */
+  allocatedBytes: number;
 }
 
 /** The most threads that the library can use. */
 const THREADS_MAX = 255;
 
-let chosen: "cpu" | "auto" = "auto";
+let chosen: Place | "auto" = "auto";
+
+/** The devices by number, null for one without kernels, and why there are none. */
+interface CudaFound {
+  devices: (Omit<CudaInfo, "allocatedBytes"> | null)[];
+  reason: string;
+}
+
+let found: CudaFound | undefined;
+
+/** Looks for CUDA devices, once: they do not come and go. */
+function findCuda(): CudaFound {
+  if (found !== undefined) return found;
+  const text = new Uint8Array(16384);
+  const length = new Uint32Array(1);
+  try {
+    check(native.cuda_devices(text, text.length, length, 1));
+    const described = JSON.parse(new TextDecoder().decode(text.subarray(0, length[0])));
+    found = { devices: described, reason: "there is no CUDA device that the kernels run on" };
+  } catch (error) {
+    if (!(error instanceof TritterError) || error.code !== "device_unavailable") throw error;
+    found = { devices: [], reason: error.message };
+  }
+  return found;
+}
+
+/** Returns the number of a CUDA device's name, which must be there. */
+function cudaPlace(name: string): Place {
+  const { devices, reason } = findCuda();
+  const index = name === "cuda"
+    ? devices.findIndex((device) => device !== null)
+    : Number(name.slice("cuda:".length));
+  if (devices[index]) return `cuda:${index}`;
+  const usable = devices.flatMap((device) => device === null ? [] : [device.device]);
+  const there = usable.length > 0 ? `there is ${usable.join(", ")}` : reason;
+  throw tritterError("device_unavailable", `Device "${name}" is not available: ${there}`);
+}
 
 /**
- * Returns the device to use for a `device` option; undefined means the choice of `setDevice`.
+ * Returns where a `device` option says; undefined means the choice of `setDevice`.
  *
- * "auto" gives the CPU, because this build has no CUDA kernels; asking for CUDA by name is an
- * error, never a silent fall back.
+ * "auto" gives the CPU: no operation has been measured to win on a GPU when its data starts and
+ * ends on the CPU. Asking for a CUDA device that is not there is an error, never a silent fall back.
  */
-export function resolveDevice(device?: Device): "cpu" {
+export function placeOf(device?: Device): Place {
   const name: unknown = device === undefined ? chosen : device;
   if (name === "cpu" || name === "auto") return "cpu";
-  if (typeof name === "string" && /^cuda(:\d+)?$/.test(name)) {
-    throw tritterError(
-      "device_unavailable",
-      `Device "${name}" is not available: this build has no CUDA kernels`,
-    );
-  }
+  if (typeof name === "string" && /^cuda(:\d+)?$/.test(name)) return cudaPlace(name);
   const given = typeof name === "string" ? JSON.stringify(name.slice(0, 64)) : typeof name;
   throw tritterError(
     "invalid_option",
@@ -78,12 +117,27 @@ export function resolveDevice(device?: Device): "cpu" {
   );
 }
 
+/** Returns the number of a CUDA device. */
+export function cudaIndex(place: Place): number {
+  return Number(place.slice("cuda:".length));
+}
+
+/** Does the same for an operation that only the CPU has kernels for, and throws for another device. */
+export function resolveDevice(device?: Device): "cpu" {
+  const place = placeOf(device);
+  if (place === "cpu") return place;
+  throw tritterError(
+    "unsupported",
+    `This operation has no CUDA kernels: device must be "cpu", got "${place}"`,
+  );
+}
+
 /** Returns the device of this name; here undefined is a mistake, not the choice of `setDevice`. */
-export function namedDevice(device: Device): "cpu" {
+export function namedPlace(device: Device): Place {
   if (device === undefined) {
     throw tritterError("invalid_option", "device must be a name, got undefined");
   }
-  return resolveDevice(device);
+  return placeOf(device);
 }
 
 /**
@@ -97,13 +151,15 @@ export function namedDevice(device: Device): "cpu" {
  * ```
  */
 export function getDevice(): string {
-  return resolveDevice(chosen);
+  return placeOf(chosen);
 }
 
 /**
  * Chooses the device for calls that have no `device` option.
  *
- * Throws `device_unavailable` for a device that is not there, and keeps the choice before.
+ * Throws `device_unavailable` for a device that is not there, and keeps the choice before. With a
+ * CUDA device chosen, operations that have no CUDA kernels throw `unsupported` unless they are told
+ * `device: "cpu"`.
  *
  * @example
  * ```ts
@@ -113,12 +169,13 @@ export function getDevice(): string {
  * ```
  */
 export function setDevice(device: Device): void {
-  namedDevice(device);
-  chosen = device as "cpu" | "auto";
+  const place = namedPlace(device);
+  chosen = device === "auto" ? "auto" : place;
 }
 
 /**
- * Returns true if a CUDA device can be used. False in this build, which has no CUDA kernels.
+ * Returns true if a CUDA device can be used: an NVIDIA GPU of compute capability 8.0 or later, with
+ * a driver that supports CUDA 13.
  *
  * @example
  * ```ts
@@ -128,7 +185,20 @@ export function setDevice(device: Device): void {
  * ```
  */
 export function cudaAvailable(): boolean {
-  return false;
+  return findCuda().devices.some((device) => device !== null);
+}
+
+/** The device in use or the first one, with what it holds now. */
+function describeCuda(): CudaInfo | undefined {
+  const { devices } = findCuda();
+  const index = placeOf() === "cpu"
+    ? devices.findIndex((device) => device !== null)
+    : cudaIndex(placeOf());
+  const device = devices[index];
+  if (!device) return undefined;
+  const allocated = new BigUint64Array(1);
+  check(native.cuda_allocated_bytes(allocated, 1));
+  return { ...device, allocatedBytes: Number(allocated[0]) };
 }
 
 /**
@@ -147,7 +217,9 @@ export function info(): LibraryInfo {
   const length = new Uint32Array(1);
   check(native.info(text, text.length, length, 1));
   const described = JSON.parse(new TextDecoder().decode(text.subarray(0, length[0])));
-  return { ...described, backend: "native", library: libraryPath };
+  const cuda = describeCuda();
+  const whole = { ...described, backend: "native", library: libraryPath };
+  return cuda === undefined ? whole : { ...whole, cuda };
 }
 
 /**

@@ -9,7 +9,7 @@ import {
   checkShape,
   describe,
 } from "./checks.ts";
-import { resolveDevice } from "./device.ts";
+import { placeOf } from "./device.ts";
 import { tritterError } from "./errors.ts";
 import { check, native } from "./native/library.ts";
 import { checkScales, packedBytes } from "./packing/bytes.ts";
@@ -48,11 +48,16 @@ export function ternaryMatmul(
   options?: TernaryMatmulConfig,
 ): Float32Array<ArrayBuffer> {
   const { device, activations, bias, out } = checkOptions(options, "options");
-  resolveDevice(device);
+  const place = placeOf(device);
   const [rows, cols] = checkShape(weightShape, "weightShape", 2) as [number, number];
   checkScales(scales, rows, cols);
   checkArray(packed, Uint8Array, "packed", packedBytes(rows, cols));
   checkArray(input, Float32Array, "input");
+  if (place !== "cpu") {
+    const shape = [rows, cols] as const;
+    using weights = PackedTernary.fromPackedBytes(packed, scales, shape, { device: place });
+    return weights.matmul(input, { ...options, device: place });
+  }
   const output = outputOf(out, batchOf(input.length, cols) * rows);
   const biases = bias === undefined ? null : floatsOf(bias, "bias", rows);
   const sizes = Float64Array.of(

@@ -35,7 +35,7 @@ test("the constructor does what from does", () => {
   assertThrowsCode(() => new Tensor(data, [7]), "invalid_length");
   assertThrowsCode(() => new Tensor(wrong("f32"), [6]), "invalid_type");
   assertThrowsCode(() => new Tensor(data, wrong(undefined)), "invalid_type");
-  assertThrowsCode(() => new Tensor(data, [6], { device: "cuda" }), "device_unavailable");
+  assertThrowsCode(() => new Tensor(data, [6], { device: "cuda:99" }), "device_unavailable");
 });
 
 test("a scalar has no axes", () => {

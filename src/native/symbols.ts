@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xc7e4d7d221dbdab1n;
+export const abiFingerprint = 0xb8309c6b58e061fan;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -258,6 +258,103 @@ export const symbols = {
     bytes_length: "u32",
     sum: "w:u64",
     sum_length: "u32",
+  },
+  cuda_devices: {
+    text: "w:u8",
+    text_length: "u32",
+    length: "w:u32",
+    length_length: "u32",
+  },
+  cuda_allocated_bytes: {
+    bytes: "w:u64",
+    bytes_length: "u32",
+  },
+  cuda_synchronize: {
+    device: "u32",
+  },
+  cuda_tensor_create: {
+    device: "u32",
+    bytes: "u64",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_tensor_share: {
+    tensor: "u64",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_tensor_copy: {
+    tensor: "u64",
+    device: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_tensor_write: {
+    tensor: "u64",
+    offset: "u64",
+    bytes: "r:u8",
+    bytes_length: "u32",
+  },
+  cuda_tensor_read: {
+    tensor: "u64",
+    offset: "u64",
+    bytes: "w:u8",
+    bytes_length: "u32",
+  },
+  cuda_tensor_mark: {
+    tensor: "u64",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_mark_passed: {
+    mark: "u64",
+    passed: "w:u64",
+    passed_length: "u32",
+  },
+  cuda_weights_copy: {
+    weights: "u64",
+    device: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_weights_from_ternary: {
+    ternary: "u64",
+    scales: "r:f32",
+    scales_length: "u32",
+    rows: "u32",
+    cols: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_weights_from_f32: {
+    weights: "u64",
+    rows: "u32",
+    cols: "u32",
+    group: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_weights_info: {
+    weights: "u64",
+    info: "w:u64",
+    info_length: "u32",
+  },
+  cuda_weights_to_packed: {
+    weights: "u64",
+    packed_bytes: "w:u8",
+    packed_length: "u32",
+  },
+  cuda_weights_scales: {
+    weights: "u64",
+    scales: "w:f32",
+    scales_length: "u32",
+  },
+  cuda_matmul: {
+    weights: "u64",
+    input: "u64",
+    bias: "u64",
+    output: "u64",
+    activations: "u32",
   },
   vectors_take: {
     source: "u64",
@@ -1481,6 +1578,132 @@ export interface NativeLibrary {
     bytes_length: number,
     sum: BigUint64Array | null,
     sum_length: number,
+  ): number;
+  /**
+   * A JSON array with {"device","name","computeCapability","memoryBytes","driver"} for every device, or
+   * null for one that the kernels do not run on; `length` receives its size in bytes. A failure says
+   * why there is no CUDA at all.
+   */
+  cuda_devices(
+    text: Uint8Array | null,
+    text_length: number,
+    length: Uint32Array | null,
+    length_length: number,
+  ): number;
+  /**
+   * Bytes of device memory that live tensors and weights hold.
+   */
+  cuda_allocated_bytes(bytes: BigUint64Array | null, bytes_length: number): number;
+  /**
+   * Waits until the device has done everything that the calling thread has asked for.
+   */
+  cuda_synchronize(device: number): number;
+  /**
+   * Memory for a tensor; its content is undefined.
+   */
+  cuda_tensor_create(
+    device: number,
+    bytes: bigint,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * A further handle to the same memory, which goes with its last handle.
+   */
+  cuda_tensor_share(tensor: bigint, handle: BigUint64Array | null, handle_length: number): number;
+  /**
+   * A copy on a device, also on the same one.
+   */
+  cuda_tensor_copy(
+    tensor: bigint,
+    device: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Copies bytes to the tensor from byte `offset` on.
+   */
+  cuda_tensor_write(
+    tensor: bigint,
+    offset: bigint,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * Copies bytes of the tensor from byte `offset` on, when everything asked for before is done.
+   */
+  cuda_tensor_read(
+    tensor: bigint,
+    offset: bigint,
+    bytes: Uint8Array | null,
+    bytes_length: number,
+  ): number;
+  /**
+   * A mark in the tensor's stream of work, for `cuda_mark_passed`.
+   */
+  cuda_tensor_mark(tensor: bigint, handle: BigUint64Array | null, handle_length: number): number;
+  /**
+   * passed[0] = 1 when the device has come to the mark, else 0; does not wait.
+   */
+  cuda_mark_passed(mark: bigint, passed: BigUint64Array | null, passed_length: number): number;
+  /**
+   * A copy of prepared CPU weights on a device.
+   */
+  cuda_weights_copy(
+    weights: bigint,
+    device: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Weights from a tensor of int8 trits and scales of the host.
+   */
+  cuda_weights_from_ternary(
+    ternary: bigint,
+    scales: Float32Array | null,
+    scales_length: number,
+    rows: number,
+    cols: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Weights from a tensor of f32, quantised by the mean magnitude of every group of `group` columns.
+   */
+  cuda_weights_from_f32(
+    weights: bigint,
+    rows: number,
+    cols: number,
+    group: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * info = [rows, cols, group size, number of scales, bytes of memory, nonzero weights, device]
+   */
+  cuda_weights_info(weights: bigint, info: BigUint64Array | null, info_length: number): number;
+  /**
+   * The weights in the wire format.
+   */
+  cuda_weights_to_packed(
+    weights: bigint,
+    packed_bytes: Uint8Array | null,
+    packed_length: number,
+  ): number;
+  /**
+   * The scales, row by row.
+   */
+  cuda_weights_scales(weights: bigint, scales: Float32Array | null, scales_length: number): number;
+  /**
+   * output = input x weights^T + bias (0 for none), tensors of f32, with the activations as f32 (0) or
+   * quantised to int8 per token (1). Returns before the device has done it.
+   */
+  cuda_matmul(
+    weights: bigint,
+    input: bigint,
+    bias: bigint,
+    output: bigint,
+    activations: number,
   ): number;
   /**
    * out[i] = source[rows[i]]; two objects.

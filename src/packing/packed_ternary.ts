@@ -1,12 +1,30 @@
 // Ternary weights in the layout that the kernels read, kept in native memory.
 
 import { checkArray, checkChoice, checkOptions, checkShape } from "../checks.ts";
-import { type Device, resolveDevice } from "../device.ts";
+import { type Device, namedPlace, type Place, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
 import { type QuantizeConfig, quantizeRequest } from "../quantization/weights.ts";
 import { floatsOf, Tensor } from "../tensor.ts";
 import { checkScales, packedBytes } from "./bytes.ts";
+import {
+  cudaPackedBytes,
+  cudaScales,
+  cudaWeightsInfo,
+  moveToCuda,
+  multiplyOnCuda,
+  packOnCuda,
+  quantizeOnCuda,
+  type WeightsInfo,
+} from "./cuda_weights.ts";
+import {
+  type Keep,
+  keepOf,
+  LAYOUTS,
+  type PackOptions,
+  residentOf,
+  type WeightLayout,
+} from "./keep.ts";
 
 /**
  * How a layer sees its activations.
@@ -16,27 +34,6 @@ import { checkScales, packedBytes } from "./bytes.ts";
  */
 export type Activations = "f32" | "int8";
 
-/**
- * How prepared weights lie in memory.
- *
- * | layout      | bits a weight | activations | for                                                  |
- * | ----------- | ------------- | ----------- | ---------------------------------------------------- |
- * | `"planes"`  | 2             | both        | everything; the fastest with int8 activations        |
- * | `"triples"` | 1.78          | f32         | f32 activations with AVX-512, a third to a half faster |
- * | `"base3"`   | 1.6           | int8        | less memory; fast only where memory is the limit     |
- *
- * Groups of columns are padded to whole multiples of 16, 18 or 20 columns.
- */
-export type WeightLayout = "planes" | "base3" | "triples";
-
-/** Options of packing. */
-export interface PackOptions {
-  /** Where to keep the weights. Default: the default device. */
-  device?: Device | undefined;
-  /** How to lay the weights out. Default: `"planes"`. */
-  layout?: WeightLayout | undefined;
-}
-
 /** Options of a ternary matrix product. */
 export interface TernaryMatmulConfig {
   /** Where to compute; the weights must be there. Default: where they are. */
@@ -45,15 +42,17 @@ export interface TernaryMatmulConfig {
   activations?: Activations | undefined;
   /** A number per output to add. */
   bias?: Float32Array | Tensor | undefined;
-  /** Where to write the result, of batch x outputs elements; must not overlap input or bias. */
-  out?: Float32Array | undefined;
+  /**
+   * Where to write the result, of batch x outputs elements; must not overlap input or bias. A tensor
+   * where the input is a tensor on CUDA.
+   */
+  out?: Float32Array | Tensor<"f32"> | undefined;
 }
 
 /** What only this module can pass to the constructor: at run time nothing else makes it private. */
 const KEY = Symbol("PackedTernary");
 
 const ACTIVATIONS = ["f32", "int8"] as const;
-const LAYOUTS = ["planes", "base3", "triples"] as const;
 const NO_OPTIONS: TernaryMatmulConfig = Object.freeze({});
 
 /** The number that stands for a kind of activations in the native library. */
@@ -64,11 +63,19 @@ export function activationsCode(activations: Activations | undefined): 0 | 1 {
   return 0;
 }
 
-/** Checks where and how to keep weights, and returns the layout. */
-function layoutOf(options: PackOptions | undefined, name: string): WeightLayout {
-  const { device, layout } = checkOptions(options, name);
-  resolveDevice(device);
-  return checkChoice(layout, LAYOUTS, "layout", "planes");
+/** Returns what the library knows of weights on the CPU. */
+function cpuWeightsInfo(handle: bigint): WeightsInfo {
+  const described = new BigUint64Array(6);
+  check(native.weights_info(handle, described, described.length));
+  const [rows, cols, groupSize, , memoryBytes, nonzeros] = Array.from(described, Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { rows, cols, groupSize, memoryBytes, nonzeros };
 }
 
 /** Returns how many rows of `features` numbers an input has. */
@@ -83,7 +90,7 @@ export function batchOf(length: number, features: number): number {
 
 /** Returns the array to write to: the one given or a new one. */
 export function outputOf(
-  out: Float32Array | undefined,
+  out: Float32Array | Tensor | undefined,
   length: number,
 ): Float32Array<ArrayBuffer> {
   if (out !== undefined) {
@@ -124,36 +131,33 @@ export class PackedTernary implements Disposable {
   readonly memoryBytes: number;
   /** How the weights lie in memory. */
   readonly layout: WeightLayout;
+  /** Where the weights are. */
+  readonly device: Place;
 
   readonly #handle: NativeHandle;
   readonly #rows: number;
   readonly #cols: number;
 
-  private constructor(key: symbol, handle: bigint, layout: WeightLayout) {
+  private constructor(key: symbol, handle: bigint, keep: Keep) {
     if (key !== KEY) {
       throw tritterError(
         "invalid_type",
         "PackedTernary is made by PackedTernary.fromTernary, fromWeights or fromPackedBytes",
       );
     }
+    const { place, layout } = keep;
     this.#handle = new NativeHandle(handle, "PackedTernary");
     this.layout = layout;
+    this.device = place;
     try {
-      check(native.weights_change_layout(handle, LAYOUTS.indexOf(layout)));
+      if (place === "cpu") check(native.weights_change_layout(handle, LAYOUTS.indexOf(layout)));
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
-    const described = new BigUint64Array(6);
-    check(native.weights_info(handle, described, described.length));
-    const [rows, cols, groupSize, , memoryBytes, nonzeros] = Array.from(described, Number) as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
+    const { rows, cols, groupSize, memoryBytes, nonzeros } = place === "cpu"
+      ? cpuWeightsInfo(handle)
+      : cudaWeightsInfo(handle);
     this.#rows = rows;
     this.#cols = cols;
     this.shape = Object.freeze([rows, cols] as const);
@@ -162,8 +166,15 @@ export class PackedTernary implements Disposable {
     this.sparsity = 1 - nonzeros / (rows * cols);
   }
 
+  /** Weights that the CPU has prepared, where they shall be. */
+  static #keep(prepared: bigint, keep: Keep): PackedTernary {
+    const handle = keep.place === "cpu" ? prepared : moveToCuda(prepared, keep.place);
+    return new PackedTernary(KEY, handle, keep);
+  }
+
   /**
    * Packs trits; `scales` has one scale a row, or one a group of columns, the groups of row 0 first.
+   * Trits may be a tensor of dtype i8 or f32; one on CUDA, of i8, is packed where it is.
    *
    * Throws `invalid_value` naming the index for values other than -1, 0 and 1 and for scales that
    * are not finite, `device_unavailable` for a device that is not there, `invalid_option` for an
@@ -179,13 +190,19 @@ export class PackedTernary implements Disposable {
    * ```
    */
   static fromTernary(
-    ternary: Int8Array | Float32Array,
+    ternary: Int8Array | Float32Array | Tensor,
     scales: Float32Array,
     shape: readonly [number, number],
     options?: PackOptions,
   ): PackedTernary {
-    const layout = layoutOf(options, "options");
+    const own = ternary instanceof Tensor ? ternary : undefined;
+    const keep = keepOf(options, "options", own);
     const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
+    const resident = residentOf(ternary, keep, "ternary");
+    if (resident !== undefined) {
+      return new PackedTernary(KEY, packOnCuda(resident, scales, [rows, cols]), keep);
+    }
+    if (ternary instanceof Tensor) ternary = ternary.data() as Int8Array | Float32Array;
     checkScales(scales, rows, cols);
     const handle = new BigUint64Array(1);
     const length = rows * cols;
@@ -199,14 +216,15 @@ export class PackedTernary implements Disposable {
       const prepare = native.weights_from_ternary;
       check(prepare(ternary, length, scales, count, rows, cols, handle, 1));
     }
-    return new PackedTernary(KEY, handle[0]!, layout);
+    return PackedTernary.#keep(handle[0]!, keep);
   }
 
   /**
    * Quantises float weights and packs them; the default is absmean per row.
    *
    * The trits and scales are those of `QuantizationResult.fromWeights`, but exist in packed form only.
-   * A tensor with two axes has its shape already: leave `shape` out, or give an equal one. Errors as in `QuantizationResult.fromWeights` and `fromTernary`.
+   * A tensor with two axes has its shape already: leave `shape` out, or give an equal one. One on
+   * CUDA is quantised where it is, by absmean only. Errors as in `QuantizationResult.fromWeights` and `fromTernary`.
    *
    * @example
    * ```ts
@@ -234,11 +252,15 @@ export class PackedTernary implements Disposable {
     config?: QuantizeConfig & PackOptions,
   ): PackedTernary {
     const checked = checkOptions(config, "config");
-    const layout = layoutOf(checked, "config");
+    const keep = keepOf(checked, "config", weights instanceof Tensor ? weights : undefined);
+    const resident = residentOf(weights, keep, "weights");
+    if (resident !== undefined) {
+      return new PackedTernary(KEY, quantizeOnCuda(resident, shape, checked), keep);
+    }
     const { floats, options } = quantizeRequest(weights, shape, checked);
     const handle = new BigUint64Array(1);
     check(native.weights_from_f32(floats, floats.length, options, options.length, handle, 1));
-    return new PackedTernary(KEY, handle[0]!, layout);
+    return PackedTernary.#keep(handle[0]!, keep);
   }
 
   /**
@@ -261,7 +283,7 @@ export class PackedTernary implements Disposable {
     shape: readonly [number, number],
     options?: PackOptions,
   ): PackedTernary {
-    const layout = layoutOf(options, "options");
+    const keep = keepOf(options, "options");
     const [rows, cols] = checkShape(shape, "shape", 2) as [number, number];
     checkScales(scales, rows, cols);
     checkArray(bytes, Uint8Array, "bytes", packedBytes(rows, cols));
@@ -276,11 +298,36 @@ export class PackedTernary implements Disposable {
       handle,
       1,
     ));
-    return new PackedTernary(KEY, handle[0]!, layout);
+    return PackedTernary.#keep(handle[0]!, keep);
+  }
+
+  /**
+   * Returns the weights on another device: themselves where they already are there, else a copy in
+   * the layout `"planes"`.
+   *
+   * @example
+   * ```ts
+   * import { PackedTernary } from "tritter-accel";
+   *
+   * using weights = PackedTernary.fromTernary(Int8Array.of(1, -1), Float32Array.of(1), [1, 2]);
+   * console.log(weights.to("cpu") === weights); // true
+   * ```
+   */
+  to(device: Device): PackedTernary {
+    // Throws for weights that have been disposed of.
+    void this.#handle.value;
+    const place = namedPlace(device);
+    if (place === this.device) return this;
+    return PackedTernary.fromPackedBytes(this.toPackedBytes(), this.scales, this.shape, {
+      device: place,
+    });
   }
 
   /** Returns the trits in the wire format of `packTernaryWeights`. */
   toPackedBytes(): Uint8Array<ArrayBuffer> {
+    if (this.device !== "cpu") {
+      return cudaPackedBytes(this.#handle.value, this.#rows, this.#cols);
+    }
     const bytes = new Uint8Array(packedBytes(this.#rows, this.#cols));
     check(native.weights_to_packed(this.#handle.value, bytes, bytes.length));
     return bytes;
@@ -288,6 +335,10 @@ export class PackedTernary implements Disposable {
 
   /** Returns the trits, row-major. */
   toTernary(): Int8Array<ArrayBuffer> {
+    if (this.device !== "cpu") {
+      using copy = this.to("cpu");
+      return copy.toTernary();
+    }
     const trits = new Int8Array(this.#rows * this.#cols);
     check(native.weights_to_ternary(this.#handle.value, trits, trits.length));
     return trits;
@@ -295,6 +346,10 @@ export class PackedTernary implements Disposable {
 
   /** Returns the weights, trit times scale, row-major. */
   toFloat32(): Float32Array<ArrayBuffer> {
+    if (this.device !== "cpu") {
+      using copy = this.to("cpu");
+      return copy.toFloat32();
+    }
     const weights = new Float32Array(this.#rows * this.#cols);
     check(native.weights_to_f32(this.#handle.value, weights, weights.length));
     return weights;
@@ -302,7 +357,9 @@ export class PackedTernary implements Disposable {
 
   /** A copy of the scales, the groups of row 0 first. */
   get scales(): Float32Array<ArrayBuffer> {
-    const scales = new Float32Array(this.#rows * (this.#cols / this.groupSize));
+    const count = this.#rows * (this.#cols / this.groupSize);
+    if (this.device !== "cpu") return cudaScales(this.#handle.value, count);
+    const scales = new Float32Array(count);
     check(native.weights_scales(this.#handle.value, scales, scales.length));
     return scales;
   }
@@ -320,6 +377,11 @@ export class PackedTernary implements Disposable {
    * holds NaN or an infinity gives NaN in every output of that row and leaves the others alone;
    * `"int8"` throws `invalid_value` naming the index. Activations that the layout does not serve are an
    * `invalid_option`.
+   *
+   * Weights on CUDA multiply there: a tensor must be on the same device, and so is the result, which
+   * the device may still be computing on return; an array is copied there and its result back. int8
+   * results are those of the CPU to the last bit, f32 agree to 1e-5. A row of a tensor on CUDA that
+   * holds NaN or an infinity gives NaN with `"int8"`, too: nobody waits for the device to complain.
    *
    * @example
    * ```ts
@@ -345,7 +407,8 @@ export class PackedTernary implements Disposable {
     options: TernaryMatmulConfig = NO_OPTIONS,
   ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
     const { device, activations, bias, out } = checkOptions(options, "options");
-    if (device !== undefined) resolveDevice(device);
+    if (device !== undefined) this.#checkDevice(device);
+    if (this.device !== "cpu") return this.#multiplyOnCuda(input, options);
     const floats = floatsOf(input, "input");
     if (input instanceof Tensor) checkFeatures(input, this.#cols);
     const output = outputOf(out, batchOf(floats.length, this.#cols) * this.#rows);
@@ -362,6 +425,37 @@ export class PackedTernary implements Disposable {
     ));
     if (!(input instanceof Tensor)) return output;
     return Tensor.from(output, [...input.shape.slice(0, -1), this.#rows]);
+  }
+
+  #checkDevice(device: Device): void {
+    const place = placeOf(device);
+    if (place === this.device || device === "auto") return;
+    throw tritterError(
+      "invalid_option",
+      `device must be that of the weights, "${this.device}", got "${place}"`,
+    );
+  }
+
+  #multiplyOnCuda(
+    input: Float32Array | Tensor,
+    { activations, bias, out }: TernaryMatmulConfig,
+  ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
+    if (input instanceof Tensor) {
+      checkFeatures(input, this.#cols);
+      if (out !== undefined && !(out instanceof Tensor)) {
+        throw tritterError("invalid_type", "out must be a Tensor where the input is one on CUDA");
+      }
+    } else {
+      checkArray(input, Float32Array, "input");
+      const length = batchOf(input.length, this.#cols) * this.#rows;
+      if (out !== undefined) outputOf(out, length);
+    }
+    return multiplyOnCuda(this.#handle.value, this.shape, this.device, {
+      input,
+      activations: activationsCode(activations),
+      bias,
+      out,
+    });
   }
 
   /** Frees the native memory; a second call does nothing. */

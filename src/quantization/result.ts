@@ -2,7 +2,8 @@
 
 import { checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { PackedTernary, type PackOptions } from "../packing/packed_ternary.ts";
+import type { PackOptions } from "../packing/keep.ts";
+import { PackedTernary } from "../packing/packed_ternary.ts";
 import type { Tensor } from "../tensor.ts";
 import {
   type QuantizeConfig,

@@ -1,0 +1,349 @@
+"""The CUDA kernels by themselves: checked against PyTorch, timed in CUDA graphs, next to cuBLAS.
+
+Needs PyTorch and an NVIDIA GPU, and nothing of this package but cuda/kernels.fatbin. Weights rotate
+among copies that exceed the L2 cache; times are medians of graph replays, per launch.
+
+    python3 bench/cuda.py [--only one|few|many|floats|memory] [--quick] [--json FILE]
+"""
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import sys
+
+import torch
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+L2_BYTES = 50e6
+FLOOR_BYTES_PER_US = 2.9e6
+LAUNCH_US = 1.03
+
+cuda = ctypes.CDLL("libcuda.so.1")
+
+
+def check(status, what):
+    if status != 0:
+        name = ctypes.c_char_p()
+        cuda.cuGetErrorName(status, ctypes.byref(name))
+        raise RuntimeError(f"{what}: {name.value}")
+
+
+class Columns(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint32) for name in
+                ("columns", "groups", "group_columns", "group_blocks", "chunks", "reserved")]
+
+
+class Tokens(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("input", "padded", "sums", "scales")] + \
+        [("columns", Columns), ("count", ctypes.c_uint32), ("padded_count", ctypes.c_uint32)]
+
+
+class Packing(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("source", "weights", "row_scales", "found")] + \
+        [("columns", Columns), ("rows", ctypes.c_uint32), ("tiles", ctypes.c_uint32)]
+
+
+class Product(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in
+                ("weights", "row_scales", "tokens", "token_sums", "token_scales", "bias", "output")] + \
+        [("columns", Columns), ("rows", ctypes.c_uint32), ("count", ctypes.c_uint32)]
+
+
+def up(a, b):
+    return (a + b - 1) // b
+
+
+def columns_of(k):
+    return Columns(k, 1, k, up(k, 64), up(up(k, 64), 4), 0)
+
+
+class Module:
+    """The fat binary in PyTorch's context."""
+
+    def __init__(self):
+        torch.zeros(1, device="cuda")
+        with open(os.path.join(ROOT, "cuda", "kernels.fatbin"), "rb") as file:
+            self.image = file.read()
+        self.module = ctypes.c_void_p()
+        check(cuda.cuModuleLoadData(ctypes.byref(self.module), self.image), "load the kernels")
+        self.functions = {}
+
+    def function(self, name):
+        if name not in self.functions:
+            function = ctypes.c_void_p()
+            check(cuda.cuModuleGetFunction(ctypes.byref(function), self.module, name.encode()), name)
+            if name.startswith("multiply_many"):
+                check(cuda.cuFuncSetAttribute(function, 8, MANY_SHARED), "shared memory")
+            self.functions[name] = function
+        return self.functions[name]
+
+    def launch(self, name, blocks, threads, arguments, blocks_y=1, shared=0):
+        parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        check(cuda.cuLaunchKernel(self.function(name), blocks, blocks_y, 1, threads, 1, 1, shared,
+                                  stream, parameters, None), name)
+
+
+MANY_SHARED = 2 * (8 * 1024 + 128 * 256)
+
+
+def time_us(launches, repeats=15):
+    """Microseconds of each of some launches, which are captured in one graph."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for launch in launches[:3]:
+            launch()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for launch in launches:
+            launch()
+    times = []
+    for index in range(repeats + 3):
+        start, end = torch.cuda.Event(True), torch.cuda.Event(True)
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        if index >= 3:
+            times.append(start.elapsed_time(end) * 1e3 / len(launches))
+    return statistics.median(times)
+
+
+def in_rotation(make, count, copies):
+    return [make(index % copies) for index in range(count)]
+
+
+class Layer:
+    """Random ternary weights of which there are enough copies to exceed the L2 cache."""
+
+    def __init__(self, module, n, k):
+        self.module, self.n, self.k = module, n, k
+        self.columns = columns_of(k)
+        self.tiles = up(n, 16)
+        size = self.tiles * self.columns.chunks * 1024
+        self.bytes = size
+        self.copies = max(2, min(64, int(2.5 * L2_BYTES / size) + 1))
+        self.trits = torch.randint(-1, 2, (n, k), dtype=torch.int8, device="cuda")
+        self.scales = torch.rand(n, device="cuda") + 0.5
+        first = torch.zeros(size, dtype=torch.uint8, device="cuda")
+        found = torch.zeros(2, dtype=torch.int64, device="cuda")
+        packing = Packing(self.trits.data_ptr(), first.data_ptr(), 0, found.data_ptr(), self.columns, n, self.tiles)
+        module.launch("pack_trits", 4096, 256, packing)
+        assert found.tolist() == [int((self.trits != 0).sum()), 0], "pack_trits counts wrong"
+        self.data = [first] + [first.clone() for _ in range(self.copies - 1)]
+
+    def tokens(self, m):
+        padded = m if m == 1 else max(8, 1 << (m - 1).bit_length()) if m <= 32 else up(m, 8) * 8
+        x = torch.randn(m, self.k, device="cuda")
+        q = torch.full((padded, self.columns.chunks * 256), 55, dtype=torch.int8, device="cuda")
+        sums = torch.zeros(m, dtype=torch.int32, device="cuda")
+        scales = torch.zeros(m, device="cuda")
+        arguments = Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), self.columns, m, padded)
+        self.module.launch("quantize_tokens", padded, 1024 if m < 264 else 256, arguments)
+        absmax = x.abs().amax(1)
+        most = torch.full_like(absmax, 127)
+        torch.cuda.synchronize()
+        # Of tensors: a number would be divided by multiplying with its reciprocal.
+        assert torch.equal(scales, torch.div(absmax, most)), "scales of tokens"
+        expected = torch.round(x * torch.div(most, absmax)[:, None]).to(torch.int8)
+        assert torch.equal(q[:m, :self.k], expected), "quantised tokens"
+        assert torch.equal(sums, expected.sum(1, dtype=torch.int32)), "sums of tokens"
+        return x, q, sums, scales, arguments
+
+    def product(self, tokens, sums, scales, output, m, copy=0):
+        return Product(self.data[copy].data_ptr(), self.scales.data_ptr(), tokens.data_ptr(),
+                       sums.data_ptr() if sums is not None else 0,
+                       scales.data_ptr() if scales is not None else 0, 0,
+                       output.data_ptr(), self.columns, self.n, m)
+
+    def expected_i8(self, q, scales, m):
+        exact = (q[:m, :self.k].double() @ self.trits.double().T)
+        return (exact.float() * self.scales) * scales[:, None]
+
+    def expected_f32(self, x):
+        return (x.double() @ self.trits.double().T) * self.scales.double()
+
+    def magnitudes(self, x):
+        return (x.double().abs() @ self.trits.double().abs().T) * self.scales.double()
+
+
+def variants(kind):
+    names = [line.split()[0] for line in open(os.path.join(ROOT, "cuda", "kernels.txt"))]
+    for name in names:
+        if name.startswith(f"multiply_{kind}_"):
+            yield name, [int(part) for part in name.split("_")[2:]]
+
+
+def peers(n, k, m, kinds):
+    """Microseconds of cuBLAS through PyTorch, weights rotating."""
+    result = {}
+    for kind in kinds:
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[kind]
+        weights = [torch.randn(n, k, device="cuda", dtype=dtype)]
+        copies = max(1, min(32, int(2.5 * L2_BYTES / (weights[0].numel() * weights[0].element_size())) + 1))
+        weights += [weights[0].clone() for _ in range(copies - 1)]
+        x = torch.randn(m, k, device="cuda", dtype=dtype)
+        y = torch.empty(m, n, device="cuda", dtype=dtype)
+        count = max(copies, 10 if m >= 512 else 20)
+        result[kind] = time_us(in_rotation(lambda c: lambda: torch.mm(x, weights[c].T, out=y), count, copies), 9)
+        del weights, x, y
+    return result
+
+
+def floor_us(layer):
+    return layer.bytes / FLOOR_BYTES_PER_US + LAUNCH_US
+
+
+rows = []
+
+
+def report(**fields):
+    rows.append(fields)
+    print("  ".join(f"{key}={value:.2f}" if isinstance(value, float) else f"{key}={value}"
+                    for key, value in fields.items()), flush=True)
+
+
+def poison(output):
+    output.fill_(float("nan"))
+
+
+def measure(layer, m, kind, label, name, blocks, threads, tokens, sums, scales, expected, tolerance, blocks_y=1, shared=0, extra=None):
+    output = torch.empty(m, layer.n, device="cuda")
+    poison(output)
+    products = [layer.product(tokens, sums, scales, output, m, copy) for copy in range(layer.copies)]
+    layer.module.launch(name, blocks, threads, products[-1], blocks_y, shared)
+    torch.cuda.synchronize()
+    if tolerance is None:
+        good = torch.equal(output, expected)
+    else:
+        good = bool(((output.double() - expected).abs() <= tolerance).all())
+    count = max(layer.copies, 10 if m >= 512 else 40)
+    us = time_us(in_rotation(
+        lambda c: lambda: layer.module.launch(name, blocks, threads, products[c], blocks_y, shared), count, layer.copies))
+    fields = dict(kind=kind, shape=label, m=m, kernel=name, ok=good, us=us, tbs=layer.bytes / us / 1e6,
+                  floor=100 * floor_us(layer) / us)
+    report(**fields, **(extra or {}))
+    if not good:
+        difference = (output.double() - expected.double()).abs()
+        bad = torch.nonzero(~(difference <= (0 if tolerance is None else tolerance)))
+        print("WRONG", name, label, m, "first", bad[:4].tolist(), "of", len(bad), flush=True)
+    return us if good else None
+
+
+def best_of(results, label, m, kind, peer):
+    good = {name: us for name, us in results.items() if us is not None}
+    if not good:
+        return print("NOTHING RIGHT", kind, label, m)
+    name = min(good, key=good.get)
+    ratios = "  ".join(f"{key}={us:.1f} ({us / good[name]:.2f}x)" for key, us in peer.items())
+    line = f"BEST {kind} {label} M={m}: {name} {good[name]:.2f} us  {ratios}"
+    summary.append(line)
+    print(line, flush=True)
+
+
+summary = []
+SHAPES = [(2560, 2560), (3840, 2560), (6912, 2560), (2560, 6912), (13824, 2560), (4096, 4096),
+          (14336, 4096), (8192, 8192), (28672, 8192)]
+
+
+def run(module, options):
+    quick = options.quick
+    shapes = SHAPES[:2] if quick else SHAPES
+    for n, k in shapes:
+        label = f"{n}x{k}"
+        layer = Layer(module, n, k)
+        wanted = lambda kind: options.only in (None, kind)
+        peer = {} if quick else peers(n, k, 1, ["fp32", "bf16"])
+        if wanted("one"):
+            x, q, sums, scales, arguments = layer.tokens(1)
+            expected = layer.expected_i8(q, scales, 1)
+            results = {name: measure(layer, 1, "one", label, name, up(n, 8 * halves), 32 * warps, q, sums, scales, expected, None)
+                       for name, (warps, halves, _) in variants("one")}
+            best_of(results, label, 1, "int8", peer)
+            us = time_us([lambda: module.launch("quantize_tokens", 1, 1024 if k >= 4096 else 256, arguments)] * 40)
+            report(kind="quantize one token", shape=label, us=us)
+        if wanted("floats"):
+            x = torch.randn(1, k, device="cuda")
+            expected, tolerance = layer.expected_f32(x), 1e-5 * layer.magnitudes(x)
+            padded = torch.zeros(1, layer.columns.chunks * 256, device="cuda")
+            padded[:, :k] = x
+            results = {name: measure(layer, 1, "floats", label, name, up(n, 8 * halves), 32 * warps, padded, None, None, expected, tolerance)
+                       for name, (warps, halves, tokens) in variants("floats") if tokens == 1}
+            best_of(results, label, 1, "f32", peer)
+        if (n, k) not in [(4096, 4096), (14336, 4096), (28672, 8192)] and not quick:
+            continue
+        for m in [8, 32, 128, 512, 4096]:
+            if quick and m > 128:
+                break
+            if not wanted("few") and not wanted("many"):
+                continue
+            x, q, sums, scales, _ = layer.tokens(m)
+            expected = layer.expected_i8(q, scales, m)
+            results = {}
+            if m <= 32 and wanted("few"):
+                for name, (warps, tiles, eights) in variants("few"):
+                    if eights == (1 if m <= 8 else 4):
+                        results[name] = measure(layer, m, "few", label, name, up(n, 16 * tiles), 32 * warps, q, sums, scales, expected, None)
+            if m >= 32 and wanted("many"):
+                tops = {}
+                results["multiply_many"] = measure(layer, m, "many", label, "multiply_many", up(n, 128), 256, q, sums, scales,
+                                                   expected, None, up(m, 128), MANY_SHARED, tops)
+                if results["multiply_many"]:
+                    report(kind="rate", tops=2.0 * n * k * m / results["multiply_many"] / 1e6)
+            del expected
+            best_of(results, label, m, "int8", {} if quick else peers(n, k, m, ["fp32", "bf16"]))
+        if wanted("floats") and not quick:
+            for tokens in (2, 4):
+                x = torch.randn(tokens, k, device="cuda")
+                name = f"multiply_floats_8_2_{tokens}"
+                measure(layer, tokens, "floats", label, name, up(n, 16), 256, x, None, None, layer.expected_f32(x), 1e-5 * layer.magnitudes(x))
+        del layer
+        torch.cuda.empty_cache()
+    if options.only in (None, "memory"):
+        memory(module, quick)
+
+
+def memory(module, quick):
+    """What moves bytes: 1 GB in, shares of 2.9 TB/s."""
+    n, k = (1024, 4096) if quick else (65536, 4096)
+    columns, tiles = columns_of(k), up(n, 16)
+    x = torch.randn(n, k, device="cuda")
+    weights = torch.zeros(tiles * columns.chunks * 1024, dtype=torch.uint8, device="cuda")
+    found = torch.zeros(2, dtype=torch.int64, device="cuda")
+    scales = torch.zeros(n, device="cuda")
+    sums = torch.zeros(n, dtype=torch.int32, device="cuda")
+    q = torch.empty(n, k, dtype=torch.int8, device="cuda")
+    trits = torch.randint(-1, 2, (n, k), dtype=torch.int8, device="cuda")
+    cases = {
+        "quantize_tokens": (n, 256, Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), columns, n, n), 5 * n * k),
+        "quantize_absmean": (tiles, 256, Packing(x.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 4.25 * n * k),
+        "pack_trits": (132 * 32, 256, Packing(trits.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 1.25 * n * k),
+        "unpack_wire": (132 * 32, 256, Packing(q.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 0.5 * n * k),
+    }
+    for name, (blocks, threads, arguments, moved) in cases.items():
+        us = time_us([lambda: module.launch(name, blocks, threads, arguments)] * 3, 7)
+        report(kind="memory", kernel=name, us=us, tbs=moved / us / 1e6, share=100 * moved / us / FLOOR_BYTES_PER_US)
+        summary.append(f"MEMORY {name}: {us:.0f} us, {100 * moved / us / FLOOR_BYTES_PER_US:.0f} % of 2.9 TB/s")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.manual_seed(1)
+    print(torch.cuda.get_device_name(), torch.version.cuda, torch.__version__, flush=True)
+    run(Module(), options)
+    print("\n".join(["", *summary]))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(rows, file, indent=1)
+    return 0 if all(row.get("ok", True) for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+// Every kernel: what scripts/cuda.mjs compiles into kernels.fatbin.
+
+#include "quantization.cu"
+#include "packing.cu"
+#include "matmul_one.cu"
+#include "matmul_many.cu"
+#include "matmul_floats.cu"

@@ -1,0 +1,123 @@
+// Ternary weights times one token of int8 activations.
+//
+// Floor: the weights once, 2 bits each. A warp reads runs of 512 bytes, four of them before the first
+// is used; per 16 weights four dp4a, four ANDs and three shifts. The warps of a block share the rows
+// and cut the columns into chunks, so that a small matrix is in flight at once. HALVES is how many
+// times 8 rows a block takes: few for small matrices, whose blocks must fill the device, more for
+// large ones, which then fetch the activations less often.
+
+#include "common.cuh"
+
+template <int WARPS, int HALVES, int DEPTH>
+__device__ void multiply_one(const Product& p) {
+    __shared__ int partial[WARPS][HALVES * 8];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    const u32 chunks = p.columns.chunks;
+    const u32 halves = (p.rows + 7) / 8;
+    const int4* x = static_cast<const int4*>(p.tokens) + lane % 4;
+    const uint4* rows[HALVES];
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        const u32 half = min(blockIdx.x * HALVES + h, halves - 1);
+        rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
+    }
+    int sums[HALVES];
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) sums[h] = 0;
+    for (u32 first = warp; first < chunks; first += WARPS * DEPTH) {
+        uint4 pieces[DEPTH][HALVES];
+#pragma unroll
+        for (int d = 0; d < DEPTH; d++) {
+            const u32 chunk = first + d * WARPS;
+#pragma unroll
+            for (int h = 0; h < HALVES; h++)
+                pieces[d][h] = load_stream(rows[h] + u64(chunk) * chunk_pieces, chunk < chunks);
+        }
+#pragma unroll
+        for (int d = 0; d < DEPTH; d++) {
+            const u32 chunk = min(first + d * WARPS, chunks - 1);
+#pragma unroll
+            for (int w = 0; w < 4; w++) {
+                const int4 four = __ldg(x + chunk * 16 + w * 4);
+#pragma unroll
+                for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[d][h], w), four, sums[h]);
+            }
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
+        if (lane % 4 == 0) partial[warp][h * 8 + lane / 4] = sums[h];
+    }
+    __syncthreads();
+    const u32 row = blockIdx.x * HALVES * 8 + threadIdx.x;
+    if (threadIdx.x >= HALVES * 8 || row >= p.rows) return;
+    int sum = 0;
+#pragma unroll
+    for (int other = 0; other < WARPS; other++) sum += partial[other][threadIdx.x];
+    store_exact(p, row, 0, sum - p.token_sums[0]);
+}
+
+#define MULTIPLY_ONE(WARPS, HALVES, DEPTH)                                              \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                            \
+        multiply_one_##WARPS##_##HALVES##_##DEPTH(const __grid_constant__ Product p) { \
+        multiply_one<WARPS, HALVES, DEPTH>(p);                                          \
+    }
+MULTIPLY_ONE(8, 1, 4)
+MULTIPLY_ONE(16, 1, 2)
+MULTIPLY_ONE(4, 2, 4)
+MULTIPLY_ONE(8, 2, 2)
+MULTIPLY_ONE(8, 2, 4)
+MULTIPLY_ONE(16, 2, 1)
+MULTIPLY_ONE(4, 4, 4)
+MULTIPLY_ONE(8, 4, 2)
+
+/// Columns in groups with scales of their own: their exact sums meet in shared memory, a window of
+/// groups at a time, and are scaled and added in order. One block takes 8 rows of one token.
+constexpr u32 window_groups = 1024;
+
+extern "C" __global__ void __launch_bounds__(256) multiply_groups(const __grid_constant__ Product p) {
+    __shared__ int sums[8][window_groups];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    const u32 token = blockIdx.y;
+    const Columns& c = p.columns;
+    const int4* x = static_cast<const int4*>(p.tokens) + (u64(token) * c.padded()) / 16 + lane % 4;
+    const uint4* weights = p.weights + u64(blockIdx.x / 2) * c.chunks * chunk_pieces + blockIdx.x % 2 * 32 + lane;
+    float total = 0.0f;
+    for (u32 first = 0; first < c.groups; first += window_groups) {
+        const u32 count = min(window_groups, c.groups - first);
+        for (u32 i = threadIdx.x; i < 8 * count; i += blockDim.x) sums[i / count][i % count] = 0;
+        __syncthreads();
+        const u32 blocks_from = first * c.group_blocks;
+        const u32 blocks_to = (first + count) * c.group_blocks;
+        for (u32 chunk = blocks_from / 4 + warp; chunk < (blocks_to + 3) / 4; chunk += blockDim.x / 32) {
+            const uint4 piece = load_stream(weights + u64(chunk) * chunk_pieces);
+#pragma unroll
+            for (u32 w = 0; w < 4; w++) {
+                const u32 block = chunk * 4 + w;
+                if (block < blocks_from || block >= blocks_to) continue;
+                int sum = dot_word(word_of(piece, w), __ldg(x + chunk * 16 + w * 4), 0);
+                sum += __shfl_xor_sync(0xffffffff, sum, 1);
+                sum += __shfl_xor_sync(0xffffffff, sum, 2);
+                if (lane % 4 == 0) atomicAdd(&sums[lane / 4][block / c.group_blocks - first], sum);
+            }
+        }
+        __syncthreads();
+        const u32 row = blockIdx.x * 8 + threadIdx.x;
+        if (threadIdx.x < 8 && row < p.rows) {
+            for (u32 group = 0; group < count; group++) {
+                const int exact = sums[threadIdx.x][group] - p.token_sums[u64(token) * c.groups + first + group];
+                const float scale = p.row_scales[u64(row) * c.groups + first + group];
+                total = __fadd_rn(total, __fmul_rn(__int2float_rn(exact), scale));
+            }
+        }
+        __syncthreads();
+    }
+    const u32 row = blockIdx.x * 8 + threadIdx.x;
+    if (threadIdx.x >= 8 || row >= p.rows) return;
+    const float value = __fmul_rn(total, p.token_scales[token]);
+    p.output[u64(token) * p.rows + row] = p.bias ? __fadd_rn(value, p.bias[row]) : value;
+}
