@@ -7,8 +7,10 @@ import { describe, it } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import {
   codecHook,
+  createCodec,
   DeterministicPhaseTrainer,
   drawLossCurve,
+  ErrorFeedback,
   loadTraining,
   phaseHook,
   TokenDataset,
@@ -178,6 +180,39 @@ describe("a codec as a hook", () => {
         assertSame(rest.model.parameters[index]!.data, data);
       }
     }));
+
+  for (const mode of ["plain", "ef21"] as const) {
+    it(`may be one of the library with error feedback, ${mode}`, () =>
+      withDirectory(async (directory) => {
+        const hooks = () => [
+          codecHook(new ErrorFeedback(createCodec("sign"), { mode, momentum: 0.5 })),
+        ];
+        const whole = options({ hooks: hooks() });
+        const trainer = new Trainer(whole);
+        const { loss } = await trainer.train();
+        assert.ok(loss < trainer.losses[0]![1]);
+        const checkpointDirectory = join(directory, "run");
+        await new Trainer(options({ hooks: hooks(), steps: 13, checkpointDirectory })).train();
+        const rest = options({ hooks: hooks(), checkpointDirectory, resume: true });
+        await new Trainer(rest).train();
+        for (const [index, { data }] of whole.model.parameters.entries()) {
+          assertSame(rest.model.parameters[index]!.data, data);
+        }
+      }));
+  }
+
+  it("may be the entropy codec, whose losses training hardly notices", async () => {
+    const plain = await new Trainer(options()).train();
+    const hooks = [codecHook(createCodec("entropy", { cosine: 0.99 }))];
+    const cosines: number[] = [];
+    hooks.push({
+      name: "look",
+      afterStep: ({ metrics }) => void cosines.push(metrics.compressionCosine!),
+    } as TrainerHook);
+    const { loss } = await new Trainer(options({ hooks })).train();
+    assert.ok(cosines.every((cosine) => cosine > 0.985));
+    assert.ok(Math.abs(loss - plain.loss) < 0.1, `${loss} and ${plain.loss}`);
+  });
 
   it("must be one", () => {
     assertThrowsCode(() => codecHook(wrong("sign")), "invalid_type", /"sign"/);

@@ -31,23 +31,10 @@ export interface CodecHookOptions {
  *
  * @example
  * ```ts
- * import { codecHook, type GradientCompression } from "tritter-accel";
+ * import { codecHook, createCodec, ErrorFeedback } from "tritter-accel";
  *
- * // Rounds gradients to bf16; `createCodec` makes better ones.
- * const halves: GradientCompression = {
- *   compress(gradients) {
- *     const words = new Uint16Array(new Float32Array(gradients).buffer);
- *     return new Uint8Array(words.filter((_, index) => index % 2 === 1).buffer);
- *   },
- *   decompress(bytes, options) {
- *     const words = new Uint16Array(bytes.buffer);
- *     const out = options?.out ?? new Float32Array(words.length);
- *     const bits = new Uint32Array(out.buffer);
- *     words.forEach((word, index) => bits[index] = word << 16);
- *     return out;
- *   },
- * };
- * console.log(codecHook(halves).name); // codec
+ * const hook = codecHook(new ErrorFeedback(createCodec("entropy", { ratio: 20 })));
+ * console.log(hook.name); // codec
  * ```
  */
 export function codecHook(codec: GradientCompression, options?: CodecHookOptions): TrainerHook {
