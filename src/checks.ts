@@ -209,6 +209,30 @@ export function checkFlag(value: unknown, name: string): boolean {
   throw tritterError("invalid_type", `${name} must be true or false, got ${describe(value)}`);
 }
 
+/** Checks that a value is an array; its elements are the caller's to check. */
+export function checkList<T>(value: readonly T[], name: string): readonly T[] {
+  if (Array.isArray(value)) return value;
+  throw tritterError("invalid_type", `${name} must be an array, got ${describe(value)}`);
+}
+
+/** Checks that a value is an object, and not null. */
+export function checkObject<T extends object>(value: T, name: string): T {
+  if (typeof value === "object" && value !== null) return value;
+  throw tritterError("invalid_type", `${name} must be an object, got ${describe(value)}`);
+}
+
+/** Checks the shape of a batch of texts. */
+export function checkTexts(
+  shape: readonly [batch: number, length: number],
+  max: number,
+): readonly [batch: number, length: number] {
+  if (!Array.isArray(shape) || shape.length !== 2) {
+    throw tritterError("invalid_type", `shape must be [batch, length], got ${describe(shape)}`);
+  }
+  const batch = checkCount(shape[0], "shape[0]", { min: 1 });
+  return [batch, checkCount(shape[1], "shape[1]", { min: 1, max })];
+}
+
 /** Checks that a value is an options object; `undefined` means an empty one. */
 export function checkOptions<T extends object>(value: T | undefined, name: string): T {
   if (value === undefined) return {} as T;

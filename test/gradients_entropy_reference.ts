@@ -3,8 +3,11 @@
 /** Bits, the lowest of each byte first. */
 class Bits {
   place = 0;
+  readonly bytes: Uint8Array;
 
-  constructor(readonly bytes: Uint8Array) {}
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
 
   take(count: number): number {
     let value = 0;
@@ -18,8 +21,11 @@ class Bits {
 
 class Bytes {
   place = 0;
+  readonly bytes: Uint8Array;
 
-  constructor(readonly bytes: Uint8Array) {}
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
 
   take(count: number): Uint8Array {
     if (this.place + count > this.bytes.length) throw new Error("the payload is cut off");
@@ -96,7 +102,13 @@ export function readModel(payload: Uint8Array): Model {
 
 /** A state and the words it is fed with. */
 class Ans {
-  constructor(public state: number, readonly next: () => number) {}
+  state: number;
+  readonly next: () => number;
+
+  constructor(state: number, next: () => number) {
+    this.state = state;
+    this.next = next;
+  }
 
   take(frequencies: readonly number[]): number {
     const slot = this.state % ONE;

@@ -1,6 +1,6 @@
 // Attention of whole texts in training.
 
-import { checkArray, checkCount, checkOptions } from "../checks.ts";
+import { checkArray, checkCount, checkOptions, checkTexts } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { FloatBuffer, kept } from "./buffer.ts";
@@ -99,9 +99,7 @@ export class CausalAttention {
     options?: LayerOutput,
   ): Float32Array {
     const { out } = checkOptions(options, "options");
-    const [batch, length] = shape;
-    checkCount(batch, "shape[0]", { min: 1 });
-    checkCount(length, "shape[1]", { min: 1, max: 2 ** 20 });
+    const [batch, length] = checkTexts(shape, 2 ** 20);
     const wide = batch * length * this.heads * this.headDim;
     const narrow = batch * length * this.kvHeads * this.headDim;
     checkArray(queries, Float32Array, "queries", wide);

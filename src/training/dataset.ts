@@ -1,8 +1,8 @@
 // Token ids cut into rows of one length, in an order that is a function of a seed and a position.
 
-import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
+import { checkArray, checkCount, checkList, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { Tokenizer } from "../inference/tokenizer.ts";
+import { Tokenizer } from "../inference/tokenizer.ts";
 import { allocate } from "./gradients.ts";
 import { Permutation } from "../vsa/permutation.ts";
 
@@ -139,8 +139,11 @@ export class TokenDataset {
    * ```
    */
   static fromRows(rows: readonly (readonly number[] | Int32Array)[]): TokenDataset {
-    const length = Array.isArray(rows) ? rows[0]?.length ?? 0 : 0;
-    if (!Array.isArray(rows) || length < 2 || rows.some((row) => row.length !== length)) {
+    const isRow = (row: unknown): row is readonly number[] | Int32Array =>
+      Array.isArray(row) || (row instanceof Int32Array && ArrayBuffer.isView(row));
+    const list = Array.isArray(rows) && rows.every(isRow) ? rows : [];
+    const length = list[0]?.length ?? 0;
+    if (length < 2 || list.some((row) => row.length !== length)) {
       throw tritterError(
         "invalid_shape",
         `rows must be an array of rows of one length, at least 2, got ${describe(rows)}`,
@@ -177,9 +180,17 @@ export class TokenDataset {
     options: TextDatasetOptions,
   ): TokenDataset {
     const { length, eosTokenId = null, shift, ...given } = checkOptions(options, "options");
+    if (!(tokenizer instanceof Tokenizer)) {
+      throw tritterError(
+        "invalid_type",
+        `tokenizer must be a Tokenizer, got ${describe(tokenizer)}`,
+      );
+    }
     const bosTokenId = given.bosTokenId === undefined ? tokenizer.bosTokenId : given.bosTokenId;
+    if (bosTokenId !== null) checkCount(bosTokenId, "bosTokenId", { max: 2 ** 31 - 1 });
+    if (eosTokenId !== null) checkCount(eosTokenId, "eosTokenId", { max: 2 ** 31 - 1 });
     const tokens: number[] = [];
-    for (const document of documents) {
+    for (const document of checkList(documents, "documents")) {
       if (bosTokenId !== null) tokens.push(bosTokenId);
       for (const id of tokenizer.encode(document, { addSpecialTokens: false })) tokens.push(id);
       if (eosTokenId !== null) tokens.push(eosTokenId);

@@ -1,6 +1,13 @@
 // Text files as lists of documents, and which of them are held out.
 
-import { checkChoice, checkCount, checkNumber, checkOptions } from "../checks.ts";
+import {
+  checkChoice,
+  checkCount,
+  checkList,
+  checkNumber,
+  checkOptions,
+  describe,
+} from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { filePath, readText } from "../formats/mapped_file.ts";
 import { Permutation } from "../vsa/permutation.ts";
@@ -100,6 +107,13 @@ export function splitDocuments(
   const given = checkOptions(options, "options");
   const share = checkNumber(given.share, "share", { min: 0, max: 1 });
   const seed = checkCount(given.seed ?? 0, "seed");
+  for (const [index, document] of checkList(documents, "documents").entries()) {
+    if (typeof document === "string") continue;
+    throw tritterError(
+      "invalid_type",
+      `documents[${index}] must be a string, got ${describe(document)}`,
+    );
+  }
   const distinct = [...new Set(documents)];
   if (distinct.length === 0) return { train: [], validation: [] };
   const order = Permutation.random(distinct.length, seed).toUint32Array();

@@ -1,6 +1,7 @@
 // Loss against steps as an SVG image.
 
-import { checkOptions } from "../checks.ts";
+import { checkList, checkOptions, describe } from "../checks.ts";
+import { tritterError } from "../errors.ts";
 
 /** A loss at a step. */
 export type LossPoint = readonly [step: number, loss: number];
@@ -44,9 +45,12 @@ const MOST_POINTS = INNER_WIDTH / 2;
  */
 export function drawLossCurve(curve: LossCurve): string {
   const { title = "Loss", train, validation = [] } = checkOptions(curve, "curve");
+  if (typeof title !== "string") {
+    throw tritterError("invalid_type", `title must be a string, got ${describe(title)}`);
+  }
   const lines = [
-    { points: thin(finite(train)), colour: TRAIN, name: "training" },
-    { points: finite(validation), colour: VALIDATION, name: "validation" },
+    { points: thin(finite(train, "train")), colour: TRAIN, name: "training" },
+    { points: finite(validation, "validation"), colour: VALIDATION, name: "validation" },
   ].filter(({ points }) => points.length > 0);
   const all = lines.flatMap(({ points }) => points);
   const x = scaleOf(all.map(([step]) => step), INNER_WIDTH, 8);
@@ -58,7 +62,12 @@ export function drawLossCurve(curve: LossCurve): string {
     `height="${HEIGHT}" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="13" ` +
     `fill="#222" role="img">`,
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
-    text(LEFT, 26, title + best(finite(validation)), `font-size="17" font-weight="600"`),
+    text(
+      LEFT,
+      26,
+      title + best(finite(validation, "validation")),
+      `font-size="17" font-weight="600"`,
+    ),
     ...x.ticks.map((tick) => verticalGrid(LEFT + x.at(tick), tick)),
     ...y.ticks.map((tick) => horizontalGrid(TOP + INNER_HEIGHT - y.at(tick), tick)),
     text(LEFT + INNER_WIDTH / 2, HEIGHT - 10, "step", `text-anchor="middle" fill="#555"`),
@@ -91,8 +100,11 @@ function round(value: number): number {
   return Math.round(value * 10) / 10;
 }
 
-function finite(points: readonly LossPoint[]): LossPoint[] {
-  return points.filter(([step, loss]) => Number.isFinite(step) && Number.isFinite(loss));
+function finite(points: readonly LossPoint[], name: string): LossPoint[] {
+  return checkList(points, name).filter((point, index) => {
+    const [step, loss] = checkList(point, `${name}[${index}]`);
+    return Number.isFinite(step) && Number.isFinite(loss);
+  });
 }
 
 /** Means of as many neighbours as it takes to have few enough points. */

@@ -1,6 +1,13 @@
 // Optimisers: how gradients change parameters.
 
-import { checkArray, checkFlag, checkNumber, checkOptions } from "../checks.ts";
+import {
+  checkArray,
+  checkFlag,
+  checkList,
+  checkNumber,
+  checkObject,
+  checkOptions,
+} from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import type { Parameter } from "../nn/trainable.ts";
@@ -92,7 +99,8 @@ function checkRate(learningRate: number, weightDecay: number): void {
   }
 }
 
-function checkPair({ name, data, gradient }: Parameter): void {
+function checkPair(parameter: Parameter, index: number): void {
+  const { name, data, gradient } = checkObject(parameter, `parameters[${index}]`);
   checkArray(data, Float32Array, `${name}.data`);
   checkArray(gradient, Float32Array, `${name}.gradient`, data.length);
 }
@@ -150,7 +158,7 @@ export class AdamW implements Optimizer {
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
-    parameters.forEach(checkPair);
+    checkList(parameters, "parameters").forEach(checkPair);
     const t = this.#slots.steps + 1;
     const rate = learningRate / (1 - this.#beta1 ** t);
     const squareFactor = 1 / Math.sqrt(1 - this.#beta2 ** t);
@@ -222,7 +230,7 @@ export class Sgd implements Optimizer {
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
-    parameters.forEach(checkPair);
+    checkList(parameters, "parameters").forEach(checkPair);
     for (const parameter of parameters) {
       const { data, gradient, decay } = parameter;
       const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);

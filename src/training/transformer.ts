@@ -1,6 +1,13 @@
 // A whole language model that trains.
 
-import { checkArray, checkCount, checkNumber, checkOptions } from "../checks.ts";
+import {
+  checkArray,
+  checkCount,
+  checkNumber,
+  checkOptions,
+  checkTexts,
+  describe,
+} from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { ModelConfig } from "../inference/config.ts";
 import { inverseFrequencies } from "../inference/rope.ts";
@@ -197,6 +204,9 @@ export class TrainableTransformer implements Trainable {
    * ```
    */
   loadTensors(read: (name: string) => Float32Array): void {
+    if (typeof read !== "function") {
+      throw tritterError("invalid_type", `read must be a function, got ${describe(read)}`);
+    }
     const tensors = this.parameters.map(({ name, data }) => {
       const tensor = read(name);
       checkArray(tensor, Float32Array, name, data.length);
@@ -212,13 +222,4 @@ function checkSeed(seed: unknown): bigint {
     throw tritterError("invalid_value", `seed must be from 0 to 2^64 - 1, got ${seed}`);
   }
   return BigInt(checkCount(seed, "seed", { max: Number.MAX_SAFE_INTEGER }));
-}
-
-function checkTexts(shape: unknown, maxPositions: number): readonly [number, number] {
-  if (!Array.isArray(shape) || shape.length !== 2) {
-    throw tritterError("invalid_type", "shape must be [batch, length]");
-  }
-  const batch = checkCount(shape[0], "shape[0]", { min: 1 });
-  const length = checkCount(shape[1], "shape[1]", { min: 1, max: maxPositions });
-  return [batch, length];
 }
