@@ -336,7 +336,9 @@ pub fn decode(payload: []const u8, gradients: []f32) abi.Failure!void {
     const model = &parts.model;
     const decoders: chunks_file.Decoders = try .init(model, &(try dispatch.kernels()).gradient_entropy);
     defer decoders.deinit();
-    const tail = try memory.alloc(f32, if (gradients.len % model.blockValues() == 0) 0 else model_file.chunk_values);
+    const size = model.blockValues();
+    const last = gradients.len % model_file.chunk_values;
+    const tail = try memory.alloc(f32, if (last % size == 0) 0 else last + size);
     defer memory.free(f32, tail);
     var job: Decode = .{ .decoders = &decoders, .chunks = parts.chunks, .gradients = gradients, .tail = tail };
     parallel.runParts(@intCast(@min(threads.getThreads(), parts.chunks.len)), &job, Decode.work);

@@ -23,7 +23,6 @@ const table = @import("gradients_entropy_table.zig");
 const Frequencies = @import("gradients_frequencies.zig").Frequencies;
 
 const chunk_values = model_file.chunk_values;
-const chunk_steps = chunk_values / table.lanes;
 const Model = model_file.Model;
 
 /// How many states code the symbols of a chunk.
@@ -59,39 +58,73 @@ pub const Plan = struct {
 /// A thread's memory.
 pub const Encoder = struct {
     plan: *const Plan,
-    room: *Room,
+    room: Room,
 
+    /// As large as the chunks are.
     const Room = struct {
-        classes: [chunk_steps]u8,
-        class_words: [chunk_steps]u16,
+        memory: []align(memory.alignment) u8,
+        classes: []u8,
+        class_words: []u16,
         /// Coded blocks: their places in the chunk, classes and fine classes.
-        active: [chunk_steps]u32,
-        active_classes: [chunk_steps]u8,
-        active_fine: [chunk_steps]u8,
-        symbols: [chunk_values]u8 align(64),
-        levels: [table.segment_steps * table.lanes]u16 align(64),
-        quantizers: [table.segment_steps]u32,
-        signs: [table.segment_steps]u32,
+        active: []u32,
+        active_classes: []u8,
+        active_fine: []u8,
+        symbols: []u8,
+        levels: []align(64) u16,
+        quantizers: []u32,
+        signs: []u32,
         /// A symbol takes one word at most, and 3 bytes of plain bits.
-        words: [chunk_values]u16,
-        bits: [3 * chunk_values + 64]u8,
-        values: [chunk_values]f32 align(64),
+        words: []u16,
+        bits: []u8,
+        values: []f32,
     };
 
     pub fn init(plan: *const Plan) error{OutOfMemory}!Encoder {
-        const room = try memory.alloc(Room, 1);
-        return .{ .plan = plan, .room = &room[0] };
+        const blocks = @min(plan.blocks.count, plan.blocksOfChunk());
+        const values = blocks * plan.blocks.blockValues();
+        const steps: usize = @min(table.segment_steps, values / table.lanes);
+        const lengths = .{
+            .classes = blocks,
+            .class_words = blocks,
+            .active = blocks,
+            .active_classes = blocks,
+            .active_fine = blocks,
+            .symbols = values,
+            .levels = steps * table.lanes,
+            .quantizers = steps,
+            .signs = steps,
+            .words = values,
+            .bits = 3 * values + 64,
+            .values = values,
+        };
+        var room: Room = undefined;
+        var total: usize = 0;
+        const names = comptime std.meta.fieldNames(@TypeOf(lengths));
+        inline for (names) |name| total += bytesOf(@FieldType(Room, name), @field(lengths, name));
+        room.memory = try memory.alloc(u8, total);
+        var place: usize = 0;
+        inline for (names) |name| {
+            const Slice = @FieldType(Room, name);
+            const first: [*]std.meta.Elem(Slice) = @ptrCast(@alignCast(room.memory.ptr + place));
+            @field(room, name) = @alignCast(first[0..@field(lengths, name)]);
+            place += bytesOf(Slice, @field(lengths, name));
+        }
+        return .{ .plan = plan, .room = room };
+    }
+
+    /// Of a slice, whole lines of the cache.
+    fn bytesOf(comptime Slice: type, length: usize) usize {
+        return std.mem.alignForward(usize, length * @sizeOf(std.meta.Elem(Slice)), memory.alignment);
     }
 
     pub fn deinit(self: *Encoder) void {
-        const room: *align(memory.alignment) Room = @alignCast(self.room);
-        memory.free(Room, room[0..1]);
+        memory.free(u8, self.room.memory);
     }
 
     /// Writes a chunk; returns its bytes, or null where there is no room for them.
     pub fn encode(self: *Encoder, chunk: usize, out: []u8) ?usize {
         const plan = self.plan;
-        const room = self.room;
+        const room = &self.room;
         const first = chunk * plan.blocksOfChunk();
         const count = @min(plan.blocksOfChunk(), plan.blocks.count - first);
         const values = self.valuesOf(first, count);
@@ -106,14 +139,14 @@ pub const Encoder = struct {
             room.active_fine[active] = fine - table.class_coded;
             active += 1;
         }
-        const class_state, const class_words = encodeClasses(&plan.model, room.classes[0..count], &room.class_words);
+        const class_state, const class_words = encodeClasses(&plan.model, room.classes[0..count], room.class_words);
         const bits = self.followPath(values, active);
         var job: table.Encode = .{
             .steps = plan.blocks.steps,
             .count = active,
-            .classes = &room.active_classes,
+            .classes = room.active_classes.ptr,
             .coders = &plan.coders,
-            .symbols = &room.symbols,
+            .symbols = room.symbols.ptr,
             .end = room.words[room.words.len..].ptr,
             .is_wide = @intFromBool(active * plan.blocks.steps >= search_file.wide_steps),
             .states = undefined,
@@ -140,14 +173,14 @@ pub const Encoder = struct {
         const size = blocks.blockValues();
         if ((first + count) * size <= blocks.values.len) return blocks.values.ptr + first * size;
         for (0..count) |i| blocks.copy(first + i, self.room.values[i * size ..][0..size]);
-        return &self.room.values;
+        return self.room.values.ptr;
     }
 
     /// Fills in the symbols of the coded blocks, and returns their plain bits.
     fn followPath(self: *Encoder, values: [*]const f32, active: u32) bit_stream.Writer {
         const plan = self.plan;
-        const room = self.room;
-        var bits: bit_stream.Writer = .{ .bytes = &room.bits };
+        const room = &self.room;
+        var bits: bit_stream.Writer = .{ .bytes = room.bits.ptr };
         var path: table.Path = .{
             .values = values,
             .steps = plan.blocks.steps,
@@ -157,9 +190,9 @@ pub const Encoder = struct {
             .costs = &plan.costs,
             .factor = 1 / plan.model.step * (1 << table.fraction_bits),
             .states = .{},
-            .levels = &room.levels,
-            .quantizers = &room.quantizers,
-            .signs = &room.signs,
+            .levels = room.levels.ptr,
+            .quantizers = room.quantizers.ptr,
+            .signs = room.signs.ptr,
         };
         var from: u32 = 0;
         while (from < active) : (from += path.count) {
@@ -172,9 +205,9 @@ pub const Encoder = struct {
                 .count = path.count,
                 .classes = path.classes,
                 .tokens = &plan.tokens,
-                .levels = &room.levels,
-                .quantizers = &room.quantizers,
-                .signs = &room.signs,
+                .levels = room.levels.ptr,
+                .quantizers = room.quantizers.ptr,
+                .signs = room.signs.ptr,
                 .symbols = room.symbols[from * path.steps * table.lanes ..].ptr,
                 .bits = &bits,
             });

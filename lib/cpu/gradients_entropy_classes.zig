@@ -51,22 +51,45 @@ pub const Fine = struct {
     /// Levels that occur are below this.
     above: u32 = 0,
     /// [quantiser * levels + level]: how often a level occurs, and in the lower bits the sum of the
-    /// magnitudes that became it, in 2^-5 steps.
-    tallies: [2 * levels]u64 = @splat(0),
+    /// magnitudes that became it, in 2^-5 steps. Twice, for even and odd lanes: most are zero, and would
+    /// wait for the one before.
+    tallies: [2][2 * levels]u64 = undefined,
+    /// Whether there is anything in the tallies: what never occurs costs no memory.
+    is_begun: bool = false,
     /// The sum of the squares of all magnitudes, where it is wanted.
     squares: f64 = 0,
 
     pub const count_one = 1 << 40;
 
+    pub fn begin(self: *Fine) void {
+        if (!self.is_begun) self.tallies = @splat(@splat(0));
+        self.is_begun = true;
+        self.blocks += 1;
+    }
+
+    pub fn reset(self: *Fine) void {
+        for (&self.tallies) |*tallies| {
+            for (0..2) |quantizer| @memset(tallies[quantizer * levels ..][0..self.above], 0);
+        }
+        self.blocks = 0;
+        self.above = 0;
+        self.squares = 0;
+    }
+
     pub fn count(self: *const Fine, quantizer: usize, level: usize) u64 {
-        return self.tallies[quantizer * levels + level] / count_one;
+        return self.tally(quantizer, level) / count_one;
+    }
+
+    fn tally(self: *const Fine, quantizer: usize, level: usize) u64 {
+        const index = quantizer * levels + level;
+        return self.tallies[0][index] + self.tallies[1][index];
     }
 
     /// The sum of what the magnitudes of a level are above its place.
     fn rest(self: *const Fine, quantizer: usize, level: usize) f64 {
-        const tally = self.tallies[quantizer * levels + level];
-        const sum: i64 = @intCast(tally % count_one);
-        return @floatFromInt(sum - placeOf(quantizer, level) * @as(i64, @intCast(tally / count_one)));
+        const both = self.tally(quantizer, level);
+        const sum: i64 = @intCast(both % count_one);
+        return @floatFromInt(sum - placeOf(quantizer, level) * @as(i64, @intCast(both / count_one)));
     }
 
     /// Squared steps between the values and what levels with the best offsets stand for.

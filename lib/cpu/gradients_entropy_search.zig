@@ -22,7 +22,7 @@ const fine_count = classes_file.fine_count;
 const all_count = classes_file.all_count;
 
 /// Of the gradients, an eighth, within these.
-const sample_least = 1 << 17;
+const sample_least = 1 << 16;
 const sample_most = 1 << 18;
 /// The first looks are at every fourth block of the sample.
 const coarse = 4;
@@ -83,7 +83,12 @@ pub const Search = struct {
             place.* = @intCast(placeOf(i, blocks.count, count));
             blocks.copy(place.*, values[i * size ..][0..size]);
         }
-        for (&work[0].statistics) |*one| one.blocks = 0;
+        for (&work[0].statistics) |*one| {
+            one.blocks = 0;
+            one.above = 0;
+            one.squares = 0;
+            one.is_begun = false;
+        }
         for (&work[0].costs, 0..) |*one, i| one.* = guessedCosts(i);
         return .{ .blocks = blocks, .places = places, .values = values, .fine = fine, .work = &work[0], .wants_energy = wants_energy };
     }
@@ -112,7 +117,7 @@ pub const Search = struct {
         // From here on, so that what is encoded afterwards costs what has been counted.
         for (&work.costs, &work.statistics) |*costs, *fine| {
             if (fine.blocks >= 16 and self.looks < adapting_looks) costs.* = between(costs.*, fittedCosts(fine));
-            fine.* = .{};
+            fine.reset();
         }
         self.looks += 1;
         work.energies = @splat(0);
@@ -161,7 +166,7 @@ pub const Search = struct {
         const size = self.blocks.blockValues();
         for (work.active[0..path.count], work.classes[0..path.count], 0..) |block, class, i| {
             const fine = &work.statistics[class];
-            fine.blocks += 1;
+            fine.begin();
             for (0..self.blocks.steps) |step| {
                 const place = i * self.blocks.steps + step;
                 self.tally(fine, self.values[block * size + step * table.lanes ..][0..table.lanes], path.factor, work.levels[place * table.lanes ..][0..table.lanes], work.quantizers[place]);
@@ -172,12 +177,15 @@ pub const Search = struct {
 
     fn tally(self: *Search, fine: *Fine, values: *const [table.lanes]f32, factor: f32, step_levels: *const [table.lanes]u16, quantizers: u32) void {
         const floats: @Vector(table.lanes, f32) = values.*;
-        const magnitudes: [table.lanes]u32 = @as(@Vector(table.lanes, u32), @intFromFloat(@abs(floats) * @as(@TypeOf(floats), @splat(factor))));
-        const vector: @Vector(table.lanes, u16) = step_levels.*;
-        fine.above = @max(fine.above, @reduce(.Max, vector) + 1);
-        const odd: @Vector(table.lanes, bool) = @bitCast(quantizers);
-        const indices: [table.lanes]u16 = vector + @select(u16, odd, @as(@TypeOf(vector), @splat(classes_file.levels)), @as(@TypeOf(vector), @splat(0)));
-        for (indices, magnitudes) |index, magnitude| fine.tallies[index] += Fine.count_one + @as(u64, magnitude);
+        const magnitudes: [table.lanes]i32 = @as(@Vector(table.lanes, i32), @intFromFloat(@abs(floats) * @as(@TypeOf(floats), @splat(factor))));
+        var most: u16 = 0;
+        inline for (0..table.lanes) |lane| {
+            const level = step_levels[lane];
+            const index = level + (quantizers >> lane & 1) * classes_file.levels;
+            most = @max(most, level);
+            fine.tallies[lane % 2][index] += Fine.count_one + @as(u64, @intCast(magnitudes[lane]));
+        }
+        fine.above = @max(fine.above, most + 1);
         if (self.wants_energy) fine.squares += sumSquares(magnitudes);
     }
 
@@ -272,9 +280,9 @@ fn placeOf(i: usize, blocks: usize, count: usize) usize {
     return from + @as(usize, @intCast((hash >> 32) * (to - from) >> 32));
 }
 
-fn sumSquares(magnitudes: [table.lanes]u32) f64 {
-    var total: u64 = 0;
-    for (magnitudes) |magnitude| total += @as(u64, magnitude) * magnitude;
+fn sumSquares(magnitudes: [table.lanes]i32) f64 {
+    var total: i64 = 0;
+    for (magnitudes) |magnitude| total += @as(i64, magnitude) * magnitude;
     return @floatFromInt(total);
 }
 

@@ -309,7 +309,8 @@ const Rice = struct {
     mean: u32,
 
     fn init(values: usize, count: usize) Rice {
-        return .{ .mean = @intCast(@max(16, @min(chunk_values, values / @max(1, count)) * 16)) };
+        const mean: u32 = @intCast(@min(chunk_values, values / @max(1, count)));
+        return .{ .mean = @max(1, mean) * 16 };
     }
 
     inline fn shift(self: *const Rice) u5 {
