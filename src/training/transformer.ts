@@ -58,7 +58,7 @@ export interface TrainableTransformerOptions {
  * const targets = Int32Array.of(2, 3, 4, -100);
  * const before = model.lossAndGradients(ids, targets, [1, 4]);
  * for (const { data, gradient } of model.parameters) {
- *   for (let i = 0; i < data.length; i++) data[i] -= 0.1 * gradient[i]!;
+ *   for (let i = 0; i < data.length; i++) data[i]! -= 0.1 * gradient[i]!;
  * }
  * console.log(model.loss(ids, targets, [1, 4]) < before); // true
  * ```
