@@ -21,22 +21,22 @@ export const version = "0.1.0";
 export const prebuilt: Readonly<Record<string, PrebuiltLibrary>> = {
   "linux-x64": {
     file: "libtritter.so",
-    size: 1076160,
-    sha256: "7dd99e0acd80d9ae68770b7add65862e550496f96dfd7265fd517fd38e2011a5",
+    size: 3411968,
+    sha256: "ef6505d9992753b74df1c3f0c2b67190293192a5d8f95559d0ec8d00b401939e",
   },
   "linux-arm64": {
     file: "libtritter.so",
-    size: 517112,
-    sha256: "d78ef118bf60f82064ac3694ff52fa8bd2eae5790094d92dbdf9e932c3c541dd",
+    size: 1663576,
+    sha256: "0e3a336ea6e1135f7b4c1d74bb9cf794716426200754aa9235a48dda1028dcd9",
   },
   "darwin-arm64": {
     file: "libtritter.dylib",
-    size: 531648,
-    sha256: "7c5e6674e6b720436d773e17d89136567de63778ec86058e0e6dd86e036e2886",
+    size: 1607104,
+    sha256: "6a2268cef3cb10becb029e674b1abe059a540323339c153a03ff58dc5a8060ca",
   },
   "windows-x64": {
     file: "tritter.dll",
-    size: 1153536,
-    sha256: "4a75e383c72edec821a4c1b527c4ca3fc443614c7897f7f27617cbb08393acfa",
+    size: 3504128,
+    sha256: "bd45d930e8f8b0c7cc7a6b3adbb330a8d440dc58a4edb76f6a30e3a8c38849f0",
   },
 };
