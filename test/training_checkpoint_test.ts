@@ -1,7 +1,7 @@
 /** Runs that are killed and go on as if nothing had happened. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -70,9 +70,11 @@ describe("a run that is killed", () => {
           const run = startRun(killed);
           const status = ended(run);
           const seen = join(killed, "metrics.jsonl");
+          const changeOf = () => existsSync(seen) ? statSync(seen).mtimeMs : 0;
+          const before = changeOf();
           // Wherever it is once it has begun: in a step, in a checkpoint, between the two.
-          while (!existsSync(seen) && run.exitCode === null) await sleep(5);
-          await sleep(50 + 250 * random());
+          while (changeOf() === before && run.exitCode === null) await sleep(1);
+          await sleep(40 * random());
           if (run.exitCode === null) {
             run.kill("SIGKILL");
             kills += 1;
