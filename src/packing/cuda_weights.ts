@@ -17,6 +17,19 @@ export interface WeightsInfo {
   nonzeros: number;
 }
 
+/** Reads [rows, cols, group size, number of scales, bytes of memory, nonzero weights]. */
+export function weightsInfoOf(described: BigUint64Array): WeightsInfo {
+  const [rows, cols, groupSize, , memoryBytes, nonzeros] = Array.from(described, Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { rows, cols, groupSize, memoryBytes, nonzeros };
+}
+
 /** What a product is told. */
 export interface CudaProduct {
   input: Float32Array | Tensor;
@@ -80,15 +93,7 @@ export function packOnCuda(
 export function cudaWeightsInfo(weights: bigint): WeightsInfo {
   const described = new BigUint64Array(7);
   check(native.cuda_weights_info(weights, described, described.length));
-  const [rows, cols, groupSize, , memoryBytes, nonzeros] = Array.from(described, Number) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { rows, cols, groupSize, memoryBytes, nonzeros };
+  return weightsInfoOf(described);
 }
 
 /** Returns the scales, the groups of row 0 first. */

@@ -16,6 +16,7 @@ import {
   packOnCuda,
   quantizeOnCuda,
   type WeightsInfo,
+  weightsInfoOf,
 } from "./cuda_weights.ts";
 import {
   type Keep,
@@ -67,15 +68,7 @@ export function activationsCode(activations: Activations | undefined): 0 | 1 {
 function cpuWeightsInfo(handle: bigint): WeightsInfo {
   const described = new BigUint64Array(6);
   check(native.weights_info(handle, described, described.length));
-  const [rows, cols, groupSize, , memoryBytes, nonzeros] = Array.from(described, Number) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { rows, cols, groupSize, memoryBytes, nonzeros };
+  return weightsInfoOf(described);
 }
 
 /** Returns how many rows of `features` numbers an input has. */

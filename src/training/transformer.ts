@@ -1,13 +1,6 @@
 // A whole language model that trains.
 
-import {
-  checkArray,
-  checkCount,
-  checkNumber,
-  checkOptions,
-  checkTexts,
-  describe,
-} from "../checks.ts";
+import { checkArray, checkNumber, checkOptions, checkTexts, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { ModelConfig } from "../inference/config.ts";
 import { inverseFrequencies } from "../inference/rope.ts";
@@ -18,6 +11,7 @@ import { RotaryEmbedding } from "../nn/rotary_embedding.ts";
 import { TrainableEmbedding } from "../nn/trainable_embedding.ts";
 import { TrainableRmsNorm } from "../nn/trainable_rms_norm.ts";
 import type { Parameter, Trainable } from "../nn/trainable.ts";
+import { checkSeed } from "../vsa/options.ts";
 import { DecoderLayer, SharedBuffers } from "./decoder_layer.ts";
 import { completeConfig, type TransformerConfig } from "./transformer_config.ts";
 
@@ -214,12 +208,4 @@ export class TrainableTransformer implements Trainable {
     });
     this.parameters.forEach(({ data }, index) => data.set(tensors[index]!));
   }
-}
-
-function checkSeed(seed: unknown): bigint {
-  if (typeof seed === "bigint") {
-    if (seed >= 0n && seed < 2n ** 64n) return seed;
-    throw tritterError("invalid_value", `seed must be from 0 to 2^64 - 1, got ${seed}`);
-  }
-  return BigInt(checkCount(seed, "seed", { max: Number.MAX_SAFE_INTEGER }));
 }
