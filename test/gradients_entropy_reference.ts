@@ -217,33 +217,92 @@ export function decodeEntropy(payload: Uint8Array, count: number): Float32Array 
   return out;
 }
 
+const PLACES_CHUNK = 2 ** 20;
+const BLOCK = 128;
+const FEW = 8192;
+const MEAN_MAX = 256 * BLOCK;
+
+/** The middle of a class of densities, half an octave wide. */
+const meanOf = (kind: number) =>
+  Math.max(4, Math.floor((5 + 2 * (kind % 2)) * 2 ** Math.floor(kind / 2) / 4));
+
+function classOf(mean: number): number {
+  const octave = Math.floor(Math.log2(mean));
+  return 2 * octave + (mean >= 1.5 * 2 ** octave ? 1 : 0);
+}
+
+/** Of the nibbles of a class: each place is kept with the same probability. */
+function nibbleFrequencies(kind: number): number[] {
+  const p = meanOf(kind) / MEAN_MAX;
+  const ones = (nibble: number) => [1, 2, 4, 8].filter((bit) => nibble & bit).length;
+  const all = Array.from({ length: 16 }, (_, nibble) => {
+    const kept = ones(nibble);
+    return Math.max(1, Math.round(ONE * p ** kept * (1 - p) ** (4 - kept)));
+  });
+  const commonest = p < 0.5 ? 0 : 15;
+  all[commonest]! += ONE - all.reduce((sum, frequency) => sum + frequency);
+  return all;
+}
+
+function readDistances(bytes: Uint8Array, kept: number, start: number): number[] {
+  const stream = new Bits(bytes);
+  let mean = 16 * Math.floor(MEAN_MAX / meanOf(start));
+  let place = 0;
+  return Array.from({ length: kept }, () => {
+    const shift = Math.floor(Math.log2(Math.max(1, mean >> 4)));
+    let ones = 0;
+    while (ones < 24 && stream.take(1) === 1) ones++;
+    const distance = ones < 24 ? ones * 2 ** shift + stream.take(shift) : stream.take(20);
+    mean = Math.max(16, mean - (mean >> 4) + distance);
+    place += distance;
+    return place++;
+  });
+}
+
+function readPlaces(input: Bytes, words: number, count: number, start: number): number[] {
+  const states = Array.from({ length: 32 }, () => input.word());
+  const next = wordsOf(input.take(2 * words));
+  const ans = states.map((state) => new Ans(state, next));
+  const frequencies = Array.from({ length: 30 }, (_, kind) => nibbleFrequencies(kind));
+  let mean = meanOf(start);
+  const places: number[] = [];
+  for (let block = 0; block < count; block += BLOCK) {
+    const before = places.length;
+    for (const [lane, state] of ans.entries()) {
+      const nibble = state.take(frequencies[classOf(mean)]!);
+      for (let bit = 0; bit < 4; bit++) {
+        if (nibble >> bit & 1) places.push(block + 4 * lane + bit);
+      }
+    }
+    mean += Math.floor((256 * (places.length - before) - mean) / 4);
+    mean = Math.max(4, Math.min(MEAN_MAX - 1, mean));
+  }
+  if (ans.some(({ state }) => state !== 2 ** 15)) throw new Error("a state is wrong at the end");
+  return places;
+}
+
 /** The places and values of a topk payload. */
 export function decodeTopk(payload: Uint8Array, bits: number, count: number): Float32Array {
-  const chunk = 2 ** 20;
   const out = new Float32Array(count);
   const input = new Bytes(payload);
-  const [least, range] = [input.word(), input.word()];
-  const directory = Array.from(
-    { length: Math.ceil(count / chunk) },
-    () => [input.number(), input.number()] as const,
-  );
-  const all = directory.reduce((sum, [kept]) => sum + kept, 0);
-  for (const [index, [kept, bytes]] of directory.entries()) {
-    const stream = new Bits(input.take(bytes));
-    let mean = 16 * Math.max(1, Math.min(chunk, Math.floor(count / Math.max(1, all))));
-    let place = index * chunk;
-    for (let i = 0; i < kept; i++) {
-      const shift = Math.floor(Math.log2(Math.max(1, mean >> 4)));
-      let ones = 0;
-      while (ones < 24 && stream.take(1) === 1) ones++;
-      const distance = ones < 24 ? ones * 2 ** shift + stream.take(shift) : stream.take(20);
-      mean = Math.max(16, mean - (mean >> 4) + distance);
-      place += distance;
-      const sign = stream.take(1) === 1 ? -1 : 1;
-      const level = stream.take(bits - 1);
+  const least = input.word();
+  const start = input.take(1)[0]!;
+  for (let first = 0; first < count; first += PLACES_CHUNK) {
+    const kept = input.number();
+    if (kept === 0) continue;
+    const range = input.word();
+    const length = input.number();
+    const places = kept < FEW
+      ? readDistances(input.take(length), kept, start)
+      : readPlaces(input, length, Math.min(PLACES_CHUNK, count - first), start);
+    const codes = new Bits(input.take(Math.ceil(kept * bits / 8)));
+    for (const place of places) {
+      const sign = codes.take(1) === 1 ? -1 : 1;
+      const level = codes.take(bits - 1);
       const middle = least + Math.floor((2 * level + 1) * range / 2 ** bits);
-      out[place++] = sign * floatOf(middle);
+      out[first + place] = sign * floatOf(Math.min(middle, 0x7f7fffff));
     }
   }
+  if (input.place !== input.bytes.length) throw new Error("the payload goes on");
   return out;
 }

@@ -442,35 +442,40 @@ inline fn storeSigned(target: [*]f32, found: F, signs: u16) void {
     target[0..16].* = @select(f32, negative, -found, found);
 }
 
-inline fn decodeVector(source: *Source, decoder: *const table.Decoder, trellis: *table.States, low: *U32, high: *U32, target: [*]f32) bool {
-    const cumulative: U16 = decoder.cumulative;
-    const odd: B = @bitCast(trellis.bits[0]);
+/// The next symbol of each lane; null where there are too few words. A lane's symbols begin at `first`.
+pub inline fn takeSymbols(words: *[]align(1) const u16, frequencies: U16, cumulative: U16, first: U16, low: *U32, high: *U32) ?U16 {
     const slot_mask = splat(table.frequency_one - 1);
     const slots_low = low.* & slot_mask;
     const slots_high = high.* & slot_mask;
     const slots: U16 = std.simd.join(@as(@Vector(16, u16), @truncate(slots_low)), @as(@Vector(16, u16), @truncate(slots_high)));
-    var symbol = @select(u16, odd, @as(U16, @splat(16)), @as(U16, @splat(0)));
+    var symbol = first;
     inline for (.{ 8, 4, 2, 1 }) |stride| {
         const next = symbol + @as(U16, @splat(stride));
         symbol = @select(u16, slots >= lookupWords(next, cumulative), next, symbol);
     }
-    const frequencies = lookupWords(symbol, decoder.frequencies);
+    const found = lookupWords(symbol, frequencies);
     const rests = slots - lookupWords(symbol, cumulative);
-    var x_low = @as(U32, std.simd.extract(frequencies, 0, 16)) * (low.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 0, 16));
-    var x_high = @as(U32, std.simd.extract(frequencies, 16, 16)) * (high.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 16, 16));
+    var x_low = @as(U32, std.simd.extract(found, 0, 16)) * (low.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 0, 16));
+    var x_high = @as(U32, std.simd.extract(found, 16, 16)) * (high.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 16, 16));
     const least = splat(table.state_least);
     const few_low = x_low < least;
     const few_high = x_high < least;
     const few = @as(u32, @as(u16, @bitCast(few_high))) << 16 | @as(u16, @bitCast(few_low));
     const count = @popCount(few);
-    if (count > source.words.len) return false;
-    const words = expand(loadFirst(source.words.ptr, count), few);
-    source.words = source.words[count..];
-    x_low = @select(u32, few_low, x_low << @splat(16) | @as(U32, std.simd.extract(words, 0, 16)), x_low);
-    x_high = @select(u32, few_high, x_high << @splat(16) | @as(U32, std.simd.extract(words, 16, 16)), x_high);
+    if (count > words.len) return null;
+    const taken = expand(loadFirst(words.ptr, count), few);
+    words.* = words.*[count..];
+    x_low = @select(u32, few_low, x_low << @splat(16) | @as(U32, std.simd.extract(taken, 0, 16)), x_low);
+    x_high = @select(u32, few_high, x_high << @splat(16) | @as(U32, std.simd.extract(taken, 16, 16)), x_high);
     low.* = x_low;
     high.* = x_high;
+    return symbol;
+}
 
+inline fn decodeVector(source: *Source, decoder: *const table.Decoder, trellis: *table.States, low: *U32, high: *U32, target: [*]f32) bool {
+    const odd: B = @bitCast(trellis.bits[0]);
+    const first = @select(u16, odd, @as(U16, @splat(16)), @as(U16, @splat(0)));
+    const symbol = takeSymbols(&source.words, decoder.frequencies, decoder.cumulative, first, low, high) orelse return false;
     const tokens = symbol & @as(U16, @splat(15));
     const escapes: u32 = @bitCast(tokens == @as(U16, @splat(table.escape)));
     if (escapes != 0 or decoder.shift != 0) return decodeLevels(source, decoder, trellis, tokens, escapes, target);

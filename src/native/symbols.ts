@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb8309c6b58e061fan;
+export const abiFingerprint = 0xb8b2e96192dbd994n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -488,6 +488,7 @@ export const symbols = {
   gradients_topk_inspect: {
     payload: "r:u8",
     payload_length: "u32",
+    bits: "u32",
     count: "u32",
   },
   gradients_sign_encode: {
@@ -1877,7 +1878,12 @@ export interface NativeLibrary {
   /**
    * Refuses what cannot be the payload of `count` gradients.
    */
-  gradients_topk_inspect(payload: Uint8Array | null, payload_length: number, count: number): number;
+  gradients_topk_inspect(
+    payload: Uint8Array | null,
+    payload_length: number,
+    bits: number,
+    count: number,
+  ): number;
   /**
    * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
    */
