@@ -218,35 +218,20 @@ export function decodeEntropy(payload: Uint8Array, count: number): Float32Array 
 }
 
 const PLACES_CHUNK = 2 ** 20;
-const BLOCK = 128;
-const FEW = 8192;
-const MEAN_MAX = 256 * BLOCK;
+const FEW = 4096;
+const MEAN_ONE = 2 ** 20;
+const MEAN_LEAST = 2 ** 8;
 
-/** The middle of a class of densities, half an octave wide. */
-const meanOf = (kind: number) =>
-  Math.max(4, Math.floor((5 + 2 * (kind % 2)) * 2 ** Math.floor(kind / 2) / 4));
-
-function classOf(mean: number): number {
+/** Of ones among 2^12, where a mean lies in this half of an octave. */
+function onesFor(mean: number): number {
   const octave = Math.floor(Math.log2(mean));
-  return 2 * octave + (mean >= 1.5 * 2 ** octave ? 1 : 0);
+  const middle = (mean >= 1.5 * 2 ** octave ? 7 : 5) * 2 ** octave / 4;
+  return Math.min(Math.round(ONE * middle / MEAN_ONE), ONE - 128);
 }
 
-/** Of the nibbles of a class: each place is kept with the same probability. */
-function nibbleFrequencies(kind: number): number[] {
-  const p = meanOf(kind) / MEAN_MAX;
-  const ones = (nibble: number) => [1, 2, 4, 8].filter((bit) => nibble & bit).length;
-  const all = Array.from({ length: 16 }, (_, nibble) => {
-    const kept = ones(nibble);
-    return Math.max(1, Math.round(ONE * p ** kept * (1 - p) ** (4 - kept)));
-  });
-  const commonest = p < 0.5 ? 0 : 15;
-  all[commonest]! += ONE - all.reduce((sum, frequency) => sum + frequency);
-  return all;
-}
-
-function readDistances(bytes: Uint8Array, kept: number, start: number): number[] {
+function readDistances(bytes: Uint8Array, kept: number, first: number): number[] {
   const stream = new Bits(bytes);
-  let mean = 16 * Math.floor(MEAN_MAX / meanOf(start));
+  let mean = 16 * Math.floor(MEAN_ONE / first);
   let place = 0;
   return Array.from({ length: kept }, () => {
     const shift = Math.floor(Math.log2(Math.max(1, mean >> 4)));
@@ -259,26 +244,30 @@ function readDistances(bytes: Uint8Array, kept: number, start: number): number[]
   });
 }
 
-function readPlaces(input: Bytes, words: number, count: number, start: number): number[] {
+function readPlaces(input: Bytes, words: number, count: number, first: number): number[] {
   const states = Array.from({ length: 32 }, () => input.word());
   const next = wordsOf(input.take(2 * words));
   const ans = states.map((state) => new Ans(state, next));
-  const frequencies = Array.from({ length: 30 }, (_, kind) => nibbleFrequencies(kind));
-  let mean = meanOf(start);
+  const means = states.map(() => first);
+  const run = 64 * Math.ceil(Math.ceil(count / 64) / 32);
   const places: number[] = [];
-  for (let block = 0; block < count; block += BLOCK) {
-    const before = places.length;
-    for (const [lane, state] of ans.entries()) {
-      const nibble = state.take(frequencies[classOf(mean)]!);
-      for (let bit = 0; bit < 4; bit++) {
-        if (nibble >> bit & 1) places.push(block + 4 * lane + bit);
+  for (let nibble = 0; nibble < run; nibble += 4) {
+    const kept = means.map(() => 0);
+    const ones = means.map(onesFor);
+    for (let bit = 0; bit < 4; bit++) {
+      for (const [lane, state] of ans.entries()) {
+        // Ones come first.
+        if (state.take([ones[lane]!, ONE - ones[lane]!]) === 1) continue;
+        kept[lane]!++;
+        places.push(lane * run + nibble + bit);
       }
     }
-    mean += Math.floor((256 * (places.length - before) - mean) / 4);
-    mean = Math.max(4, Math.min(MEAN_MAX - 1, mean));
+    for (const [lane, mean] of means.entries()) {
+      means[lane] = Math.max(MEAN_LEAST, mean - (mean >> 5) + kept[lane]! * 2 ** 13);
+    }
   }
   if (ans.some(({ state }) => state !== 2 ** 15)) throw new Error("a state is wrong at the end");
-  return places;
+  return places.sort((a, b) => a - b);
 }
 
 /** The places and values of a topk payload. */
@@ -286,15 +275,15 @@ export function decodeTopk(payload: Uint8Array, bits: number, count: number): Fl
   const out = new Float32Array(count);
   const input = new Bytes(payload);
   const least = input.word();
-  const start = input.take(1)[0]!;
+  const mean = input.word();
   for (let first = 0; first < count; first += PLACES_CHUNK) {
     const kept = input.number();
     if (kept === 0) continue;
     const range = input.word();
     const length = input.number();
     const places = kept < FEW
-      ? readDistances(input.take(length), kept, start)
-      : readPlaces(input, length, Math.min(PLACES_CHUNK, count - first), start);
+      ? readDistances(input.take(length), kept, mean)
+      : readPlaces(input, length, Math.min(PLACES_CHUNK, count - first), mean);
     const codes = new Bits(input.take(Math.ceil(kept * bits / 8)));
     for (const place of places) {
       const sign = codes.take(1) === 1 ? -1 : 1;

@@ -51,6 +51,6 @@ pub const kernels: table.Kernels = .{
     .collect = collect.collect,
     .code_levels = collect.levels,
     .place = collect.place,
-    .map_places = places.map,
+    .encode_places = places.encode,
     .decode_places = places.decode,
 };

@@ -114,22 +114,15 @@ pub fn classSize(class: *const Class) f64 {
 /// How an encoder codes a class.
 pub fn coderOf(class: *const Class) table.Coder {
     var coder: table.Coder = .{ .packed_frequencies = @splat(0), .reciprocals = @splat(0) };
-    for (&class.tokens, 0..) |*tokens, quantizer| setFrequencies(&coder, quantizer * 16, tokens.values);
-    return coder;
-}
-
-/// Those of 16 symbols, from `first` on.
-pub fn setFrequencies(coder: *table.Coder, first: usize, frequencies: [16]u16) void {
-    var cumulative: u32 = 0;
-    for (frequencies, first..) |frequency, symbol| {
-        if (frequency == 0) continue;
-        // 2^(31 + l) / f, rounded up, with 2^l >= f: exact for states below 2^31.
-        const l = std.math.log2_int_ceil(u32, frequency);
-        const dividend = @as(u64, 1) << @intCast(31 + l);
-        coder.reciprocals[symbol] = @intCast((dividend + frequency - 1) / frequency);
-        coder.packed_frequencies[symbol] = frequency | cumulative << 13 | @as(u32, 31 + l) << 26;
-        cumulative += frequency;
+    for (&class.tokens, 0..) |*tokens, quantizer| {
+        var cumulative: u32 = 0;
+        for (tokens.values, quantizer * 16..) |frequency, symbol| {
+            if (frequency == 0) continue;
+            coder.set(symbol, frequency, cumulative);
+            cumulative += frequency;
+        }
     }
+    return coder;
 }
 
 pub fn tokensOf(class: *const Class) table.Tokens {

@@ -1,68 +1,67 @@
 //! Places as bits, coded: what the kernels and the codec `topk` share.
 //!
-//!     gradients      0 0 1 0 | 0 0 0 0 | 1 1 0 0 | ...    1 where one is kept
-//!     nibbles            4         0         3            the first place is the lowest bit
-//!     block          32 nibbles, one for each lane of rANS: 128 places
+//!     gradients   0 0 1 0 | 0 0 0 0 | 1 1 0 0 | ...    1 where one is kept, 64 a word
+//!     lanes       32, each of which takes as many words in a row as the others
+//!     step        the next bit of every lane; four steps are a nibble
 //!
-//! A nibble is coded with the frequencies of its block's class, and that is a density, half an octave
-//! wide, which decoder and encoder know from the blocks before: 256 times a running mean m of how many
-//! places of a block are kept, m += (256 kept - m) / 4.
+//! A bit is coded by rANS (gradients_rans.zig) with the probability that its lane has had lately: a
+//! running mean m of 2^20 times the share of places that are kept, m += (kept 2^18 - m) / 32 after each
+//! nibble, m at least 2^8. Its class is half an octave of m, and that has a frequency of 2^12.
 
-pub const lanes = @import("gradients_entropy_table.zig").lanes;
-pub const block_places = 4 * lanes;
-pub const block_words = block_places / 64;
-pub const classes_count = 30;
+const entropy = @import("gradients_entropy_table.zig");
 
-/// A running mean, and the class that it means for the next block.
-pub const Density = struct {
-    mean: u32,
+pub const lanes = entropy.lanes;
+/// Where it begins, the mean says what is kept of all.
+pub const mean_bits = 20;
+pub const mean_least = 1 << 8;
+pub const mean_shift = 5;
 
-    const one = 256;
-    const least = 4;
-    pub const most = block_places * one;
+/// Half an octave: the exponent of a mean as f32, and a bit of its fraction, from that of the least.
+pub inline fn classOf(mean: u32) u32 {
+    return (@as(u32, @bitCast(@as(f32, @floatFromInt(mean)))) >> 22) - first_class;
+}
 
-    /// At the middle of a class.
-    pub fn ofClass(index: u32) Density {
-        return .{ .mean = @max(least, (5 + 2 * (index & 1)) << @intCast(index >> 1) >> 2) };
+pub const first_class = 2 * (127 + 8);
+/// The last is that of 2^20 alone.
+pub const classes_count = 2 * (mean_bits - 8) + 1;
+pub const class_entries = 32;
+
+/// Of ones among 2^12, by class.
+pub const frequencies: [class_entries]u32 = blk: {
+    var all: [class_entries]u32 = @splat(1);
+    for (all[0..classes_count], 0..) |*frequency, class| {
+        const middle = (5 + 2 * (class % 2)) << (class / 2);
+        // 4 2^8 of a mean are 2^-12 of all.
+        frequency.* = @min((middle + 2) / 4, entropy.frequency_one - 128);
     }
-
-    pub inline fn follow(self: *Density, kept: u32) void {
-        const mean: i32 = @intCast(self.mean);
-        const change = (@as(i32, @intCast(kept * one)) - mean) >> 1;
-        self.mean = @intCast(@min(@max(mean + change, least), most - 1));
-    }
-
-    /// Below `classes_count`.
-    pub inline fn class(self: Density) u8 {
-        const octave: u5 = @intCast(31 - @clz(self.mean));
-        return @intCast(2 * @as(u32, octave) + (self.mean >> (octave - 1) & 1));
-    }
+    break :blk all;
 };
 
-/// Bits of places to nibbles, and the class of each block, more by `first_class`.
-pub const Map = extern struct {
-    /// Whole blocks.
+/// Words that a lane takes of so many.
+pub fn laneWords(words: usize) usize {
+    return (words + lanes - 1) / lanes;
+}
+
+/// Bits to words of rANS, from last to first.
+pub const Encode = extern struct {
+    /// [lanes][lane_words], zeros at the end.
     bits: [*]const u64,
-    blocks: u32,
-    start: u32,
-    first_class: u32,
+    lane_words: usize,
+    mean: u32,
+    /// [16 lane_words][lanes]
     nibbles: [*]u8,
     classes: [*]u8,
+    /// One past where the last word goes.
+    end: [*]u16,
+    states: [lanes]u32 align(64),
 };
 
-/// The frequencies of the nibbles of a class, and their sums; the second half is 0.
-pub const Model = extern struct {
-    frequencies: [lanes]u16 align(64),
-    cumulative: [lanes]u16 align(64),
-};
-
-/// Words of rANS to bits of places.
+/// And back.
 pub const Decode = extern struct {
-    models: [*]const Model,
     words: [*]align(1) const u16,
     word_count: usize,
-    blocks: u32,
-    start: u32,
-    states: [lanes]u32 align(64),
     bits: [*]u64,
+    lane_words: usize,
+    mean: u32,
+    states: [lanes]u32 align(64),
 };

@@ -194,7 +194,7 @@ inline fn splat(value: u32) U32 {
 const U64 = @Vector(8, u64);
 
 /// x / f for the entries' frequencies, and from it the next states.
-inline fn advance(x: U32, entries: U32, reciprocals: U32) U32 {
+pub inline fn advance(x: U32, entries: U32, reciprocals: U32) U32 {
     const low: U64 = @splat(0xffff_ffff);
     const pairs: U64 = @bitCast(x);
     const factors: U64 = @bitCast(reciprocals);
@@ -205,7 +205,7 @@ inline fn advance(x: U32, entries: U32, reciprocals: U32) U32 {
     return x + quotients * (splat(table.frequency_one) - (entries & splat(0x1fff))) + (entries >> @splat(13) & splat(0x1fff));
 }
 
-inline fn lookup32(indices: U32, entries: [2]U32) U32 {
+pub inline fn lookup32(indices: U32, entries: [2]U32) U32 {
     return asm ("vpermi2d %[high], %[low], %[result]"
         : [result] "=v" (-> U32),
         : [low] "v" (entries[0]),
@@ -232,7 +232,7 @@ inline fn lookupWords(indices: U16, entries: U16) U16 {
 }
 
 /// The chosen words side by side.
-inline fn compress(words: U16, chosen: u32) U16 {
+pub inline fn compress(words: U16, chosen: u32) U16 {
     return asm ("vpcompressw %[words], %[result]{%[chosen]}{z}"
         : [result] "=v" (-> U16),
         : [words] "v" (words),
@@ -241,7 +241,7 @@ inline fn compress(words: U16, chosen: u32) U16 {
 }
 
 /// Words side by side to the chosen lanes.
-inline fn expand(words: U16, chosen: u32) U16 {
+pub inline fn expand(words: U16, chosen: u32) U16 {
     return asm ("vpexpandw %[words], %[result]{%[chosen]}{z}"
         : [result] "=v" (-> U16),
         : [words] "v" (words),
@@ -253,7 +253,7 @@ inline fn firstOf(count: u32) u32 {
     return @truncate((@as(u64, 1) << @intCast(count)) - 1);
 }
 
-inline fn storeFirst(target: [*]u16, words: U16, count: u32) void {
+pub inline fn storeFirst(target: [*]u16, words: U16, count: u32) void {
     asm volatile ("vmovdqu16 %[words], (%[target]){%[chosen]}"
         :
         : [words] "v" (words),
@@ -263,7 +263,7 @@ inline fn storeFirst(target: [*]u16, words: U16, count: u32) void {
 }
 
 /// Touches nothing beyond the first `count` words.
-inline fn loadFirst(source: [*]align(1) const u16, count: u32) U16 {
+pub inline fn loadFirst(source: [*]align(1) const u16, count: u32) U16 {
     return asm volatile ("vmovdqu16 (%[source]), %[result]{%[chosen]}{z}"
         : [result] "=v" (-> U16),
         : [source] "r" (source),
@@ -442,40 +442,35 @@ inline fn storeSigned(target: [*]f32, found: F, signs: u16) void {
     target[0..16].* = @select(f32, negative, -found, found);
 }
 
-/// The next symbol of each lane; null where there are too few words. A lane's symbols begin at `first`.
-pub inline fn takeSymbols(words: *[]align(1) const u16, frequencies: U16, cumulative: U16, first: U16, low: *U32, high: *U32) ?U16 {
+inline fn decodeVector(source: *Source, decoder: *const table.Decoder, trellis: *table.States, low: *U32, high: *U32, target: [*]f32) bool {
+    const cumulative: U16 = decoder.cumulative;
+    const odd: B = @bitCast(trellis.bits[0]);
     const slot_mask = splat(table.frequency_one - 1);
     const slots_low = low.* & slot_mask;
     const slots_high = high.* & slot_mask;
     const slots: U16 = std.simd.join(@as(@Vector(16, u16), @truncate(slots_low)), @as(@Vector(16, u16), @truncate(slots_high)));
-    var symbol = first;
+    var symbol = @select(u16, odd, @as(U16, @splat(16)), @as(U16, @splat(0)));
     inline for (.{ 8, 4, 2, 1 }) |stride| {
         const next = symbol + @as(U16, @splat(stride));
         symbol = @select(u16, slots >= lookupWords(next, cumulative), next, symbol);
     }
-    const found = lookupWords(symbol, frequencies);
+    const frequencies = lookupWords(symbol, decoder.frequencies);
     const rests = slots - lookupWords(symbol, cumulative);
-    var x_low = @as(U32, std.simd.extract(found, 0, 16)) * (low.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 0, 16));
-    var x_high = @as(U32, std.simd.extract(found, 16, 16)) * (high.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 16, 16));
+    var x_low = @as(U32, std.simd.extract(frequencies, 0, 16)) * (low.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 0, 16));
+    var x_high = @as(U32, std.simd.extract(frequencies, 16, 16)) * (high.* >> @splat(12)) + @as(U32, std.simd.extract(rests, 16, 16));
     const least = splat(table.state_least);
     const few_low = x_low < least;
     const few_high = x_high < least;
     const few = @as(u32, @as(u16, @bitCast(few_high))) << 16 | @as(u16, @bitCast(few_low));
     const count = @popCount(few);
-    if (count > words.len) return null;
-    const taken = expand(loadFirst(words.ptr, count), few);
-    words.* = words.*[count..];
-    x_low = @select(u32, few_low, x_low << @splat(16) | @as(U32, std.simd.extract(taken, 0, 16)), x_low);
-    x_high = @select(u32, few_high, x_high << @splat(16) | @as(U32, std.simd.extract(taken, 16, 16)), x_high);
+    if (count > source.words.len) return false;
+    const words = expand(loadFirst(source.words.ptr, count), few);
+    source.words = source.words[count..];
+    x_low = @select(u32, few_low, x_low << @splat(16) | @as(U32, std.simd.extract(words, 0, 16)), x_low);
+    x_high = @select(u32, few_high, x_high << @splat(16) | @as(U32, std.simd.extract(words, 16, 16)), x_high);
     low.* = x_low;
     high.* = x_high;
-    return symbol;
-}
 
-inline fn decodeVector(source: *Source, decoder: *const table.Decoder, trellis: *table.States, low: *U32, high: *U32, target: [*]f32) bool {
-    const odd: B = @bitCast(trellis.bits[0]);
-    const first = @select(u16, odd, @as(U16, @splat(16)), @as(U16, @splat(0)));
-    const symbol = takeSymbols(&source.words, decoder.frequencies, decoder.cumulative, first, low, high) orelse return false;
     const tokens = symbol & @as(U16, @splat(15));
     const escapes: u32 = @bitCast(tokens == @as(U16, @splat(table.escape)));
     if (escapes != 0 or decoder.shift != 0) return decodeLevels(source, decoder, trellis, tokens, escapes, target);

@@ -59,7 +59,7 @@ pub const Kernels = extern struct {
     collect: *const fn (values: [*]const f32, count: usize, least: u32, bits: [*]u64, found: [*]u32, most: *u32) callconv(.c) usize,
     code_levels: *const fn (found: [*]const u32, count: usize, least: u32, factor: u32, codes: [*]u8) callconv(.c) void,
     place: *const fn (bits: [*]const u64, count: usize, values: [*]const f32, out: [*]f32) callconv(.c) void,
-    /// See gradients_places_table.zig; `decode` returns 0, or 1 where the words are unsound.
-    map_places: *const fn (*const places.Map) callconv(.c) void,
+    /// See gradients_places.zig. `encode` returns how many words it wrote.
+    encode_places: *const fn (*places.Encode) callconv(.c) usize,
     decode_places: *const fn (*places.Decode) callconv(.c) u32,
 };

@@ -1,7 +1,7 @@
 //! The codec `topk`: the largest gradients, and where they are.
 //!
 //!     least u32        the bits of the smallest magnitude
-//!     density u8       the class of gradients_places_table.zig that chunks begin with
+//!     mean u32         2^20 times the share that is kept, about: what gradients_places_table.zig begins with
 //!     the chunks of gradients_topk_chunks.zig
 //!
 //! "Sampled", a bound is taken from a sample, and what reaches it is encoded at once. Where that takes too
@@ -40,7 +40,8 @@ pub const Options = struct {
     is_exact: bool,
 };
 
-const header_bytes = 5;
+const header_bytes = 8;
+const mean_one = 1 << places.mean_bits;
 
 /// Bits of a value that is kept among p n, but for its place: log2 of the binomial coefficient, a value.
 fn bitsOf(share: f64, bits: u32) f64 {
@@ -65,7 +66,7 @@ fn roomFor(count: usize, bits: u32, bytes: f64) f64 {
 pub fn encode(gradients: []const f32, options: Options, payload: []u8) abi.Failure!usize {
     var job: Job = try .init(gradients, options, payload);
     defer job.deinit();
-    const guess = roomFor(gradients.len, options.bits, options.bytes);
+    const guess = try job.refine(roomFor(gradients.len, options.bits, options.bytes));
     if (!options.is_exact and gradients.len > sample_count) {
         if (try job.encodeSampled(guess)) |bytes| return bytes;
     }
@@ -218,6 +219,11 @@ const Part = struct {
     most: u32 = 0,
 };
 
+/// What is encoded to see how many bytes it takes.
+const pieces = 16;
+const piece_values = 1 << 14;
+const kept_telling = 256;
+
 const sampled_attempts = 4;
 /// Of the bytes, what a sampled bound should use.
 const enough = 0.92;
@@ -231,6 +237,7 @@ const Job = struct {
     parts: []align(memory.alignment) Part,
     /// Parts that have their memory.
     made: usize = 0,
+    sample: Sample,
     plan: Plan,
     candidates: ?*const Candidates = null,
     choice: Choice = .{ .least = 1, .end = 0 },
@@ -242,10 +249,12 @@ const Job = struct {
             .gradients = gradients,
             .options = options,
             .payload = payload,
-            .parts = try memory.alloc(Part, @min(threads.getThreads(), chunksOf(gradients.len))),
-            .plan = .{ .least = 1, .bits = options.bits, .start = 0 },
+            .parts = &.{},
+            .sample = try .init(gradients),
+            .plan = .{ .least = 1, .bits = options.bits, .mean = places.mean_least },
         };
         errdefer job.deinit();
+        job.parts = try memory.alloc(Part, @min(threads.getThreads(), chunksOf(gradients.len)));
         for (job.parts) |*part| {
             part.encoder = try .init(kernels, gradients.len);
             errdefer part.encoder.deinit();
@@ -260,16 +269,38 @@ const Job = struct {
             part.encoder.deinit();
             if (i > 0) memory.free(u8, @alignCast(part.bytes));
         }
-        memory.free(Part, self.parts);
+        if (self.parts.len > 0) memory.free(Part, self.parts);
+        self.sample.deinit();
+    }
+
+    /// How many there is room for, from what those of a few pieces take, which is less where they lie
+    /// together.
+    fn refine(self: *Job, guess: f64) abi.Failure!f64 {
+        const count = pieces * piece_values;
+        if (self.gradients.len <= 2 * count) return guess;
+        const values = try memory.alloc(f32, count);
+        defer memory.free(f32, values);
+        for (0..pieces) |i| {
+            const from = i * (self.gradients.len - piece_values) / (pieces - 1);
+            @memcpy(values[i * piece_values ..][0..piece_values], self.gradients[from..][0..piece_values]);
+        }
+        self.plan.least = self.sample.bound(guess, 0);
+        const encoder = &self.parts[0].encoder;
+        const kept = encoder.collect(values, &self.plan);
+        // Those that are not finite are found again by who can name them.
+        if (kept < kept_telling or encoder.most >= infinity_bits) return guess;
+        self.setMean(guess);
+        var nowhere: numbers.Output = .{ .bytes = &.{} };
+        const bytes = encoder.encode(count, kept, &self.plan, &nowhere);
+        const each = @as(f64, @floatFromInt(bytes)) / @as(f64, @floatFromInt(kept));
+        return std.math.clamp(self.options.bytes / each, 0.5 * guess, 2 * guess);
     }
 
     /// Null where a sample cannot tell.
     fn encodeSampled(self: *Job, guess: f64) abi.Failure!?usize {
-        const sample: Sample = try .init(self.gradients);
-        defer sample.deinit();
         var wanted = guess;
         for (0..sampled_attempts) |_| {
-            self.plan.least = sample.bound(wanted, sampled_margin);
+            self.plan.least = self.sample.bound(wanted, sampled_margin);
             const bytes = try self.write(wanted);
             const used = @as(f64, @floatFromInt(bytes)) / self.options.bytes;
             if (used <= 1 and (used > enough or self.plan.least == 1)) return bytes;
@@ -280,13 +311,11 @@ const Job = struct {
     }
 
     fn encodeExact(self: *Job, guess: f64) abi.Failure!usize {
-        const sample: Sample = try .init(self.gradients);
-        defer sample.deinit();
         const all: f64 = @floatFromInt(self.gradients.len);
         // Places that lie together take fewer bits, so there may be room for more.
         var wanted = @min(guess * 1.3 + 16, all);
         while (true) {
-            const least = sample.bound(wanted, 3);
+            const least = self.sample.bound(wanted, 3);
             var candidates = try self.collect(least);
             defer candidates.deinit();
             const found: f64 = @floatFromInt(candidates.found.items.len);
@@ -353,9 +382,11 @@ const Job = struct {
             const bytes = try self.writeLargest(magnitudes, wanted);
             if (bytes <= room or wanted <= 1) {
                 fitting = wanted;
+                // More may take less, where another way to code places begins.
+                if (excessive <= fitting) excessive = all + 1;
                 if (bytes > 0.97 * room or wanted >= all or wanted + 1 >= excessive) return .{ .bytes = bytes, .count = wanted };
             } else excessive = wanted;
-            const next = @floor(wanted * room / bytes * 0.995);
+            const next = @min(@floor(wanted * room / bytes * 0.995), all);
             wanted = if (next > fitting and next < excessive) next else @floor((fitting + excessive) / 2);
             wanted = @max(1, @min(wanted, all));
         }
@@ -372,7 +403,7 @@ const Job = struct {
     /// Writes what the plan says, about so many gradients; returns the bytes that it takes, which are more
     /// than there is room for where it could not be written.
     fn write(self: *Job, expected: f64) abi.Failure!usize {
-        self.plan.start = Plan.startFor(expected / @as(f64, @floatFromInt(self.gradients.len)));
+        self.setMean(expected);
         for (self.parts) |*part| part.* = .{ .encoder = part.encoder, .bytes = part.bytes, .output = .{ .bytes = part.bytes } };
         parallel.runParts(@intCast(self.parts.len), self, encodeChunks);
         var most: u32 = 0;
@@ -387,13 +418,18 @@ const Job = struct {
             return needed;
         }
         std.mem.writeInt(u32, self.payload[0..4], self.plan.least, .little);
-        self.payload[4] = @intCast(self.plan.start);
+        std.mem.writeInt(u32, self.payload[4..8], self.plan.mean, .little);
         var used = header_bytes + self.parts[0].needed;
         for (self.parts[1..]) |*part| {
             @memcpy(self.payload[used..][0..part.needed], part.bytes[0..part.needed]);
             used += part.needed;
         }
         return used;
+    }
+
+    fn setMean(self: *Job, expected: f64) void {
+        const all: f64 = @floatFromInt(self.gradients.len);
+        self.plan.mean = @intFromFloat(std.math.clamp(expected / all * mean_one, places.mean_least, mean_one));
     }
 
     fn encodeChunks(self: *Job, index: u32, parts: u32) void {
@@ -441,10 +477,10 @@ const Payload = struct {
         // Before there is memory for them: a chunk has a byte at least.
         if (payload.len < header_bytes + count) return refuse("header is cut off");
         const least = input.word().?;
-        const start = input.take(1).?[0];
+        const mean = input.word().?;
         if (least == 0 or least >= infinity_bits) return refuse("magnitudes are not finite");
-        if (start >= places.classes_count) return refuse("density is none");
-        const plan: Plan = .{ .least = least, .bits = bits, .start = start };
+        if (mean < places.mean_least or mean > mean_one) return refuse("density is none");
+        const plan: Plan = .{ .least = least, .bits = bits, .mean = mean };
         const chunks = try memory.alloc(Chunk, count);
         errdefer memory.free(Chunk, chunks);
         for (chunks, 0..) |*chunk, index| {

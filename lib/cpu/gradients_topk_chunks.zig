@@ -3,7 +3,7 @@
 //!
 //!     how many are kept              (7 bits a byte, the lowest first; nothing follows where none is)
 //!     range u32                      of the magnitudes' bits, which are their logarithms but for rounding
-//!     their places: below 8192 of them
+//!     their places: below 4096 of them
 //!         bytes (7 bits a byte)      bits, as in gradients_rice.zig
 //!     and from there on
 //!         words (7 bits a byte)      32 states u32, words u16, as in gradients_places_table.zig
@@ -20,19 +20,16 @@ const kernels_table = @import("table.zig");
 const memory = @import("../memory.zig");
 const numbers = @import("gradients_numbers.zig");
 const places = @import("gradients_places_table.zig");
-const setFrequencies = @import("gradients_entropy_model.zig").setFrequencies;
 const rice_file = @import("gradients_rice.zig");
 
 const Rice = rice_file.Rice;
 
 pub const chunk_values = 1 << 20;
-const rice_max = 8192;
+const rice_max = 4096;
 pub const magnitude_mask = 0x7fff_ffff;
 pub const infinity_bits = 0x7f80_0000;
 /// Vectors read and write so many elements more than there are.
 const spare = 16;
-/// A place in 128 may hold one that is kept, in as many ways.
-const first_class = entropy.class_coded;
 
 comptime {
     std.debug.assert(chunk_values <= rice_file.places_max);
@@ -48,17 +45,11 @@ pub const Plan = struct {
     least: u32,
     /// Of a code.
     bits: u32,
-    /// The class of density that chunks begin with.
-    start: u32,
-
-    /// For about this share of the gradients.
-    pub fn startFor(share: f64) u32 {
-        const mean: u32 = @intFromFloat(std.math.clamp(share * places.Density.most, 4, places.Density.most - 1));
-        return places.Density.class(.{ .mean = mean });
-    }
+    /// 2^20 times the share that is kept, about, where chunks begin.
+    mean: u32,
 
     fn rice(self: *const Plan) Rice {
-        return .init(places.Density.most / places.Density.ofClass(self.start).mean);
+        return .init((1 << places.mean_bits) / self.mean);
     }
 
     /// Bytes of so many codes.
@@ -67,54 +58,13 @@ pub const Plan = struct {
     }
 };
 
-// ---- nibbles ----
-
-/// In classes of density, as if each of the four places were kept with the same probability.
-const frequencies: [places.classes_count][16]u16 = blk: {
-    @setEvalBranchQuota(10_000);
-    var all: [places.classes_count][16]u16 = undefined;
-    for (&all, 0..) |*of, class| {
-        const p = @as(f64, places.Density.ofClass(class).mean) / places.Density.most;
-        var rest: u16 = entropy.frequency_one;
-        const commonest = if (p < 0.5) 0 else 15;
-        for (of, 0..) |*frequency, nibble| {
-            var probability: f64 = 1;
-            for (0..4) |bit| probability *= if (nibble >> bit & 1 == 1) p else 1 - p;
-            frequency.* = @max(1, @as(u16, @round(probability * entropy.frequency_one)));
-            if (nibble != commonest) rest -= frequency.*;
-        }
-        of[commonest] = rest;
-    }
-    break :blk all;
-};
-
-const coders: [places.classes_count]entropy.Coder = blk: {
-    @setEvalBranchQuota(10_000);
-    var all: [places.classes_count]entropy.Coder = @splat(.{ .packed_frequencies = @splat(0), .reciprocals = @splat(0) });
-    for (&all, frequencies) |*coder, of| setFrequencies(coder, 0, of);
-    break :blk all;
-};
-
-const models: [places.classes_count]places.Model = blk: {
-    var all: [places.classes_count]places.Model = @splat(.{ .frequencies = @splat(0), .cumulative = @splat(0) });
-    for (&all, frequencies) |*model, of| {
-        var sum: u16 = 0;
-        for (of, 0..) |frequency, nibble| {
-            model.frequencies[nibble] = frequency;
-            model.cumulative[nibble] = sum;
-            sum += frequency;
-        }
-    }
-    break :blk all;
-};
-
 // ---- encoder ----
 
 /// A thread's memory, and what is kept of the chunk that it is at.
 pub const Encoder = struct {
     kernels: *const kernels_table.Kernels,
     memory: []align(memory.alignment) u8,
-    /// [whole blocks]
+    /// As many words for each lane.
     bits: []u64,
     found: []u32,
     codes: []u8,
@@ -126,10 +76,10 @@ pub const Encoder = struct {
     most: u32 = 0,
 
     pub fn init(kernels: *const kernels_table.Kernels, count: usize) error{OutOfMemory}!Encoder {
-        const blocks = blocksOf(@min(count, chunk_values));
-        const values = blocks * places.block_places;
+        const words = paddedWords(@min(count, chunk_values));
+        const values = 64 * words;
         const distances: usize = @min(values, rice_max);
-        const sizes = [_]usize{ values / 8, 4 * (values + spare), values + spare, values / 4, blocks, values / 2, (distances + 1) * rice_file.bytes_max };
+        const sizes = [_]usize{ values / 8, 4 * (values + spare), values + spare, values / 4, values / 4, values / 2, (distances + 1) * rice_file.bytes_max };
         var total: usize = 0;
         for (sizes) |size| total += std.mem.alignForward(usize, size, memory.alignment);
         const all = try memory.alloc(u8, total);
@@ -188,9 +138,9 @@ pub const Encoder = struct {
         return kept;
     }
 
-    /// Zeros up to the end of the last block.
+    /// Zeros up to the end of the last lane.
     fn padBits(self: *Encoder, count: usize) void {
-        @memset(self.bits[(count + 63) / 64 .. blocksOf(count) * places.block_words], 0);
+        @memset(self.bits[(count + 63) / 64 .. paddedWords(count)], 0);
     }
 
     /// Writes what is kept of so many values, as far as there is room; returns the bytes it takes.
@@ -207,8 +157,16 @@ pub const Encoder = struct {
             output.number(bits.len);
             return write(out, &.{ header[0..output.used], bits, codes });
         }
-        var job: entropy.Encode = self.encodePlaces(count, plan);
-        const words = self.kernels.gradient_entropy.encode(&job);
+        var job: places.Encode = .{
+            .bits = self.bits.ptr,
+            .lane_words = paddedWords(count) / places.lanes,
+            .mean = plan.mean,
+            .nibbles = self.nibbles.ptr,
+            .classes = self.classes.ptr,
+            .end = self.words[self.words.len..].ptr,
+            .states = undefined,
+        };
+        const words = self.kernels.gradients.encode_places(&job);
         output.number(words);
         for (&job.states) |*state| state.* = std.mem.nativeToLittle(u32, state.*);
         return write(out, &.{
@@ -243,28 +201,6 @@ pub const Encoder = struct {
         }
         return writer.bytes[0..writer.length()];
     }
-
-    fn encodePlaces(self: *Encoder, count: usize, plan: *const Plan) entropy.Encode {
-        const blocks: u32 = @intCast(blocksOf(count));
-        self.kernels.gradients.map_places(&.{
-            .bits = self.bits.ptr,
-            .blocks = blocks,
-            .start = plan.start,
-            .first_class = first_class,
-            .nibbles = self.nibbles.ptr,
-            .classes = self.classes.ptr,
-        });
-        return .{
-            .steps = 1,
-            .count = blocks,
-            .classes = self.classes.ptr,
-            .coders = &coders,
-            .symbols = self.nibbles.ptr,
-            .end = self.words[self.words.len..].ptr,
-            .is_wide = 1,
-            .states = undefined,
-        };
-    }
 };
 
 fn write(out: *numbers.Output, parts: []const []const u8) usize {
@@ -276,8 +212,9 @@ fn write(out: *numbers.Output, parts: []const []const u8) usize {
     return length;
 }
 
-fn blocksOf(count: usize) usize {
-    return (count + places.block_places - 1) / places.block_places;
+/// Words of bits for so many places, as many for each lane.
+fn paddedWords(count: usize) usize {
+    return places.laneWords((count + 63) / 64) * places.lanes;
 }
 
 // ---- decoder ----
@@ -317,7 +254,7 @@ pub const Decoder = struct {
     bits: []align(memory.alignment) u64,
 
     pub fn init(kernels: *const kernels_table.Kernels, count: usize) error{OutOfMemory}!Decoder {
-        return .{ .kernels = kernels, .bits = try memory.alloc(u64, blocksOf(@min(count, chunk_values)) * places.block_words) };
+        return .{ .kernels = kernels, .bits = try memory.alloc(u64, paddedWords(@min(count, chunk_values))) };
     }
 
     pub fn deinit(self: *Decoder) void {
@@ -354,7 +291,7 @@ pub const Decoder = struct {
     }
 
     fn readDistances(self: *Decoder, chunk: *const Chunk, plan: *const Plan, count: usize) bool {
-        @memset(self.bits[0 .. blocksOf(count) * places.block_words], 0);
+        @memset(self.bits[0 .. (count + 63) / 64], 0);
         var reader: bit_stream.Reader = .init(chunk.places);
         var rice = plan.rice();
         var place: usize = 0;
@@ -370,13 +307,12 @@ pub const Decoder = struct {
     fn readPlaces(self: *Decoder, chunk: *const Chunk, plan: *const Plan, count: usize) bool {
         const words = chunk.places[4 * places.lanes ..];
         var job: places.Decode = .{
-            .models = &models,
             .words = @ptrCast(words.ptr),
             .word_count = words.len / 2,
-            .blocks = @intCast(blocksOf(count)),
-            .start = plan.start,
-            .states = undefined,
             .bits = self.bits.ptr,
+            .lane_words = paddedWords(count) / places.lanes,
+            .mean = plan.mean,
+            .states = undefined,
         };
         for (&job.states, 0..) |*state, i| {
             state.* = std.mem.readInt(u32, chunk.places[4 * i ..][0..4], .little);
@@ -384,10 +320,10 @@ pub const Decoder = struct {
         }
         if (self.kernels.gradients.decode_places(&job) != 0) return false;
         var kept: usize = 0;
-        const all = self.bits[0 .. blocksOf(count) * places.block_words];
+        const all = self.bits[0..paddedWords(count)];
         for (all) |word| kept += @popCount(word);
         // None beyond the end.
-        for (all[count / 64 ..], 0..) |word, i| {
+        for (all[@min(count / 64, all.len)..], 0..) |word, i| {
             if (i > 0 and word != 0 or i == 0 and word >> @intCast(count % 64) != 0) return false;
         }
         return kept == chunk.kept;
