@@ -33,47 +33,69 @@ fn partsFor(elements: usize, units: usize) u32 {
     return if (elements < parallel_elements_min) 1 else @intCast(@max(1, @min(units, threads.getThreads() * 4)));
 }
 
-/// Trits of the weights whose magnitude is at least half the mean of all, and that mean; null where a
-/// weight is not finite.
-pub fn quantizeWeights(kernels: *const table.Kernels, weights: []const f32, columns: usize, trits: []i8) error{OutOfMemory}!?f32 {
+/// Trits of the weights, f32 or the bits of bf16, whose magnitude is at least half the mean of all, and
+/// that mean; null where a weight is not finite.
+pub fn quantizeWeights(comptime T: type, kernels: *const table.Kernels, weights: []const T, columns: usize, trits: []i8) error{OutOfMemory}!?f32 {
     const rows = weights.len / columns;
-    const memory = try threads.scratch(rows * @sizeOf(f64));
+    const parts = partsFor(weights.len, rows);
+    const widened = if (T == f32) 0 else parts * columns;
+    const memory = try threads.scratch(rows * @sizeOf(f64) + widened * @sizeOf(f32) + 128);
     var carver: matmul.Carver = .{ .memory = memory };
     const sums = carver.take(f64, rows);
-    var job: WeightsJob = .{ .kernels = kernels, .weights = weights, .columns = columns, .trits = trits, .sums = sums, .above = 0 };
-    const parts = partsFor(weights.len, rows);
-    threads.run(parts, @as(*const WeightsJob, &job), WeightsJob.sum);
+    var job: WeightsJob(T) = .{
+        .kernels = kernels,
+        .weights = weights,
+        .columns = columns,
+        .trits = trits,
+        .sums = sums,
+        .floats = carver.take(f32, widened),
+        .above = 0,
+    };
+    threads.run(parts, @as(*const WeightsJob(T), &job), WeightsJob(T).sum);
     // Row by row, as weights are quantised that are loaded.
     var total: f64 = 0;
     for (sums) |value| total += value;
     if (!std.math.isFinite(total)) return null;
     const mean: f32 = @max(@as(f32, @floatCast(total / @as(f64, @floatFromInt(weights.len)))), floor);
     job.above = std.math.nextAfter(f32, 0.5 * mean, -std.math.inf(f32));
-    threads.run(parts, @as(*const WeightsJob, &job), WeightsJob.round);
+    threads.run(parts, @as(*const WeightsJob(T), &job), WeightsJob(T).round);
     return mean;
 }
 
-const WeightsJob = struct {
-    kernels: *const table.Kernels,
-    weights: []const f32,
-    columns: usize,
-    trits: []i8,
-    sums: []f64,
-    above: f32,
+fn WeightsJob(comptime T: type) type {
+    return struct {
+        const Self = @This();
 
-    fn sum(self: *const WeightsJob, index: u32, count: u32) void {
-        const from, const to = threads.share(self.sums.len, index, count);
-        for (from..to) |row| {
-            self.sums[row] = self.kernels.ternary.sum_magnitudes(self.weights.ptr + row * self.columns, self.columns);
+        kernels: *const table.Kernels,
+        weights: []const T,
+        columns: usize,
+        trits: []i8,
+        sums: []f64,
+        /// A row of each part.
+        floats: []f32,
+        above: f32,
+
+        fn sum(self: *const Self, index: u32, count: u32) void {
+            const from, const to = threads.share(self.sums.len, index, count);
+            for (from..to) |i| self.sums[i] = self.kernels.ternary.sum_magnitudes(self.row(i, index), self.columns);
         }
-    }
 
-    fn round(self: *const WeightsJob, index: u32, count: u32) void {
-        const from, const to = threads.share(self.sums.len, index, count);
-        const start = from * self.columns;
-        self.kernels.ternary.trits_above(self.weights.ptr + start, (to - from) * self.columns, self.above, self.trits.ptr + start);
-    }
-};
+        fn round(self: *const Self, index: u32, count: u32) void {
+            const from, const to = threads.share(self.sums.len, index, count);
+            for (from..to) |i| {
+                self.kernels.ternary.trits_above(self.row(i, index), self.columns, self.above, self.trits.ptr + i * self.columns);
+            }
+        }
+
+        fn row(self: *const Self, i: usize, part: usize) [*]const f32 {
+            const weights = self.weights[i * self.columns ..][0..self.columns];
+            if (T == f32) return weights.ptr;
+            const floats = self.floats[part * self.columns ..][0..self.columns];
+            for (floats, weights) |*float, bits| float.* = @bitCast(@as(u32, bits) << 16);
+            return floats.ptr;
+        }
+    };
+}
 
 /// Row-major int8 activations with a scale and the sum of each token.
 pub const Tokens = struct {

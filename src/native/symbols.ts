@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb8b2e96192dbd994n;
+export const abiFingerprint = 0xaae24334b4ec7b83n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -55,6 +55,15 @@ export const symbols = {
   },
   bitlinear_quantize_weights: {
     weights: "r:f32",
+    weights_length: "u32",
+    columns: "u32",
+    trits: "w:i8",
+    trits_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+  },
+  bitlinear_quantize_bf16: {
+    weights: "r:u16",
     weights_length: "u32",
     columns: "u32",
     trits: "w:i8",
@@ -843,12 +852,31 @@ export const symbols = {
     options: "r:f64",
     options_length: "u32",
   },
+  adamw_step_bf16: {
+    data: "w:u16",
+    gradient: "r:f32",
+    mean: "w:f32",
+    square: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+    seed: "u64",
+    row: "u64",
+  },
   sgd_step: {
     data: "w:f32",
     gradient: "r:f32",
     velocity: "w:f32",
     options: "r:f64",
     options_length: "u32",
+  },
+  sgd_step_bf16: {
+    data: "w:u16",
+    gradient: "r:f32",
+    velocity: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+    seed: "u64",
+    row: "u64",
   },
   pack_i8: {
     ternary: "r:i8",
@@ -1312,6 +1340,18 @@ export interface NativeLibrary {
    */
   bitlinear_quantize_weights(
     weights: Float32Array | null,
+    weights_length: number,
+    columns: number,
+    trits: Int8Array | null,
+    trits_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+  ): number;
+  /**
+   * The same of bf16.
+   */
+  bitlinear_quantize_bf16(
+    weights: Uint16Array | null,
     weights_length: number,
     columns: number,
     trits: Int8Array | null,
@@ -2354,6 +2394,19 @@ export interface NativeLibrary {
     options_length: number,
   ): number;
   /**
+   * The same on bf16, which is rounded at random: by the seed, and a row that no other step has.
+   */
+  adamw_step_bf16(
+    data: Uint16Array | null,
+    gradient: Float32Array | null,
+    mean: Float32Array | null,
+    square: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+    seed: bigint,
+    row: bigint,
+  ): number;
+  /**
    * One step of gradient descent; `velocity` has length 0 where there is no momentum.
    * options = [length, length of velocity, momentum, learning rate, 1 - learning rate * weight decay,
    * 1 for Nesterov's]
@@ -2364,6 +2417,18 @@ export interface NativeLibrary {
     velocity: Float32Array | null,
     options: Float64Array | null,
     options_length: number,
+  ): number;
+  /**
+   * The same on bf16, which is rounded at random: by the seed, and a row that no other step has.
+   */
+  sgd_step_bf16(
+    data: Uint16Array | null,
+    gradient: Float32Array | null,
+    velocity: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+    seed: bigint,
+    row: bigint,
   ): number;
   /**
    * Packs int8 trits into the wire format.
