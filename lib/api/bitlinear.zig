@@ -85,8 +85,8 @@ pub fn bitlinear_forward(
     return abi.finish(forward(quantized, scales, sums, trits, bias, output, options, options_length));
 }
 
-/// dx [tokens, columns] = gradient x trits x scale + beta dx.
-/// options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+/// dx [tokens, columns] = (or += ) gradient x trits x scale.
+/// options = [columns, scale of the weights, 1 to add, length of gradient, of trits, of dx]
 pub fn bitlinear_backward_input(
     gradient: ?[*]const f32,
     trits: ?[*]const i8,
@@ -245,7 +245,16 @@ fn forward(
         if (bias.len > 0) bias else null,
         output,
     );
-    if (good) return;
+    if (!good) return refuseTrits(trits);
+}
+
+fn areTrits(trits: []const i8) bool {
+    var most: u8 = 0;
+    for (trits) |trit| most = @max(most, @as(u8, @bitCast(trit +% 1)));
+    return most <= 2;
+}
+
+fn refuseTrits(trits: []const i8) abi.Failure {
     const index = packing.firstNotTrit(i8, trits);
     return abi.fail(error.InvalidValue, "Expected trits of -1, 0 or 1, got {d} at index {d}", .{ trits[index], index });
 }
@@ -260,7 +269,7 @@ fn backwardInput(
     var fields: Fields = .init(try abi.readable(f64, options, options_length, "options"));
     const columns = try fields.count("columns", 1, any);
     const scale = try fields.number("the scale");
-    const beta = try fields.number("beta");
+    const adds = try fields.count("whether to add", 0, 1) == 1;
     const gradient = try buffers.readable(&fields, f32, gradient_pointer, "gradient");
     const trits = try buffers.readable(&fields, i8, trits_pointer, "trits");
     const dx = try buffers.writable(&fields, f32, dx_pointer, "dx");
@@ -269,11 +278,12 @@ fn backwardInput(
     try expectLength("gradient", gradient.len, @as(u64, tokens) * rows);
     try buffers.expectApart(.{dx}, .{ gradient, trits });
     if (rows == 0 or tokens == 0) return;
+    if (!areTrits(trits)) return refuseTrits(trits);
     const linear: bitlinear.Linear = .{ .trits = trits, .scale = @floatCast(scale), .columns = columns };
     const kernels = try dispatch.kernels();
     threads.enter();
     defer threads.leave();
-    try linear.backwardInput(kernels, gradient, dx, @floatCast(beta));
+    try linear.backwardInput(kernels, gradient, dx, adds);
 }
 
 fn backwardWeights(

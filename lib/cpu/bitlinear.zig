@@ -186,8 +186,10 @@ pub const Linear = struct {
         return true;
     }
 
-    /// dx = g (t w) + beta dx
-    pub fn backwardInput(self: Linear, kernels: *const table.Kernels, gradient: []const f32, dx: []f32, beta: f32) error{OutOfMemory}!void {
+    /// dx = g (t w), or += it; the trits are checked. With tables of sums it takes half the time of a
+    /// dense product, and without them twice as much.
+    pub fn backwardInput(self: Linear, kernels: *const table.Kernels, gradient: []const f32, dx: []f32, adds: bool) error{OutOfMemory}!void {
+        if (kernels.has_sum_tables != 0) return self.backwardByTables(kernels, gradient, dx, adds);
         const product: Product = .{
             .a = .along(gradient.ptr, self.rows()),
             .b = .acrossBytes(self.trits.ptr, self.columns),
@@ -197,9 +199,63 @@ pub const Linear = struct {
             .n = self.columns,
             .k = self.rows(),
             .alpha = self.scale,
-            .beta = beta,
+            .beta = if (adds) 1 else 0,
         };
         product.multiply(&kernels.gemm, try threads.scratch(product.scratchBytes(&kernels.gemm)), threads.getThreads());
+    }
+
+    fn backwardByTables(self: Linear, kernels: *const table.Kernels, gradient: []const f32, dx: []f32, adds: bool) error{OutOfMemory}!void {
+        const shape: Shape = .{ .columns = self.rows(), .group_columns = self.rows(), .layout = .triples };
+        const thread_count = threads.getThreads();
+        const data_bytes = std.mem.alignForward(usize, weights_file.dataBytes(self.columns, shape), 64);
+        const scales_count = weights_file.scalesCount(self.columns, shape);
+        const panels = (self.columns + table.panel_rows - 1) / table.panel_rows;
+        const parts = partsFor(self.trits.len, panels);
+        const turned = std.mem.alignForward(usize, parts * table.panel_rows * self.rows(), 64);
+        const tiles_bytes = matmul.tilesSizeF32(thread_count);
+        const memory = try threads.scratch(data_bytes + std.mem.alignForward(usize, scales_count * 4, 64) + turned + tiles_bytes);
+        var carver: matmul.Carver = .{ .memory = memory };
+        const weights: Weights = .{
+            .rows = self.columns,
+            .columns = self.rows(),
+            .group_columns = self.rows(),
+            .layout = .triples,
+            .data = carver.take(u8, data_bytes),
+            .row_scales = carver.take(f32, scales_count),
+            .nonzeros = 0,
+            .memory_bytes = 0,
+        };
+        @memset(weights.row_scales, self.scale);
+        const job: TurnJob = .{ .linear = self, .weights = &weights, .rows = @ptrCast(carver.take(u8, turned)) };
+        threads.run(parts, &job, TurnJob.work);
+        matmul.multiplyF32(kernels, &weights, gradient, null, dx, carver.memory, thread_count, adds);
+    }
+};
+
+/// Prepares the transposed weights, whose rows are columns of trits.
+const TurnJob = struct {
+    linear: Linear,
+    weights: *const Weights,
+    /// A panel's rows for each part.
+    rows: []i8,
+
+    fn work(self: *const TurnJob, part: u32, parts: u32) void {
+        const columns = self.linear.columns;
+        const length = self.linear.rows();
+        const own = self.rows[part * table.panel_rows * length ..][0 .. table.panel_rows * length];
+        const panels = (columns + table.panel_rows - 1) / table.panel_rows;
+        const from, const to = threads.share(panels, part, parts);
+        for (from..to) |panel| {
+            const first = panel * table.panel_rows;
+            const width = @min(table.panel_rows, columns - first);
+            // Padding is zeros.
+            if (width < table.panel_rows) @memset(own, 0);
+            for (0..length) |row| {
+                const trits = self.linear.trits[row * columns + first ..][0..width];
+                for (trits, 0..) |trit, i| own[i * length + row] = trit;
+            }
+            for (0..table.panel_rows) |i| self.weights.writeRow(first + i, own[i * length ..][0..length]);
+        }
     }
 };
 

@@ -1388,8 +1388,8 @@ export interface NativeLibrary {
     options_length: number,
   ): number;
   /**
-   * dx [tokens, columns] = gradient x trits x scale + beta dx.
-   * options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+   * dx [tokens, columns] = (or += ) gradient x trits x scale.
+   * options = [columns, scale of the weights, 1 to add, length of gradient, of trits, of dx]
    */
   bitlinear_backward_input(
     gradient: Float32Array | null,
