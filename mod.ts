@@ -81,6 +81,7 @@ export {
   decompressGradients,
   type DecompressOptions,
   GradientCodec,
+  type GradientCodecState,
 } from "./src/gradients/codec.ts";
 export {
   type CompressedGradient,

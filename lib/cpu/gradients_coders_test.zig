@@ -51,14 +51,14 @@ fn exact(bytes: f64, bits: u32) Codec {
 }
 
 const cases = [_]Case{
-    .{ .count = 1, .codec = exact(24, 8), .hash = 0 },
-    .{ .count = 63, .codec = exact(40, 8), .hash = 0 },
-    .{ .count = 1000, .codec = exact(400, 5), .hash = 0 },
-    .{ .count = 100_000, .codec = exact(20_000, 8), .hash = 0 },
-    .{ .count = 100_000, .codec = exact(60_000, 4), .hash = 0 },
-    .{ .count = 2_200_001, .codec = .{ .topk = .{ .bytes = 300_000, .bits = 8, .is_exact = false } }, .hash = 0 },
-    .{ .count = 1000, .codec = .{ .entropy = 300 }, .hash = 0 },
-    .{ .count = 200_001, .codec = .{ .entropy = 40_000 }, .hash = 0 },
+    .{ .count = 1, .codec = exact(24, 8), .hash = 0xc2f615e3274bec5 },
+    .{ .count = 63, .codec = exact(40, 8), .hash = 0xf182d3b89d51a187 },
+    .{ .count = 1000, .codec = exact(400, 5), .hash = 0xc2aba43ae32d4825 },
+    .{ .count = 100_000, .codec = exact(20_000, 8), .hash = 0x2ab2d15684dd182b },
+    .{ .count = 100_000, .codec = exact(60_000, 4), .hash = 0x8526c9c2ddb5d564 },
+    .{ .count = 2_200_001, .codec = .{ .topk = .{ .bytes = 300_000, .bits = 8, .is_exact = false } }, .hash = 0x5a6bf3ad2b6c143a },
+    .{ .count = 1000, .codec = .{ .entropy = 300 }, .hash = 0x6bfe290521ae3211 },
+    .{ .count = 200_001, .codec = .{ .entropy = 40_000 }, .hash = 0x3604f1108d472308 },
 };
 
 test "codecs write the bytes that they always wrote, on every tier with any number of threads" {
