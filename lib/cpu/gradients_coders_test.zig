@@ -107,7 +107,7 @@ test "damaged payloads are refused, or read as some gradients" {
         const used = try case.codec.encode(gradients, payload);
         for (0..300) |round| {
             // Memory of its own, so that a byte beyond it is found.
-            const damaged = try gpa.dupe(u8, payload[0 .. if (round % 3 == 0) random.uintLessThan(usize, used) else used]);
+            const damaged = try gpa.dupe(u8, payload[0..if (round % 3 == 0) random.uintLessThan(usize, used) else used]);
             defer gpa.free(damaged);
             const within = if (round % 2 == 0) @min(damaged.len, 64) else damaged.len;
             if (within > 0) for (0..1 + round % 4) |_| {

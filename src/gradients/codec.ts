@@ -281,7 +281,7 @@ function checkOut(out: Uint8Array, gradients: Float32Array): void {
  * allowed), or at least the cosine, up to 0.99999. It is a trellis-coded quantiser (Marcellin and
  * Fischer 1990) with rANS behind it (Duda 2013), whose tables follow how large the gradients of a
  * block are. `"topk"` is the sparsification of Deep Gradient Compression (arXiv:1712.01887);
- * `"sampled"` never looks twice, and keeps somewhat fewer where the sample misleads it.
+ * `"sampled"` takes its bound from a sample and fills a twelfth less of its bytes at the worst.
  *
  * `"rotated"` follows DRIVE and EDEN (arXiv:2105.08339, 2108.08842): what comes back is unbiased over
  * the seeds for gradients that are spread out, and where a few of 4096 dominate off by up to some 5 %

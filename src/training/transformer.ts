@@ -37,8 +37,8 @@ export interface TrainableTransformerOptions {
  * A BitNet language model that trains: the model that `loadModel` runs, with latent float weights, and
  * its gradients.
  *
- * Linear layers are `TrainableBitLinear`; embeddings, norms and the output layer stay floats. The
- * weights begin normal with a standard deviation of 0.02, the norms at 1, biases at 0. The loss is the
+ * Linear layers are `TrainableBitLinear`, whose latent weights may be bfloat16 (`latent`); embeddings,
+ * norms and the output layer stay 32-bit floats. The weights begin normal with a standard deviation of 0.02, the norms at 1, biases at 0. The loss is the
  * mean cross-entropy of the targets, and equals the mean of `TernaryModel.nll` of the exported model
  * but for the rounding of sums. Its results are the same, bit for bit, with any number of threads;
  * gradients may differ between instruction sets by their rounding.
