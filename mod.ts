@@ -81,6 +81,7 @@ export {
   decompressGradients,
   type DecompressOptions,
   GradientCodec,
+  type GradientCodecState,
 } from "./src/gradients/codec.ts";
 export {
   type CompressedGradient,
@@ -227,8 +228,9 @@ export {
 export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
 export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
 export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
-export type { Parameter, Trainable } from "./src/nn/trainable.ts";
+export type { LatentType, Parameter, ParameterData, Trainable } from "./src/nn/trainable.ts";
 export {
+  type LatentArray,
   type LayerGradient,
   type LayerOutput,
   TrainableBitLinear,

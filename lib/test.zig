@@ -3,6 +3,7 @@
 
 test {
     _ = @import("abi_test.zig");
+    _ = @import("cpu/gradients_coders_test.zig");
     _ = @import("cpu/gradients_test.zig");
     _ = @import("cpu/gradients_frequencies.zig");
     _ = @import("cpu/matmul_test.zig");
@@ -21,7 +22,7 @@ test {
     _ = @import("model/head_test.zig");
     _ = @import("model/model_test.zig");
     _ = @import("model/parts.zig");
-    _ = @import("normal.zig");
+    _ = @import("cpu/normal.zig");
     _ = @import("philox.zig");
     _ = @import("model/rope.zig");
     _ = @import("model/sampling_test.zig");

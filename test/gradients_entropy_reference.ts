@@ -217,33 +217,81 @@ export function decodeEntropy(payload: Uint8Array, count: number): Float32Array 
   return out;
 }
 
-/** The places and values of a topk payload. */
-export function decodeTopk(payload: Uint8Array, bits: number, count: number): Float32Array {
-  const chunk = 2 ** 20;
-  const out = new Float32Array(count);
-  const input = new Bytes(payload);
-  const [least, range] = [input.word(), input.word()];
-  const directory = Array.from(
-    { length: Math.ceil(count / chunk) },
-    () => [input.number(), input.number()] as const,
-  );
-  const all = directory.reduce((sum, [kept]) => sum + kept, 0);
-  for (const [index, [kept, bytes]] of directory.entries()) {
-    const stream = new Bits(input.take(bytes));
-    let mean = 16 * Math.max(1, Math.min(chunk, Math.floor(count / Math.max(1, all))));
-    let place = index * chunk;
-    for (let i = 0; i < kept; i++) {
-      const shift = Math.floor(Math.log2(Math.max(1, mean >> 4)));
-      let ones = 0;
-      while (ones < 24 && stream.take(1) === 1) ones++;
-      const distance = ones < 24 ? ones * 2 ** shift + stream.take(shift) : stream.take(20);
-      mean = Math.max(16, mean - (mean >> 4) + distance);
-      place += distance;
-      const sign = stream.take(1) === 1 ? -1 : 1;
-      const level = stream.take(bits - 1);
-      const middle = least + Math.floor((2 * level + 1) * range / 2 ** bits);
-      out[place++] = sign * floatOf(middle);
+const PLACES_CHUNK = 2 ** 20;
+const FEW = 4096;
+const MEAN_ONE = 2 ** 20;
+const MEAN_LEAST = 2 ** 8;
+
+/** Of ones among 2^12, where a mean lies in this half of an octave. */
+function onesFor(mean: number): number {
+  const octave = Math.floor(Math.log2(mean));
+  const middle = (mean >= 1.5 * 2 ** octave ? 7 : 5) * 2 ** octave / 4;
+  return Math.min(Math.round(ONE * middle / MEAN_ONE), ONE - 128);
+}
+
+function readDistances(bytes: Uint8Array, kept: number, first: number): number[] {
+  const stream = new Bits(bytes);
+  let mean = 16 * Math.floor(MEAN_ONE / first);
+  let place = 0;
+  return Array.from({ length: kept }, () => {
+    const shift = Math.floor(Math.log2(Math.max(1, mean >> 4)));
+    let ones = 0;
+    while (ones < 24 && stream.take(1) === 1) ones++;
+    const distance = ones < 24 ? ones * 2 ** shift + stream.take(shift) : stream.take(20);
+    mean = Math.max(16, mean - (mean >> 4) + distance);
+    place += distance;
+    return place++;
+  });
+}
+
+function readPlaces(input: Bytes, words: number, count: number, first: number): number[] {
+  const states = Array.from({ length: 32 }, () => input.word());
+  const next = wordsOf(input.take(2 * words));
+  const ans = states.map((state) => new Ans(state, next));
+  const means = states.map(() => first);
+  const run = 64 * Math.ceil(Math.ceil(count / 64) / 32);
+  const places: number[] = [];
+  for (let nibble = 0; nibble < run; nibble += 4) {
+    const kept = means.map(() => 0);
+    const ones = means.map(onesFor);
+    for (let bit = 0; bit < 4; bit++) {
+      for (const [lane, state] of ans.entries()) {
+        // Ones come first.
+        if (state.take([ones[lane]!, ONE - ones[lane]!]) === 1) continue;
+        kept[lane]!++;
+        places.push(lane * run + nibble + bit);
+      }
+    }
+    for (const [lane, mean] of means.entries()) {
+      means[lane] = Math.max(MEAN_LEAST, mean - (mean >> 5) + kept[lane]! * 2 ** 13);
     }
   }
+  if (ans.some(({ state }) => state !== 2 ** 15)) throw new Error("a state is wrong at the end");
+  return places.sort((a, b) => a - b);
+}
+
+/** The places and values of a topk payload. */
+export function decodeTopk(payload: Uint8Array, bits: number, count: number): Float32Array {
+  const out = new Float32Array(count);
+  const input = new Bytes(payload);
+  const least = input.word();
+  const mean = input.word();
+  for (let first = 0; first < count; first += PLACES_CHUNK) {
+    const kept = input.number();
+    if (kept === 0) continue;
+    const range = input.word();
+    const length = input.number();
+    const places = kept < FEW
+      ? readDistances(input.take(length), kept, mean)
+      : readPlaces(input, length, Math.min(PLACES_CHUNK, count - first), mean);
+    const codes = new Bits(input.take(Math.ceil(kept * bits / 8)));
+    for (const place of places) {
+      const sign = codes.take(1) === 1 ? -1 : 1;
+      const level = codes.take(bits - 1);
+      const middle = least + Math.floor((2 * level + 1) * range / 2 ** bits);
+      out[first + place] = sign * floatOf(Math.min(middle, 0x7f7fffff));
+    }
+  }
+  if (input.place !== input.bytes.length) throw new Error("the payload goes on");
   return out;
 }

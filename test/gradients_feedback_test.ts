@@ -160,3 +160,49 @@ describe("the state", () => {
     );
   });
 });
+
+describe("what a codec remembers", () => {
+  const options = { shape: [20, 50], rank: 2 } as const;
+
+  it("goes on where it was restored, with and without feedback", () => {
+    const make = [
+      () => createCodec("lowrank", options),
+      () => new ErrorFeedback(createCodec("lowrank", options)),
+      () => new ErrorFeedback(createCodec("lowrank", options), { mode: "ef21", momentum: 0.5 }),
+    ];
+    for (const [which, create] of make.entries()) {
+      const [first, second] = [create(), create()];
+      for (let step = 0; step < 3; step++) first.compress(gradientsAt(step));
+      second.restore(first.state());
+      for (let step = 3; step < 6; step++) {
+        const [a, b] = [first, second].map((codec) => codec.compress(gradientsAt(step)).slice());
+        assertSame(a!, b!, `${which}, step ${step}`);
+      }
+      // Without what it remembers it begins anew.
+      assert.notDeepEqual(create().compress(gradientsAt(5)), first.compress(gradientsAt(5)));
+    }
+  });
+
+  it("is refused where it does not fit, and changes nothing then", () => {
+    const feedback = new ErrorFeedback(createCodec("lowrank", options));
+    feedback.compress(gradientsAt(1));
+    const before = feedback.state();
+    const nan = new Float32Array(100).fill(NaN);
+    const residual = new Float32Array(1000);
+    const bad: [Float32Array, string][] = [[nan, "invalid_value"], [
+      residual,
+      "invalid_length",
+    ]];
+    for (const [warmStart, code] of bad) {
+      assertThrowsCode(() => feedback.restore({ residual, warmStart }), code);
+      assertThrowsCode(() => feedback.codec.restore({ warmStart }), code);
+      assert.deepEqual(feedback.state(), before);
+    }
+    const sign = createCodec("sign");
+    assert.deepEqual(sign.state(), {});
+    sign.restore({});
+    const warmStart = new Float32Array(100);
+    assertThrowsCode(() => sign.restore({ warmStart }), "invalid_option", /sign/);
+    assertThrowsCode(() => sign.restore(wrong(7)), "invalid_type");
+  });
+});

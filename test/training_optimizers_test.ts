@@ -12,7 +12,7 @@ import {
 } from "../mod.ts";
 import { assertNear, assertSame, assertThrowsCode, onEveryTier, randomFloats } from "./support.ts";
 
-function parameter(name: string, length: number, decay: boolean): Parameter {
+function parameter(name: string, length: number, decay: boolean): Parameter<Float32Array> {
   return {
     name,
     shape: [length],
@@ -29,7 +29,12 @@ const RATES = [0.1, 0.1, 0.05, 0.2];
 const makeParameters = () => SIZES.map((size, i) => parameter(`p${i}`, size, i % 2 === 0));
 
 /** Some steps with new gradients each. */
-function run(optimizer: Optimizer, parameters: Parameter[], from = 0, to = RATES.length): void {
+function run(
+  optimizer: Optimizer,
+  parameters: Parameter<Float32Array>[],
+  from = 0,
+  to = RATES.length,
+): void {
   for (let step = from; step < to; step++) {
     parameters.forEach(({ gradient }, i) => {
       gradient.set(randomFloats(gradient.length, 100 * step + i));
@@ -42,7 +47,7 @@ function run(optimizer: Optimizer, parameters: Parameter[], from = 0, to = RATES
 
 /** The same steps in float64: `update` returns the new value of an element. */
 function expected(
-  { data, decay }: Parameter,
+  { data, decay }: Parameter<Float32Array>,
   which: number,
   update: (p: number, g: number, rate: number, t: number, memory: number[]) => number,
   weightDecay: number,

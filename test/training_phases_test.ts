@@ -354,6 +354,8 @@ describe("saved phase trainers", () => {
         assert.deepEqual(step(other, loss(at)), step(one, loss(at)));
       }
       assert.deepEqual(other.stats, one.stats);
+      const lossesOf = ({ losses }: PhaseTrainer) => losses.toJSON().records.map(([loss]) => loss);
+      assert.deepEqual(lossesOf(other), lossesOf(one));
     }
   });
 
@@ -372,6 +374,8 @@ describe("saved phase trainers", () => {
       { position: { ...position, counts: {} } },
       { times: { totalMs: -1, plainMs: 0, plainSteps: 0 } },
       { predictor: {} },
+      { losses: {} },
+      { losses: { ...trainer.losses.toJSON(), records: [[NaN, "full", 1]] } },
     ];
     for (const values of bad) {
       const spoilt = { ...state, values: { ...state.values, ...values } };

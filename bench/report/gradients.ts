@@ -21,7 +21,9 @@ const CASES: readonly (readonly [label: string, name: Name, options: CodecOption
   ["projection, 10x", "projection", { ratio: 10 }],
   ["vsa, 40x", "vsa", { ratio: 40 }],
   ["topk, 100x", "topk", { ratio: 100 }],
-  ["topk (sampled), 100x", "topk", { ratio: 100, method: "sampled" }],
+  ...[10, 32, 100].map((ratio) =>
+    [`topk (sampled), ${ratio}x`, "topk", { ratio, method: "sampled" }] as const
+  ),
   ...[10, 16, 20, 32, 100].map((ratio) => [`entropy, ${ratio}x`, "entropy", { ratio }] as const),
 ];
 

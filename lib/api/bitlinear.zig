@@ -7,6 +7,7 @@ const buffers = @import("buffers.zig");
 const dense = @import("../cpu/dense_product.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const firstNotFinite = @import("../cpu/finite.zig").firstNotFinite;
+const firstNotFiniteIn = @import("../cpu/finite.zig").firstNotFiniteIn;
 const packing = @import("../cpu/packing.zig");
 const threads = @import("../cpu/threads.zig");
 const options_file = @import("options.zig");
@@ -38,7 +39,20 @@ pub fn bitlinear_quantize_weights(
     scale: ?[*]f32,
     scale_length: u32,
 ) callconv(.c) i32 {
-    return abi.finish(quantizeWeights(weights, weights_length, columns, trits, trits_length, scale, scale_length));
+    return abi.finish(quantizeWeights(f32, weights, weights_length, columns, trits, trits_length, scale, scale_length));
+}
+
+/// The same of bf16.
+pub fn bitlinear_quantize_bf16(
+    weights: ?[*]const u16,
+    weights_length: u32,
+    columns: u32,
+    trits: ?[*]i8,
+    trits_length: u32,
+    scale: ?[*]f32,
+    scale_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(quantizeWeights(u16, weights, weights_length, columns, trits, trits_length, scale, scale_length));
 }
 
 /// int8 activations by the largest magnitude of each token (1e-5 at least), with scale and sum.
@@ -71,8 +85,8 @@ pub fn bitlinear_forward(
     return abi.finish(forward(quantized, scales, sums, trits, bias, output, options, options_length));
 }
 
-/// dx [tokens, columns] = gradient x trits x scale + beta dx.
-/// options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+/// dx [tokens, columns] = (or += ) gradient x trits x scale.
+/// options = [columns, scale of the weights, 1 to add, length of gradient, of trits, of dx]
 pub fn bitlinear_backward_input(
     gradient: ?[*]const f32,
     trits: ?[*]const i8,
@@ -130,7 +144,8 @@ fn denseProduct(a_pointer: ?[*]const f32, b_pointer: ?[*]const f32, c_pointer: ?
 }
 
 fn quantizeWeights(
-    weights_pointer: ?[*]const f32,
+    comptime T: type,
+    weights_pointer: ?[*]const T,
     weights_length: u32,
     columns: u32,
     trits_pointer: ?[*]i8,
@@ -138,7 +153,7 @@ fn quantizeWeights(
     scale_pointer: ?[*]f32,
     scale_length: u32,
 ) abi.Failure!void {
-    const weights = try abi.readable(f32, weights_pointer, weights_length, "weights");
+    const weights = try abi.readable(T, weights_pointer, weights_length, "weights");
     const trits = try abi.writable(i8, trits_pointer, trits_length, "trits");
     const scale = try abi.writable(f32, scale_pointer, scale_length, "scale");
     if (try buffers.rowsOf(weights.len, columns, "weights") == 0)
@@ -149,11 +164,12 @@ fn quantizeWeights(
     const kernels = try dispatch.kernels();
     threads.enter();
     defer threads.leave();
-    if (try bitlinear.quantizeWeights(kernels, weights, columns, trits)) |mean| {
+    if (try bitlinear.quantizeWeights(T, kernels, weights, columns, trits)) |mean| {
         scale[0] = mean;
     } else {
-        const index = firstNotFinite(weights) orelse 0;
-        return abi.fail(error.InvalidValue, "Expected finite weights, got {d} at index {d}", .{ weights[index], index });
+        const index = firstNotFiniteIn(if (T == f32) .f32 else .bf16, std.mem.sliceAsBytes(weights)) orelse 0;
+        const value: f32 = if (T == f32) weights[index] else @bitCast(@as(u32, weights[index]) << 16);
+        return abi.fail(error.InvalidValue, "Expected finite weights, got {d} at index {d}", .{ value, index });
     }
 }
 
@@ -229,7 +245,16 @@ fn forward(
         if (bias.len > 0) bias else null,
         output,
     );
-    if (good) return;
+    if (!good) return refuseTrits(trits);
+}
+
+fn areTrits(trits: []const i8) bool {
+    var most: u8 = 0;
+    for (trits) |trit| most = @max(most, @as(u8, @bitCast(trit +% 1)));
+    return most <= 2;
+}
+
+fn refuseTrits(trits: []const i8) abi.Failure {
     const index = packing.firstNotTrit(i8, trits);
     return abi.fail(error.InvalidValue, "Expected trits of -1, 0 or 1, got {d} at index {d}", .{ trits[index], index });
 }
@@ -244,7 +269,7 @@ fn backwardInput(
     var fields: Fields = .init(try abi.readable(f64, options, options_length, "options"));
     const columns = try fields.count("columns", 1, any);
     const scale = try fields.number("the scale");
-    const beta = try fields.number("beta");
+    const adds = try fields.count("whether to add", 0, 1) == 1;
     const gradient = try buffers.readable(&fields, f32, gradient_pointer, "gradient");
     const trits = try buffers.readable(&fields, i8, trits_pointer, "trits");
     const dx = try buffers.writable(&fields, f32, dx_pointer, "dx");
@@ -253,11 +278,12 @@ fn backwardInput(
     try expectLength("gradient", gradient.len, @as(u64, tokens) * rows);
     try buffers.expectApart(.{dx}, .{ gradient, trits });
     if (rows == 0 or tokens == 0) return;
+    if (!areTrits(trits)) return refuseTrits(trits);
     const linear: bitlinear.Linear = .{ .trits = trits, .scale = @floatCast(scale), .columns = columns };
     const kernels = try dispatch.kernels();
     threads.enter();
     defer threads.leave();
-    try linear.backwardInput(kernels, gradient, dx, @floatCast(beta));
+    try linear.backwardInput(kernels, gradient, dx, adds);
 }
 
 fn backwardWeights(

@@ -31,8 +31,8 @@ pub fn gradients_topk_decode(
 }
 
 /// Refuses what cannot be the payload of `count` gradients.
-pub fn gradients_topk_inspect(payload: ?[*]const u8, payload_length: u32, count: u32) callconv(.c) i32 {
-    return abi.finish(inspect(payload, payload_length, count));
+pub fn gradients_topk_inspect(payload: ?[*]const u8, payload_length: u32, bits: u32, count: u32) callconv(.c) i32 {
+    return abi.finish(inspect(payload, payload_length, bits, count));
 }
 
 fn encode(gradients: ?[*]const f32, gradients_length: u32, bytes: f64, bits: u32, exact: u32, payload: ?[*]u8, payload_length: u32, used: ?[*]f64, used_length: u32) abi.Failure!void {
@@ -51,8 +51,9 @@ fn decode(payload: ?[*]const u8, payload_length: u32, bits: u32, gradients: ?[*]
     return topk.decode(source, bits, target);
 }
 
-fn inspect(payload: ?[*]const u8, payload_length: u32, count: u32) abi.Failure!void {
-    return topk.inspect(try abi.readable(u8, payload, payload_length, "the payload"), count);
+fn inspect(payload: ?[*]const u8, payload_length: u32, bits: u32, count: u32) abi.Failure!void {
+    try expectBits(bits);
+    return topk.inspect(try abi.readable(u8, payload, payload_length, "the payload"), bits, count);
 }
 
 fn expectBits(bits: u32) abi.Failure!void {

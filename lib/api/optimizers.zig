@@ -20,7 +20,21 @@ pub fn adamw_step(
     options: ?[*]const f64,
     options_length: u32,
 ) callconv(.c) i32 {
-    return abi.finish(adamwStep(data, gradient, mean, square, options, options_length));
+    return abi.finish(adamwStep(f32, data, .{}, gradient, mean, square, options, options_length));
+}
+
+/// The same on bf16, which is rounded at random: by the seed, and a row that no other step has.
+pub fn adamw_step_bf16(
+    data: ?[*]u16,
+    gradient: ?[*]const f32,
+    mean: ?[*]f32,
+    square: ?[*]f32,
+    options: ?[*]const f64,
+    options_length: u32,
+    seed: u64,
+    row: u64,
+) callconv(.c) i32 {
+    return abi.finish(adamwStep(u16, data, .{ .seed = seed, .row = row }, gradient, mean, square, options, options_length));
 }
 
 /// One step of gradient descent; `velocity` has length 0 where there is no momentum.
@@ -33,7 +47,20 @@ pub fn sgd_step(
     options: ?[*]const f64,
     options_length: u32,
 ) callconv(.c) i32 {
-    return abi.finish(sgdStep(data, gradient, velocity, options, options_length));
+    return abi.finish(sgdStep(f32, data, .{}, gradient, velocity, options, options_length));
+}
+
+/// The same on bf16, which is rounded at random: by the seed, and a row that no other step has.
+pub fn sgd_step_bf16(
+    data: ?[*]u16,
+    gradient: ?[*]const f32,
+    velocity: ?[*]f32,
+    options: ?[*]const f64,
+    options_length: u32,
+    seed: u64,
+    row: u64,
+) callconv(.c) i32 {
+    return abi.finish(sgdStep(u16, data, .{ .seed = seed, .row = row }, gradient, velocity, options, options_length));
 }
 
 const any = std.math.maxInt(u32);
@@ -51,8 +78,22 @@ fn runPieces(length: usize, context: anytype, comptime function: fn (@TypeOf(con
     threads.run(@intCast(@max(1, @min(piecesOf(length), threads.getThreads() * 4))), context, function);
 }
 
+/// What random rounding is drawn from.
+const Draw = struct { seed: u64 = 0, row: u64 = 0 };
+
+fn valuesOf(comptime T: type, data: []T, draw: Draw) training_table.Values {
+    return .{
+        .floats = if (T == f32) data.ptr else null,
+        .halves = if (T == u16) data.ptr else null,
+        .seed = draw.seed,
+        .row = draw.row,
+    };
+}
+
 fn adamwStep(
-    data_pointer: ?[*]f32,
+    comptime T: type,
+    data_pointer: ?[*]T,
+    draw: Draw,
     gradient_pointer: ?[*]const f32,
     mean_pointer: ?[*]f32,
     square_pointer: ?[*]f32,
@@ -61,14 +102,14 @@ fn adamwStep(
 ) abi.Failure!void {
     var fields: Fields = .init(try abi.readable(f64, options, options_length, "options"));
     const length = try fields.count("the length", 0, any);
-    const data = try abi.writable(f32, data_pointer, length, "data");
+    const data = try abi.writable(T, data_pointer, length, "data");
     const gradient = try abi.readable(f32, gradient_pointer, length, "gradient");
     const mean = try abi.writable(f32, mean_pointer, length, "mean");
     const square = try abi.writable(f32, square_pointer, length, "square");
     try buffers.expectApart(.{ data, mean, square }, .{gradient});
     if (length == 0) return;
     const job: AdamW = .{ .kernels = try dispatch.kernels(), .task = .{
-        .data = data.ptr,
+        .values = valuesOf(T, data, draw),
         .gradient = gradient.ptr,
         .mean = mean.ptr,
         .square = square.ptr,
@@ -91,7 +132,7 @@ const AdamW = struct {
         const first, const last = threads.share(piecesOf(self.task.count), index, count);
         const from = first * piece;
         var part = self.task;
-        part.data += from;
+        part.values = part.values.from(from);
         part.gradient += from;
         part.mean += from;
         part.square += from;
@@ -101,7 +142,9 @@ const AdamW = struct {
 };
 
 fn sgdStep(
-    data_pointer: ?[*]f32,
+    comptime T: type,
+    data_pointer: ?[*]T,
+    draw: Draw,
     gradient_pointer: ?[*]const f32,
     velocity_pointer: ?[*]f32,
     options: ?[*]const f64,
@@ -110,7 +153,7 @@ fn sgdStep(
     var fields: Fields = .init(try abi.readable(f64, options, options_length, "options"));
     const length = try fields.count("the length", 0, any);
     const velocity_length = try fields.count("the length of velocity", 0, any);
-    const data = try abi.writable(f32, data_pointer, length, "data");
+    const data = try abi.writable(T, data_pointer, length, "data");
     const gradient = try abi.readable(f32, gradient_pointer, length, "gradient");
     const velocity = try abi.writable(f32, velocity_pointer, velocity_length, "velocity");
     if (velocity.len != 0 and velocity.len != length) return abi.fail(
@@ -121,7 +164,7 @@ fn sgdStep(
     try buffers.expectApart(.{ data, velocity }, .{gradient});
     if (length == 0) return;
     const job: Sgd = .{ .kernels = try dispatch.kernels(), .task = .{
-        .data = data.ptr,
+        .values = valuesOf(T, data, draw),
         .gradient = gradient.ptr,
         .velocity = if (velocity.len == 0) null else velocity.ptr,
         .count = length,
@@ -141,7 +184,7 @@ const Sgd = struct {
         const first, const last = threads.share(piecesOf(self.task.count), index, count);
         const from = first * piece;
         var part = self.task;
-        part.data += from;
+        part.values = part.values.from(from);
         part.gradient += from;
         if (part.velocity) |velocity| part.velocity = velocity + from;
         part.count = @min(last * piece, self.task.count) - from;

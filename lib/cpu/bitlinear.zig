@@ -33,47 +33,69 @@ fn partsFor(elements: usize, units: usize) u32 {
     return if (elements < parallel_elements_min) 1 else @intCast(@max(1, @min(units, threads.getThreads() * 4)));
 }
 
-/// Trits of the weights whose magnitude is at least half the mean of all, and that mean; null where a
-/// weight is not finite.
-pub fn quantizeWeights(kernels: *const table.Kernels, weights: []const f32, columns: usize, trits: []i8) error{OutOfMemory}!?f32 {
+/// Trits of the weights, f32 or the bits of bf16, whose magnitude is at least half the mean of all, and
+/// that mean; null where a weight is not finite.
+pub fn quantizeWeights(comptime T: type, kernels: *const table.Kernels, weights: []const T, columns: usize, trits: []i8) error{OutOfMemory}!?f32 {
     const rows = weights.len / columns;
-    const memory = try threads.scratch(rows * @sizeOf(f64));
+    const parts = partsFor(weights.len, rows);
+    const widened = if (T == f32) 0 else parts * columns;
+    const memory = try threads.scratch(rows * @sizeOf(f64) + widened * @sizeOf(f32) + 128);
     var carver: matmul.Carver = .{ .memory = memory };
     const sums = carver.take(f64, rows);
-    var job: WeightsJob = .{ .kernels = kernels, .weights = weights, .columns = columns, .trits = trits, .sums = sums, .above = 0 };
-    const parts = partsFor(weights.len, rows);
-    threads.run(parts, @as(*const WeightsJob, &job), WeightsJob.sum);
+    var job: WeightsJob(T) = .{
+        .kernels = kernels,
+        .weights = weights,
+        .columns = columns,
+        .trits = trits,
+        .sums = sums,
+        .floats = carver.take(f32, widened),
+        .above = 0,
+    };
+    threads.run(parts, @as(*const WeightsJob(T), &job), WeightsJob(T).sum);
     // Row by row, as weights are quantised that are loaded.
     var total: f64 = 0;
     for (sums) |value| total += value;
     if (!std.math.isFinite(total)) return null;
     const mean: f32 = @max(@as(f32, @floatCast(total / @as(f64, @floatFromInt(weights.len)))), floor);
     job.above = std.math.nextAfter(f32, 0.5 * mean, -std.math.inf(f32));
-    threads.run(parts, @as(*const WeightsJob, &job), WeightsJob.round);
+    threads.run(parts, @as(*const WeightsJob(T), &job), WeightsJob(T).round);
     return mean;
 }
 
-const WeightsJob = struct {
-    kernels: *const table.Kernels,
-    weights: []const f32,
-    columns: usize,
-    trits: []i8,
-    sums: []f64,
-    above: f32,
+fn WeightsJob(comptime T: type) type {
+    return struct {
+        const Self = @This();
 
-    fn sum(self: *const WeightsJob, index: u32, count: u32) void {
-        const from, const to = threads.share(self.sums.len, index, count);
-        for (from..to) |row| {
-            self.sums[row] = self.kernels.ternary.sum_magnitudes(self.weights.ptr + row * self.columns, self.columns);
+        kernels: *const table.Kernels,
+        weights: []const T,
+        columns: usize,
+        trits: []i8,
+        sums: []f64,
+        /// A row of each part.
+        floats: []f32,
+        above: f32,
+
+        fn sum(self: *const Self, index: u32, count: u32) void {
+            const from, const to = threads.share(self.sums.len, index, count);
+            for (from..to) |i| self.sums[i] = self.kernels.ternary.sum_magnitudes(self.row(i, index), self.columns);
         }
-    }
 
-    fn round(self: *const WeightsJob, index: u32, count: u32) void {
-        const from, const to = threads.share(self.sums.len, index, count);
-        const start = from * self.columns;
-        self.kernels.ternary.trits_above(self.weights.ptr + start, (to - from) * self.columns, self.above, self.trits.ptr + start);
-    }
-};
+        fn round(self: *const Self, index: u32, count: u32) void {
+            const from, const to = threads.share(self.sums.len, index, count);
+            for (from..to) |i| {
+                self.kernels.ternary.trits_above(self.row(i, index), self.columns, self.above, self.trits.ptr + i * self.columns);
+            }
+        }
+
+        fn row(self: *const Self, i: usize, part: usize) [*]const f32 {
+            const weights = self.weights[i * self.columns ..][0..self.columns];
+            if (T == f32) return weights.ptr;
+            const floats = self.floats[part * self.columns ..][0..self.columns];
+            for (floats, weights) |*float, bits| float.* = @bitCast(@as(u32, bits) << 16);
+            return floats.ptr;
+        }
+    };
+}
 
 /// Row-major int8 activations with a scale and the sum of each token.
 pub const Tokens = struct {
@@ -164,8 +186,10 @@ pub const Linear = struct {
         return true;
     }
 
-    /// dx = g (t w) + beta dx
-    pub fn backwardInput(self: Linear, kernels: *const table.Kernels, gradient: []const f32, dx: []f32, beta: f32) error{OutOfMemory}!void {
+    /// dx = g (t w), or += it; the trits are checked. With tables of sums it takes half the time of a
+    /// dense product, and without them twice as much.
+    pub fn backwardInput(self: Linear, kernels: *const table.Kernels, gradient: []const f32, dx: []f32, adds: bool) error{OutOfMemory}!void {
+        if (kernels.has_sum_tables != 0) return self.backwardByTables(kernels, gradient, dx, adds);
         const product: Product = .{
             .a = .along(gradient.ptr, self.rows()),
             .b = .acrossBytes(self.trits.ptr, self.columns),
@@ -175,9 +199,63 @@ pub const Linear = struct {
             .n = self.columns,
             .k = self.rows(),
             .alpha = self.scale,
-            .beta = beta,
+            .beta = if (adds) 1 else 0,
         };
         product.multiply(&kernels.gemm, try threads.scratch(product.scratchBytes(&kernels.gemm)), threads.getThreads());
+    }
+
+    fn backwardByTables(self: Linear, kernels: *const table.Kernels, gradient: []const f32, dx: []f32, adds: bool) error{OutOfMemory}!void {
+        const shape: Shape = .{ .columns = self.rows(), .group_columns = self.rows(), .layout = .triples };
+        const thread_count = threads.getThreads();
+        const data_bytes = std.mem.alignForward(usize, weights_file.dataBytes(self.columns, shape), 64);
+        const scales_count = weights_file.scalesCount(self.columns, shape);
+        const panels = (self.columns + table.panel_rows - 1) / table.panel_rows;
+        const parts = partsFor(self.trits.len, panels);
+        const turned = std.mem.alignForward(usize, parts * table.panel_rows * self.rows(), 64);
+        const tiles_bytes = matmul.tilesSizeF32(thread_count);
+        const memory = try threads.scratch(data_bytes + std.mem.alignForward(usize, scales_count * 4, 64) + turned + tiles_bytes);
+        var carver: matmul.Carver = .{ .memory = memory };
+        const weights: Weights = .{
+            .rows = self.columns,
+            .columns = self.rows(),
+            .group_columns = self.rows(),
+            .layout = .triples,
+            .data = carver.take(u8, data_bytes),
+            .row_scales = carver.take(f32, scales_count),
+            .nonzeros = 0,
+            .memory_bytes = 0,
+        };
+        @memset(weights.row_scales, self.scale);
+        const job: TurnJob = .{ .linear = self, .weights = &weights, .rows = @ptrCast(carver.take(u8, turned)) };
+        threads.run(parts, &job, TurnJob.work);
+        matmul.multiplyF32(kernels, &weights, gradient, null, dx, carver.memory, thread_count, adds);
+    }
+};
+
+/// Prepares the transposed weights, whose rows are columns of trits.
+const TurnJob = struct {
+    linear: Linear,
+    weights: *const Weights,
+    /// A panel's rows for each part.
+    rows: []i8,
+
+    fn work(self: *const TurnJob, part: u32, parts: u32) void {
+        const columns = self.linear.columns;
+        const length = self.linear.rows();
+        const own = self.rows[part * table.panel_rows * length ..][0 .. table.panel_rows * length];
+        const panels = (columns + table.panel_rows - 1) / table.panel_rows;
+        const from, const to = threads.share(panels, part, parts);
+        for (from..to) |panel| {
+            const first = panel * table.panel_rows;
+            const width = @min(table.panel_rows, columns - first);
+            // Padding is zeros.
+            if (width < table.panel_rows) @memset(own, 0);
+            for (0..length) |row| {
+                const trits = self.linear.trits[row * columns + first ..][0..width];
+                for (trits, 0..) |trit, i| own[i * length + row] = trit;
+            }
+            for (0..table.panel_rows) |i| self.weights.writeRow(first + i, own[i * length ..][0..length]);
+        }
     }
 };
 

@@ -6,6 +6,7 @@ const dense = @import("gradients_dense.zig");
 const hadamard = @import("gradients_hadamard.zig");
 const levels = @import("gradients_levels.zig");
 const lowrank = @import("gradients_lowrank.zig");
+const places = @import("gradients_places.zig");
 const rotate = @import("gradients_rotate.zig");
 const samples = @import("gradients_samples.zig");
 const sums = @import("gradients_sums.zig");
@@ -48,4 +49,8 @@ pub const kernels: table.Kernels = .{
     .sums = sums.sums,
     .combine = sums.combine,
     .collect = collect.collect,
+    .code_levels = collect.levels,
+    .place = collect.place,
+    .encode_places = places.encode,
+    .decode_places = places.decode,
 };

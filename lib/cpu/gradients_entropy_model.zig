@@ -118,11 +118,7 @@ pub fn coderOf(class: *const Class) table.Coder {
         var cumulative: u32 = 0;
         for (tokens.values, quantizer * 16..) |frequency, symbol| {
             if (frequency == 0) continue;
-            // 2^(31 + l) / f, rounded up, with 2^l >= f: exact for states below 2^31.
-            const l = std.math.log2_int_ceil(u32, frequency);
-            const dividend = @as(u64, 1) << @intCast(31 + l);
-            coder.reciprocals[symbol] = @intCast((dividend + frequency - 1) / frequency);
-            coder.packed_frequencies[symbol] = frequency | cumulative << 13 | @as(u32, 31 + l) << 26;
+            coder.set(symbol, frequency, cumulative);
             cumulative += frequency;
         }
     }

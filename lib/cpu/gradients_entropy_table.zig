@@ -19,6 +19,7 @@
 //! A symbol is (quantiser << 4) | token, where token is k >> shift of the block's class, or 15 where
 //! that is above what the class has tokens for.
 
+const std = @import("std");
 const bit_stream = @import("gradients_bit_stream.zig");
 
 pub const lanes = 32;
@@ -95,6 +96,14 @@ pub const Coder = extern struct {
     /// frequency is (state * reciprocal) >> shift, exactly.
     packed_frequencies: [lanes]u32 align(64),
     reciprocals: [lanes]u32 align(64),
+
+    pub fn set(self: *Coder, symbol: usize, frequency: u32, cumulative: u32) void {
+        // 2^(31 + l) / f, rounded up, with 2^l >= f: exact for states below 2^31.
+        const l = std.math.log2_int_ceil(u32, frequency);
+        const dividend = @as(u64, 1) << @intCast(31 + l);
+        self.reciprocals[symbol] = @intCast((dividend + frequency - 1) / frequency);
+        self.packed_frequencies[symbol] = frequency | cumulative << 13 | @as(u32, 31 + l) << 26;
+    }
 };
 
 /// Symbols to words, from last to first, with as many states as there are lanes or with one.

@@ -194,7 +194,7 @@ inline fn splat(value: u32) U32 {
 const U64 = @Vector(8, u64);
 
 /// x / f for the entries' frequencies, and from it the next states.
-inline fn advance(x: U32, entries: U32, reciprocals: U32) U32 {
+pub inline fn advance(x: U32, entries: U32, reciprocals: U32) U32 {
     const low: U64 = @splat(0xffff_ffff);
     const pairs: U64 = @bitCast(x);
     const factors: U64 = @bitCast(reciprocals);
@@ -205,7 +205,7 @@ inline fn advance(x: U32, entries: U32, reciprocals: U32) U32 {
     return x + quotients * (splat(table.frequency_one) - (entries & splat(0x1fff))) + (entries >> @splat(13) & splat(0x1fff));
 }
 
-inline fn lookup32(indices: U32, entries: [2]U32) U32 {
+pub inline fn lookup32(indices: U32, entries: [2]U32) U32 {
     return asm ("vpermi2d %[high], %[low], %[result]"
         : [result] "=v" (-> U32),
         : [low] "v" (entries[0]),
@@ -232,7 +232,7 @@ inline fn lookupWords(indices: U16, entries: U16) U16 {
 }
 
 /// The chosen words side by side.
-inline fn compress(words: U16, chosen: u32) U16 {
+pub inline fn compress(words: U16, chosen: u32) U16 {
     return asm ("vpcompressw %[words], %[result]{%[chosen]}{z}"
         : [result] "=v" (-> U16),
         : [words] "v" (words),
@@ -241,7 +241,7 @@ inline fn compress(words: U16, chosen: u32) U16 {
 }
 
 /// Words side by side to the chosen lanes.
-inline fn expand(words: U16, chosen: u32) U16 {
+pub inline fn expand(words: U16, chosen: u32) U16 {
     return asm ("vpexpandw %[words], %[result]{%[chosen]}{z}"
         : [result] "=v" (-> U16),
         : [words] "v" (words),
@@ -253,7 +253,7 @@ inline fn firstOf(count: u32) u32 {
     return @truncate((@as(u64, 1) << @intCast(count)) - 1);
 }
 
-inline fn storeFirst(target: [*]u16, words: U16, count: u32) void {
+pub inline fn storeFirst(target: [*]u16, words: U16, count: u32) void {
     asm volatile ("vmovdqu16 %[words], (%[target]){%[chosen]}"
         :
         : [words] "v" (words),
@@ -263,7 +263,7 @@ inline fn storeFirst(target: [*]u16, words: U16, count: u32) void {
 }
 
 /// Touches nothing beyond the first `count` words.
-inline fn loadFirst(source: [*]align(1) const u16, count: u32) U16 {
+pub inline fn loadFirst(source: [*]align(1) const u16, count: u32) U16 {
     return asm volatile ("vmovdqu16 (%[source]), %[result]{%[chosen]}{z}"
         : [result] "=v" (-> U16),
         : [source] "r" (source),

@@ -1,5 +1,7 @@
 //! The kernels of gradient codecs that every instruction-set tier fills.
 
+const places = @import("gradients_places_table.zig");
+
 /// What the signs of a block were put on.
 pub const Flipped = extern struct {
     /// The bits of the largest magnitude, before the factor.
@@ -54,5 +56,10 @@ pub const Kernels = extern struct {
     sums: *const fn (a: [*]const f32, b: [*]const f32, count: usize, result: *Sums) callconv(.c) void,
     combine: *const fn (a: [*]align(1) const f32, alpha: f32, b: [*]align(1) const f32, beta: f32, count: usize, out: [*]align(1) f32) callconv(.c) void,
     /// See gradients_collect.zig.
-    collect: *const fn (values: [*]const f32, count: usize, first: u32, least: u32, indices: [*]u32, found: [*]u32, most: *u32) callconv(.c) usize,
+    collect: *const fn (values: [*]const f32, count: usize, least: u32, bits: [*]u64, found: [*]u32, most: *u32) callconv(.c) usize,
+    code_levels: *const fn (found: [*]const u32, count: usize, least: u32, factor: u32, codes: [*]u8) callconv(.c) void,
+    place: *const fn (bits: [*]const u64, count: usize, values: [*]const f32, out: [*]f32) callconv(.c) void,
+    /// See gradients_places.zig. `encode` returns how many words it wrote.
+    encode_places: *const fn (*places.Encode) callconv(.c) usize,
+    decode_places: *const fn (*places.Decode) callconv(.c) u32,
 };

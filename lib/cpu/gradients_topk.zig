@@ -1,49 +1,49 @@
 //! The codec `topk`: the largest gradients, and where they are.
 //!
-//!     least u32, range u32       of the magnitudes' bits, which are their logarithms but for rounding
-//!     for each chunk of 2^20 gradients: how many are kept, bytes of bits     (7 bits a byte)
-//!     the chunks' bits, for each that is kept:
-//!         its distance g from the one before, or from the start of the chunk, less one:
-//!             g / 2^r ones and a zero, r bits     (Rice; from 24 ones on: 24 ones, 20 bits)
-//!         negative (1), level (bits - 1)
+//!     least u32        the bits of the smallest magnitude
+//!     mean u32         2^20 times the share that is kept, about: what gradients_places_table.zig begins with
+//!     the chunks of gradients_topk_chunks.zig
 //!
-//! The level is (magnitude bits - least) 2^(bits - 1) / range, and stands for the middle. r follows the
-//! distances: floor(log2 m) with m = 1 at least, in each chunk from the mean of all on, m += (g - m) / 16.
+//! "Sampled", a bound is taken from a sample, and what reaches it is encoded at once. Where that takes too
+//! many bytes or too few, it tells how many to take from the sample next. "Exact", all that may be kept
+//! is collected first, with a bound that a sample has given, and as many of these are chosen as there is
+//! room for; the sampled way falls back on this where the sample cannot tell values apart.
 //!
-//! Values that are large enough are collected in one pass, with a bound that a sample has given; how many
-//! of them there is room for, and so which, is found among those.
-//!
-//! Floor: one read of the gradients, and some ten nanoseconds for each that is kept.
+//! Floor: one read of the gradients, the instructions of gradients_collect.zig, and a quarter of a symbol
+//! of rANS for each gradient.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
-const bit_stream = @import("gradients_bit_stream.zig");
+const choice_file = @import("gradients_topk_choice.zig");
+const chunks_file = @import("gradients_topk_chunks.zig");
 const dispatch = @import("dispatch.zig");
 const finite = @import("gradients_finite.zig");
 const log2 = @import("gradients_frequencies.zig").log2;
 const memory = @import("../memory.zig");
 const numbers = @import("gradients_numbers.zig");
 const parallel = @import("parallel.zig");
+const places = @import("gradients_places_table.zig");
 const threads = @import("threads.zig");
 
-const chunk_values = 1 << 20;
-const ones_max = 24;
-const distance_bits = 20;
-const infinity_bits = 0x7f80_0000;
-const magnitude_mask = 0x7fff_ffff;
+const chunk_values = chunks_file.chunk_values;
+const chunksOf = chunks_file.chunksOf;
+const infinity_bits = chunks_file.infinity_bits;
+const Candidates = choice_file.Candidates;
+const Choice = choice_file.Choice;
+const Sample = choice_file.Sample;
+const Plan = chunks_file.Plan;
 
 pub const Options = struct {
     /// Of the payload, at most; at least one gradient is kept even so.
     bytes: f64,
     /// Of a value with its sign, 4 to 8.
     bits: u32,
-    /// Whether the bound of the sample is lowered where it turns out to have been too high.
+    /// Whether the bound is found among all gradients.
     is_exact: bool,
 };
 
-fn chunksOf(count: usize) usize {
-    return (count + chunk_values - 1) / chunk_values;
-}
+const header_bytes = 8;
+const mean_one = 1 << places.mean_bits;
 
 /// Bits of a value that is kept among p n, but for its place: log2 of the binomial coefficient, a value.
 fn bitsOf(share: f64, bits: u32) f64 {
@@ -65,335 +65,263 @@ fn roomFor(count: usize, bits: u32, bytes: f64) f64 {
     return @max(1, low * all);
 }
 
-// ---- which ----
-
-/// Gradients that may be kept, in order.
-const Candidates = struct {
-    indices: std.ArrayList(u32) = .empty,
-    bits: std.ArrayList(u32) = .empty,
-
-    fn deinit(self: *Candidates) void {
-        self.indices.deinit(std.heap.c_allocator);
-        self.bits.deinit(std.heap.c_allocator);
+pub fn encode(gradients: []const f32, options: Options, payload: []u8) abi.Failure!usize {
+    var job: Job = try .init(gradients, options, payload);
+    defer job.deinit();
+    const guess = try job.refine(roomFor(gradients.len, options.bits, options.bytes));
+    if (!options.is_exact and gradients.len > choice_file.sample_count) {
+        if (try job.encodeSampled(guess)) |bytes| return bytes;
     }
-
-    fn reserve(self: *Candidates, count: usize) error{OutOfMemory}!void {
-        try self.indices.ensureTotalCapacity(std.heap.c_allocator, count);
-        try self.bits.ensureTotalCapacity(std.heap.c_allocator, count);
-    }
-
-    fn add(self: *Candidates, indices: []const u32, bits: []const u32) error{OutOfMemory}!void {
-        try self.indices.appendSlice(std.heap.c_allocator, indices);
-        try self.bits.appendSlice(std.heap.c_allocator, bits);
-    }
-};
-
-const sample_count = 1 << 15;
-
-/// The bits of a magnitude that about `wanted` gradients reach.
-fn sampledBound(gradients: []const f32, wanted: f64) error{OutOfMemory}!u32 {
-    const count = @min(gradients.len, sample_count);
-    const sample = try memory.alloc(u32, count);
-    defer memory.free(u32, sample);
-    for (sample, 0..) |*bits, i| {
-        const from = i * gradients.len / count;
-        const hash = (@as(u64, i) +% 1) *% 0x9e37_79b9_7f4a_7c15;
-        const width = (i + 1) * gradients.len / count - from;
-        bits.* = @as(u32, @bitCast(gradients[from + @as(usize, @intCast((hash >> 32) * width >> 32))])) & magnitude_mask;
-    }
-    const share = wanted / @as(f64, @floatFromInt(gradients.len));
-    // A few more, as a sample errs.
-    const expected = share * @as(f64, @floatFromInt(count));
-    const rank = expected + 3 * @sqrt(expected) + 3;
-    if (count == gradients.len and wanted >= @as(f64, @floatFromInt(count)) or rank >= @as(f64, @floatFromInt(count))) return 1;
-    return @max(1, nthLargest(sample, @intFromFloat(rank)));
-}
-
-/// The element of this rank (0 is the largest), by counting their upper halves and then the lower ones.
-fn nthLargest(elements: []const u32, rank: usize) u32 {
-    var upper: u32 = 0;
-    var left = rank;
-    var counts: [1 << 16]u32 = undefined;
-    inline for (.{ 16, 0 }) |shift| {
-        @memset(&counts, 0);
-        for (elements) |element| {
-            if (shift == 16 or element >> 16 == upper) counts[element >> shift & 0xffff] += 1;
-        }
-        var bucket: u32 = 1 << 16;
-        while (bucket > 0) {
-            bucket -= 1;
-            if (counts[bucket] > left) break;
-            left -= counts[bucket];
-        }
-        upper = if (shift == 16) bucket else upper << 16 | bucket;
-    }
-    return upper;
-}
-
-/// A thread's share of the gradients.
-const Collect = struct {
-    candidates: Candidates = .{},
-    most: u32 = 0,
-    failed: bool = false,
-};
-
-const collect_step = 1 << 15;
-
-const Collecting = struct {
-    gradients: []const f32,
-    least: u32,
-    parts: []Collect,
-
-    fn work(self: *const Collecting, part: u32, parts: u32) void {
-        const from, const to = threads.share(self.gradients.len, part, parts);
-        const mine = &self.parts[part];
-        const kernels = &(dispatch.kernels() catch unreachable).gradients;
-        var indices: [collect_step + 16]u32 = undefined;
-        var bits: [collect_step + 16]u32 = undefined;
-        var i = from;
-        while (i < to) : (i += collect_step) {
-            const count = @min(collect_step, to - i);
-            const length = kernels.collect(self.gradients.ptr + i, count, @intCast(i), self.least, &indices, &bits, &mine.most);
-            mine.candidates.add(indices[0..length], bits[0..length]) catch {
-                mine.failed = true;
-                return;
-            };
-        }
-    }
-};
-
-/// All gradients from a bound on.
-fn collect(gradients: []const f32, least: u32, expected: f64) abi.Failure!Candidates {
-    _ = try dispatch.kernels();
-    const count = parallel.partsOf(gradients.len * @sizeOf(f32), gradients.len);
-    const parts = try memory.alloc(Collect, count);
-    defer memory.free(Collect, parts);
-    for (parts) |*part| part.* = .{};
-    // All in one place, so that it need not be moved.
-    try parts[0].candidates.reserve(@intFromFloat(expected * 1.1 + collect_step));
-    defer for (parts) |*part| part.candidates.deinit();
-    parallel.runParts(count, &Collecting{ .gradients = gradients, .least = least, .parts = parts }, Collecting.work);
-    var most: u32 = 0;
-    for (parts) |part| {
-        if (part.failed) return error.OutOfMemory;
-        most = @max(most, part.most);
-    }
-    if (most >= infinity_bits) return finite.refuse(gradients);
-    var all = parts[0].candidates;
-    parts[0].candidates = .{};
-    errdefer all.deinit();
-    for (parts[1..]) |*part| try all.add(part.candidates.indices.items, part.candidates.bits.items);
-    return all;
+    return job.encodeExact(guess);
 }
 
 // ---- encoder ----
 
-/// Which candidates are kept: those above `least`, and the first ones that equal it.
-const Choice = struct { least: u32, equal: usize, count: usize, largest: u32 };
+/// A thread's share of the chunks.
+const Part = struct {
+    encoder: chunks_file.Encoder,
+    /// The first part writes where its chunks belong.
+    bytes: []u8,
+    output: numbers.Output = undefined,
+    needed: usize = 0,
+    most: u32 = 0,
+};
 
-fn choose(candidates: *const Candidates, magnitudes: []u32, count: usize) Choice {
-    const kept = @min(count, candidates.bits.items.len);
-    if (kept == 0) return .{ .least = 0, .equal = 0, .count = 0, .largest = 0 };
-    var largest: u32 = 0;
-    for (magnitudes, candidates.bits.items) |*magnitude, bits| {
-        magnitude.* = bits & magnitude_mask;
-        largest = @max(largest, magnitude.*);
-    }
-    const least = nthLargest(magnitudes, kept - 1);
-    var above: usize = 0;
-    for (magnitudes) |magnitude| above += @intFromBool(magnitude > least);
-    return .{ .least = least, .equal = kept - above, .count = kept, .largest = largest };
-}
+/// What is encoded to see how many bytes it takes.
+const pieces = 16;
+const piece_values = 1 << 14;
+const kept_telling = 256;
 
-pub fn encode(gradients: []const f32, options: Options, payload: []u8) abi.Failure!usize {
-    const guess = roomFor(gradients.len, options.bits, options.bytes);
-    // Places that lie together take fewer bits, so there may be room for more.
-    var wanted = @min(guess * 1.3 + 16, @as(f64, @floatFromInt(gradients.len)));
-    while (true) {
-        const least = try sampledBound(gradients, wanted);
-        var candidates = try collect(gradients, least, wanted);
-        defer candidates.deinit();
-        const found = candidates.bits.items.len;
-        const is_all = least <= 1;
-        if (options.is_exact and !is_all and @as(f64, @floatFromInt(found)) < guess) {
-            wanted = @min(wanted * 2, @as(f64, @floatFromInt(gradients.len)));
-            continue;
+const sampled_attempts = 4;
+/// Of the bytes, what a sampled bound should use.
+const enough = 0.92;
+/// A sample errs, and too much is worse than too little.
+const sampled_margin = -1.5;
+
+const Job = struct {
+    gradients: []const f32,
+    options: Options,
+    payload: []u8,
+    parts: []align(memory.alignment) Part,
+    /// Parts that have their memory.
+    made: usize = 0,
+    sample: Sample,
+    plan: Plan,
+    candidates: ?*const Candidates = null,
+    choice: Choice = .{ .least = 1, .end = 0 },
+
+    fn init(gradients: []const f32, options: Options, payload: []u8) abi.Failure!Job {
+        const kernels = try dispatch.kernels();
+        if (payload.len < header_bytes) return noRoom(payload);
+        var job: Job = .{
+            .gradients = gradients,
+            .options = options,
+            .payload = payload,
+            .parts = &.{},
+            .sample = try .init(gradients),
+            .plan = .{ .least = 1, .bits = options.bits, .mean = places.mean_least },
+        };
+        errdefer job.deinit();
+        job.parts = try memory.alloc(Part, @min(threads.getThreads(), chunksOf(gradients.len)));
+        for (job.parts) |*part| {
+            part.encoder = try .init(kernels, gradients.len);
+            errdefer part.encoder.deinit();
+            part.bytes = if (job.made == 0) payload[header_bytes..] else try memory.alloc(u8, payload.len);
+            job.made += 1;
         }
-        const used = try encodeMost(gradients.len, &candidates, options, payload, guess);
-        const needs_more = used.count == found and !is_all and used.bytes < 0.95 * options.bytes;
-        if (!options.is_exact or !needs_more) return @intFromFloat(used.bytes);
-        wanted = @min(wanted * 2, @as(f64, @floatFromInt(gradients.len)));
+        return job;
     }
-}
 
-const Used = struct { bytes: f64, count: usize };
-const attempts_max = 12;
-
-/// As many of the candidates as there is room for.
-fn encodeMost(total: usize, candidates: *const Candidates, options: Options, payload: []u8, guess: f64) abi.Failure!Used {
-    const magnitudes = try memory.alloc(u32, candidates.bits.items.len);
-    defer memory.free(u32, magnitudes);
-    const all: f64 = @floatFromInt(candidates.bits.items.len);
-    var wanted = @min(guess, all);
-    // The most that fitted, and the least that did not.
-    var fitting: f64 = 0;
-    var excessive = all + 1;
-    for (0..attempts_max) |_| {
-        const choice = choose(candidates, magnitudes, @intFromFloat(wanted));
-        const bytes: f64 = if (write(total, candidates, choice, options.bits, payload)) |used| @floatFromInt(used) else 2 * options.bytes;
-        if (bytes <= options.bytes or wanted <= 1) {
-            fitting = wanted;
-            if (bytes > 0.97 * options.bytes or wanted >= all or wanted + 1 >= excessive) return .{ .bytes = bytes, .count = choice.count };
-        } else excessive = wanted;
-        const next = @floor(wanted * options.bytes / bytes * 0.995);
-        wanted = if (next > fitting and next < excessive) next else @floor((fitting + excessive) / 2);
-        wanted = @max(1, @min(wanted, all));
+    fn deinit(self: *Job) void {
+        for (self.parts[0..self.made], 0..) |*part, i| {
+            part.encoder.deinit();
+            if (i > 0) memory.free(u8, @alignCast(part.bytes));
+        }
+        if (self.parts.len > 0) memory.free(Part, self.parts);
+        self.sample.deinit();
     }
-    const choice = choose(candidates, magnitudes, @intFromFloat(@max(1, fitting)));
-    const used = write(total, candidates, choice, options.bits, payload) orelse
-        return abi.fail(error.InvalidLength, "Expected room for the payload, got {d} bytes", .{payload.len});
-    return .{ .bytes = @floatFromInt(used), .count = choice.count };
-}
 
-/// Bytes that bits of one more value may touch.
-const spare_bytes = 24;
+    /// How many there is room for, from what those of a few pieces take, which is less where they lie
+    /// together.
+    fn refine(self: *Job, guess: f64) abi.Failure!f64 {
+        const count = pieces * piece_values;
+        if (self.gradients.len <= 2 * count) return guess;
+        const values = try memory.alloc(f32, count);
+        defer memory.free(f32, values);
+        for (0..pieces) |i| {
+            const from = i * (self.gradients.len - piece_values) / (pieces - 1);
+            @memcpy(values[i * piece_values ..][0..piece_values], self.gradients[from..][0..piece_values]);
+        }
+        self.plan.least = self.sample.bound(guess, 0);
+        const encoder = &self.parts[0].encoder;
+        const kept = encoder.collect(values, &self.plan);
+        // Those that are not finite are found again by who can name them.
+        if (kept < kept_telling or encoder.most >= infinity_bits) return guess;
+        self.setMean(guess);
+        var nowhere: numbers.Output = .{ .bytes = &.{} };
+        const bytes = encoder.encode(count, kept, &self.plan, &nowhere);
+        const each = @as(f64, @floatFromInt(bytes)) / @as(f64, @floatFromInt(kept));
+        return std.math.clamp(self.options.bytes / each, 0.5 * guess, 2 * guess);
+    }
 
-/// Null where there is no room.
-fn write(total: usize, candidates: *const Candidates, choice: Choice, bits: u32, payload: []u8) ?usize {
-    var output: numbers.Output = .{ .bytes = payload };
-    const range = choice.largest - choice.least + 1;
-    output.word(choice.least);
-    output.word(range);
-    const factor = (@as(u64, 1) << @intCast(32 + bits - 1)) / range;
-    var next: usize = 0;
-    var equal = choice.equal;
-    const indices = candidates.indices.items;
-    const values = candidates.bits.items;
-    // Chunks are written behind their directory, which is as long as it can get, and then moved.
-    const directory = chunksOf(total) * 8;
-    if (payload.len < output.used + directory) return null;
-    var place = output.used + directory;
-    for (0..chunksOf(total)) |chunk| {
-        const end = (chunk + 1) * chunk_values;
-        if (place + spare_bytes > payload.len) return null;
-        var writer: bit_stream.Writer = .{ .bytes = payload[place..].ptr };
-        const room = payload.len - place - spare_bytes;
-        var rice: Rice = .init(total, choice.count);
-        var before = chunk * chunk_values;
-        var count: usize = 0;
-        while (next < indices.len and indices[next] < end) : (next += 1) {
-            const magnitude = values[next] & magnitude_mask;
-            if (magnitude < choice.least) continue;
-            if (magnitude == choice.least) {
-                if (equal == 0) continue;
-                equal -= 1;
+    /// Null where a sample cannot tell.
+    fn encodeSampled(self: *Job, guess: f64) abi.Failure!?usize {
+        var wanted = guess;
+        for (0..sampled_attempts) |_| {
+            self.plan.least = self.sample.bound(wanted, sampled_margin);
+            const bytes = try self.write(wanted);
+            const used = @as(f64, @floatFromInt(bytes)) / self.options.bytes;
+            if (used <= 1 and (used > enough or self.plan.least == 1)) return bytes;
+            wanted *= 1 / used;
+            if (!(wanted >= 1)) return null;
+        }
+        return null;
+    }
+
+    fn encodeExact(self: *Job, guess: f64) abi.Failure!usize {
+        const all: f64 = @floatFromInt(self.gradients.len);
+        // Places that lie together take fewer bits, so there may be room for more.
+        var wanted = @min(guess * 1.3 + 16, all);
+        while (true) {
+            const least = self.sample.bound(wanted, 3);
+            var candidates: Candidates = try .collect(self.parts[0].encoder.kernels, self.gradients, least, self.parts.len);
+            defer candidates.deinit();
+            const found: f64 = @floatFromInt(candidates.found.items.len);
+            if (least == 1 or found >= guess) {
+                self.candidates = &candidates;
+                const used = try self.encodeMost(guess);
+                if (least == 1 or used.count < found or used.bytes > 0.95 * self.options.bytes) return @intFromFloat(used.bytes);
             }
-            if (writer.used > room) return null;
-            const level: u32 = @intCast((magnitude - choice.least) * factor >> 32);
-            rice.write(&writer, @intCast(indices[next] - before), level << 1 | values[next] >> 31, bits);
-            before = indices[next] + 1;
-            count += 1;
+            wanted = @min(wanted * 2, all);
         }
-        output.number(count);
-        output.number(writer.length());
-        place += writer.length();
-    }
-    const length = place - (8 + directory);
-    std.mem.copyForwards(u8, payload[output.used..][0..length], payload[8 + directory ..][0..length]);
-    return output.used + length;
-}
-
-/// How distances are coded.
-const Rice = struct {
-    /// Sixteen times the mean.
-    mean: u32,
-
-    fn init(values: usize, count: usize) Rice {
-        const mean: u32 = @intCast(@min(chunk_values, values / @max(1, count)));
-        return .{ .mean = @max(1, mean) * 16 };
     }
 
-    inline fn shift(self: *const Rice) u5 {
-        return @intCast(31 - @clz(self.mean >> 4 | 1));
-    }
+    const Used = struct { bytes: f64, count: f64 };
+    const attempts_max = 12;
 
-    inline fn follow(self: *Rice, distance: u32) void {
-        self.mean = @max(16, self.mean - (self.mean >> 4) + distance);
-    }
-
-    /// A distance, and `count` bits of `code`.
-    inline fn write(self: *Rice, bits: *bit_stream.Writer, distance: u32, code: u32, count: u32) void {
-        const r = self.shift();
-        const ones = distance >> r;
-        const length = ones +| 1 + r;
-        const rest = distance & ((@as(u32, 1) << r) - 1);
-        if (length + count <= 32) {
-            bits.append((@as(u32, 1) << @intCast(ones)) - 1 | rest << @intCast(ones + 1) | code << @intCast(length), length + count);
-        } else if (ones < ones_max) {
-            bits.append((@as(u32, 1) << @intCast(ones)) - 1, ones + 1);
-            bits.append(rest, r);
-            bits.append(code, count);
-        } else {
-            bits.append((1 << ones_max) - 1, ones_max);
-            bits.append(distance, distance_bits);
-            bits.append(code, count);
+    /// As many of the candidates as there is room for.
+    fn encodeMost(self: *Job, guess: f64) abi.Failure!Used {
+        const found = self.candidates.?.found.items;
+        if (found.len == 0) return .{ .bytes = @floatFromInt(try self.write(0)), .count = 0 };
+        const magnitudes = try memory.alloc(u32, found.len);
+        defer memory.free(u32, magnitudes);
+        const all: f64 = @floatFromInt(found.len);
+        const room = self.options.bytes;
+        var wanted = @min(guess, all);
+        // The most that fitted, and the least that did not.
+        var fitting: f64 = 0;
+        var excessive = all + 1;
+        for (0..attempts_max) |_| {
+            const bytes = try self.writeLargest(magnitudes, wanted);
+            if (bytes <= room or wanted <= 1) {
+                fitting = wanted;
+                // More may take less, where another way to code places begins.
+                if (excessive <= fitting) excessive = all + 1;
+                if (bytes > 0.97 * room or wanted >= all or wanted + 1 >= excessive) return .{ .bytes = bytes, .count = wanted };
+            } else excessive = wanted;
+            const next = @min(@floor(wanted * room / bytes * 0.995), all);
+            wanted = if (next > fitting and next < excessive) next else @floor((fitting + excessive) / 2);
+            wanted = @max(1, @min(wanted, all));
         }
-        self.follow(distance);
+        wanted = @max(1, fitting);
+        return .{ .bytes = try self.writeLargest(magnitudes, wanted), .count = wanted };
     }
 
-    inline fn read(self: *Rice, bits: *bit_stream.Reader) u32 {
-        bits.fill();
-        const r = self.shift();
-        const ones: u32 = @ctz(~bits.word | 1 << ones_max);
-        var distance: u32 = undefined;
-        if (ones < ones_max) {
-            _ = bits.take(ones + 1);
-            distance = ones << r | bits.take(r);
-        } else {
-            _ = bits.take(ones_max);
-            distance = bits.take(distance_bits);
+    fn writeLargest(self: *Job, magnitudes: []u32, count: f64) abi.Failure!f64 {
+        self.choice = choice_file.choose(self.candidates.?.found.items, magnitudes, @intFromFloat(count));
+        self.plan.least = self.choice.least;
+        return @floatFromInt(try self.write(count));
+    }
+
+    /// Writes what the plan says, about so many gradients; returns the bytes that it takes, which are more
+    /// than there is room for where it could not be written.
+    fn write(self: *Job, expected: f64) abi.Failure!usize {
+        self.setMean(expected);
+        for (self.parts) |*part| part.* = .{ .encoder = part.encoder, .bytes = part.bytes, .output = .{ .bytes = part.bytes } };
+        parallel.runParts(@intCast(self.parts.len), self, encodeChunks);
+        var most: u32 = 0;
+        var needed: usize = header_bytes;
+        for (self.parts) |*part| {
+            most = @max(most, part.most);
+            needed += part.needed;
         }
-        self.follow(distance);
-        return distance;
+        if (most >= infinity_bits) return finite.refuse(self.gradients);
+        if (needed > self.payload.len) {
+            if (expected <= 1) return noRoom(self.payload);
+            return needed;
+        }
+        std.mem.writeInt(u32, self.payload[0..4], self.plan.least, .little);
+        std.mem.writeInt(u32, self.payload[4..8], self.plan.mean, .little);
+        var used = header_bytes + self.parts[0].needed;
+        for (self.parts[1..]) |*part| {
+            @memcpy(self.payload[used..][0..part.needed], part.bytes[0..part.needed]);
+            used += part.needed;
+        }
+        return used;
+    }
+
+    fn setMean(self: *Job, expected: f64) void {
+        const all: f64 = @floatFromInt(self.gradients.len);
+        self.plan.mean = @intFromFloat(std.math.clamp(expected / all * mean_one, places.mean_least, mean_one));
+    }
+
+    fn encodeChunks(self: *Job, index: u32, parts: u32) void {
+        const part = &self.parts[index];
+        const encoder = &part.encoder;
+        const from, const to = threads.share(chunksOf(self.gradients.len), index, parts);
+        // Where the chunk's candidates begin.
+        var first: usize = 0;
+        if (self.candidates) |candidates| for (candidates.counts[0..from]) |count| {
+            first += count;
+        };
+        for (from..to) |chunk| {
+            const start = chunk * chunk_values;
+            const values = self.gradients[start..@min(start + chunk_values, self.gradients.len)];
+            const kept = if (self.candidates) |candidates|
+                encoder.choose(candidates.places[start / 64 ..], candidates.found.items[first..], values.len, self.choice.least, self.choice.end -| first)
+            else
+                encoder.collect(values, &self.plan);
+            if (self.candidates) |candidates| first += candidates.counts[chunk];
+            part.most = @max(part.most, encoder.most);
+            part.needed += encoder.encode(values.len, kept, &self.plan, &part.output);
+        }
     }
 };
 
+fn noRoom(payload: []const u8) abi.Failure {
+    return abi.fail(error.InvalidLength, "Expected room for the payload, got {d} bytes", .{payload.len});
+}
+
 // ---- decoder ----
+
+const Chunk = chunks_file.Chunk;
 
 fn refuse(comptime what: []const u8) abi.Failure {
     return abi.fail(error.InvalidFormat, "Expected a payload of the largest gradients, got one whose " ++ what, .{});
 }
 
-const Chunk = struct { count: usize, bits: []const u8 };
-
 const Payload = struct {
-    least: u32,
-    range: u32,
-    /// Of all chunks.
-    kept: usize,
+    plan: Plan,
     chunks: []align(memory.alignment) Chunk,
 
-    fn read(payload: []const u8, total: usize) abi.Failure!Payload {
+    fn read(payload: []const u8, bits: u32, total: usize) abi.Failure!Payload {
         var input: numbers.Input = .{ .bytes = payload };
         const count = chunksOf(total);
-        // Before there is memory for them: a chunk has two numbers at least.
-        if (payload.len < 8 + 2 * count) return refuse("header is cut off");
+        // Before there is memory for them: a chunk has a byte at least.
+        if (payload.len < header_bytes + count) return refuse("header is cut off");
         const least = input.word().?;
-        const range = input.word().?;
-        if (least >= infinity_bits or range == 0 or range > infinity_bits - least) return refuse("magnitudes are not finite");
+        const mean = input.word().?;
+        if (least == 0 or least >= infinity_bits) return refuse("magnitudes are not finite");
+        if (mean < places.mean_least or mean > mean_one) return refuse("density is none");
+        const plan: Plan = .{ .least = least, .bits = bits, .mean = mean };
         const chunks = try memory.alloc(Chunk, count);
         errdefer memory.free(Chunk, chunks);
-        var kept: usize = 0;
         for (chunks, 0..) |*chunk, index| {
-            chunk.count = input.number() orelse return refuse("directory is cut off");
-            const bytes = input.number() orelse return refuse("directory is cut off");
-            if (chunk.count > @min(chunk_values, total - index * chunk_values)) return refuse("counts are too large");
-            chunk.bits.len = bytes;
-            kept += chunk.count;
+            const values = @min(chunk_values, total - index * chunk_values);
+            chunk.* = Chunk.take(&input, values, &plan) orelse return refuse("chunks are cut off");
         }
-        for (chunks) |*chunk| chunk.bits = input.take(chunk.bits.len) orelse return refuse("chunks are cut off");
         if (input.bytes.len > 0) return refuse("end is missing");
-        return .{ .least = least, .range = range, .kept = kept, .chunks = chunks };
+        return .{ .plan = plan, .chunks = chunks };
     }
 
     fn deinit(self: *const Payload) void {
@@ -402,27 +330,28 @@ const Payload = struct {
 };
 
 /// Refuses what is no payload of so many gradients, as far as can be seen without decoding it.
-pub fn inspect(payload: []const u8, total: usize) abi.Failure!void {
-    (try Payload.read(payload, total)).deinit();
+pub fn inspect(payload: []const u8, bits: u32, total: usize) abi.Failure!void {
+    (try Payload.read(payload, bits, total)).deinit();
 }
 
 pub fn decode(payload: []const u8, bits: u32, gradients: []f32) abi.Failure!void {
-    const parts = try Payload.read(payload, gradients.len);
+    const parts = try Payload.read(payload, bits, gradients.len);
     defer parts.deinit();
-    var job: Decode = .{ .payload = &parts, .bits = bits, .gradients = gradients };
-    for (job.magnitudes[0 .. @as(usize, 1) << @intCast(bits - 1)], 0..) |*magnitude, level| {
-        magnitude.* = parts.least + @as(u32, @intCast((2 * level + 1) * @as(u64, parts.range) >> @intCast(bits)));
-    }
-    parallel.run(gradients.len * @sizeOf(f32), parts.chunks.len, &job, Decode.work);
+    const kernels = try dispatch.kernels();
+    const decoders = try memory.alloc(chunks_file.Decoder, @min(threads.getThreads(), parts.chunks.len));
+    defer memory.free(chunks_file.Decoder, decoders);
+    var made: usize = 0;
+    defer for (decoders[0..made]) |*decoder| decoder.deinit();
+    while (made < decoders.len) : (made += 1) decoders[made] = try .init(kernels, gradients.len);
+    var job: Decode = .{ .payload = &parts, .decoders = decoders, .gradients = gradients };
+    parallel.runParts(@intCast(decoders.len), &job, Decode.work);
     if (job.bad.load(.monotonic)) return refuse("chunks are unsound");
 }
 
 const Decode = struct {
     payload: *const Payload,
-    bits: u32,
+    decoders: []chunks_file.Decoder,
     gradients: []f32,
-    /// The bits of what each level stands for.
-    magnitudes: [128]u32 = undefined,
     bad: std.atomic.Value(bool) = .init(false),
 
     fn work(self: *Decode, part: u32, parts: u32) void {
@@ -430,22 +359,7 @@ const Decode = struct {
         for (self.payload.chunks[from..to], from..) |*chunk, index| {
             const start = index * chunk_values;
             const target = self.gradients[start..@min(start + chunk_values, self.gradients.len)];
-            @memset(target, 0);
-            if (!self.decodeChunk(chunk, target)) return self.bad.store(true, .monotonic);
+            if (!self.decoders[part].decode(chunk, &self.payload.plan, target)) return self.bad.store(true, .monotonic);
         }
-    }
-
-    fn decodeChunk(self: *const Decode, chunk: *const Chunk, target: []f32) bool {
-        var bits: bit_stream.Reader = .init(chunk.bits);
-        var rice: Rice = .init(self.gradients.len, self.payload.kept);
-        var place: usize = 0;
-        for (0..chunk.count) |_| {
-            place += rice.read(&bits);
-            if (place >= target.len) return false;
-            const code = bits.read(self.bits);
-            target[place] = @bitCast(self.magnitudes[code >> 1] | (code & 1) << 31);
-            place += 1;
-        }
-        return bits.isExact();
     }
 };

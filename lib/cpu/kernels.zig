@@ -19,6 +19,7 @@ const precision = @import("precision.zig");
 const kernels: table.Kernels = .{
     .quantize_token = activations.quantizeToken,
     .tile_tokens_i8 = matmul_i8.tile_tokens,
+    .has_sum_tables = @intFromBool(matmul_f32.uses_tables),
     .matmul_i8 = matmul_i8.planes,
     .matmul_i8_base3 = matmul_i8.base3,
     .f32_planes = .{ .prepare = matmul_f32.Of(.planes).prepare, .matmul = matmul_f32.Of(.planes).block },

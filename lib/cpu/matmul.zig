@@ -237,7 +237,7 @@ pub fn tilesSizeF32(thread_count: u32) usize {
     return most * (if (thread_count == 1) 1 else thread_count * parts_per_thread);
 }
 
-/// The same with f32 activations. A token that holds NaN or an infinity gets NaN everywhere.
+/// The same with f32 activations; with `adds`, output += it. A token that holds NaN or an infinity gets NaN everywhere.
 pub fn multiplyF32(
     kernels: *const Kernels,
     weights: *const Weights,
@@ -246,6 +246,7 @@ pub fn multiplyF32(
     output: []f32,
     memory: []align(64) u8,
     thread_count: u32,
+    adds: bool,
 ) void {
     const job: MultiplyF32 = .{
         .kernels = switch (weights.layout) {
@@ -258,6 +259,7 @@ pub fn multiplyF32(
         .bias = bias,
         .output = output,
         .memory = memory,
+        .adds = adds,
     };
     const work = @as(usize, weights.rows) * input.len;
     const count = threadsFor(work, thread_count);
@@ -277,6 +279,8 @@ const MultiplyF32 = struct {
     bias: ?[]const f32,
     output: []f32,
     memory: []align(64) u8,
+    /// To what the output holds.
+    adds: bool,
 
     fn tiles(self: *const MultiplyF32) usize {
         const tokens = self.input.len / self.weights.columns;
@@ -357,7 +361,7 @@ const MultiplyF32 = struct {
             .rows = @min(weights.rows - @as(u32, @intCast(row)), table.block_rows),
             .steps = @intCast(steps),
             .tokens = width,
-            .first = @intFromBool(group == 0 and step == 0),
+            .first = @intFromBool(group == 0 and step == 0 and !self.adds),
             .last = @intFromBool(group + 1 == shape.groups() and step + steps == group_steps),
         });
     }

@@ -23,7 +23,7 @@
 const simd = @import("simd.zig");
 const table = @import("table.zig");
 
-const uses_tables = simd.has_avx512;
+pub const uses_tables = simd.has_avx512;
 const tile_rows = if (simd.has_avx512) 4 else 2;
 const vectors_per_panel = table.panel_rows / simd.lanes;
 /// Only AVX-512, whose vector is a whole panel, meets blocks that do not fill its register tile.

@@ -54,7 +54,7 @@ fn multiply(tier: *const dispatch.Tier, weights: *const weights_file.Weights, da
     const tokens: u32 = @intCast(data.input.len / weights.columns);
     const size = @max(matmul.tokensSize(weights.shape(), tokens, thread_count), matmul.tilesSizeF32(thread_count));
     const scratch = try threads.scratch(size);
-    if (!int8) return matmul.multiplyF32(tier.kernels, weights, data.input, data.bias, output, scratch, thread_count);
+    if (!int8) return matmul.multiplyF32(tier.kernels, weights, data.input, data.bias, output, scratch, thread_count, false);
     const quantized = try matmul.quantizeTokens(tier.kernels, weights.shape(), data.input, tokens, 0, scratch, thread_count);
     matmul.multiplyI8(tier.kernels, weights, quantized, data.bias, output, thread_count);
 }

@@ -71,7 +71,7 @@ pub const Product = struct {
         const scratch = try threads.scratch(reserved + self.scratchBytes(shape, thread_count));
         const memory: []align(64) u8 = @alignCast(scratch[reserved..]);
         const bias = if (self.bias.len == 0) null else self.bias;
-        if (!self.int8) return matmul.multiplyF32(kernels, weights, self.input, bias, self.output, memory, thread_count);
+        if (!self.int8) return matmul.multiplyF32(kernels, weights, self.input, bias, self.output, memory, thread_count, false);
         const count = self.tokens(shape.columns);
         const quantized = matmul.quantizeTokens(kernels, shape, self.input, count, 0, memory, thread_count) catch {
             const index = firstNotFinite(self.input) orelse 0;

@@ -125,6 +125,8 @@ pub const BlockF32 = extern struct {
 pub const Kernels = extern struct {
     /// The same with int8 activations.
     tile_tokens_i8: u32,
+    /// 1 where f32 products look sums of activations up, which takes half the time of a dense product.
+    has_sum_tables: u32,
     /// Quantises one token: q = round(x * 127/absmax) ties to even, group by group, each padded with
     /// zeros to whole steps; writes the scale and the sum of each group. Returns 0, or 1 where a
     /// value is not finite. `absmax_floor` is the least divisor (0, or 1e-5 in models).

@@ -13,9 +13,29 @@ pub const Outer = extern struct {
     keys: u32,
 };
 
+/// Values that an optimiser changes: f32, or bf16 that is rounded up or down at random.
+pub const Values = extern struct {
+    /// Null where they are bf16.
+    floats: ?[*]f32,
+    halves: ?[*]u16,
+    /// The first value's place in the parameter, a multiple of 64, and what the rounding is drawn from.
+    place: usize = 0,
+    seed: u64 = 0,
+    row: u64 = 0,
+
+    /// Those from a place on.
+    pub fn from(self: Values, start: usize) Values {
+        var rest = self;
+        if (self.floats) |floats| rest.floats = floats + start;
+        if (self.halves) |halves| rest.halves = halves + start;
+        rest.place += start;
+        return rest;
+    }
+};
+
 /// One run of an optimiser's element-wise update.
 pub const AdamW = extern struct {
-    data: [*]f32,
+    values: Values,
     gradient: [*]const f32,
     mean: [*]f32,
     square: [*]f32,
@@ -32,7 +52,7 @@ pub const AdamW = extern struct {
 };
 
 pub const Sgd = extern struct {
-    data: [*]f32,
+    values: Values,
     gradient: [*]const f32,
     /// Null where there is no momentum.
     velocity: ?[*]f32,

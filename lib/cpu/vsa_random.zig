@@ -23,8 +23,8 @@ const U64 = @Vector(lanes, u64);
 
 /// Distinguishes numbers of the same seed: those of random vectors, that decide ties, and that thin;
 /// signs before a rotation, samples after it, dense projections, and thin matrices; those that round
-/// gradients. Permutations have 3.
-pub const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4, signs = 5, samples = 6, dense = 7, matrices = 8, rounding = 16 };
+/// gradients, and weights. Permutations have 3.
+pub const Domain = enum(u32) { vectors = 1, ties = 2, thin = 4, signs = 5, samples = 6, dense = 7, matrices = 8, rounding = 16, latents = 17 };
 
 const places: U32 = blk: {
     var result: [lanes]u32 = undefined;

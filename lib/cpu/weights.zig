@@ -127,7 +127,7 @@ pub const Weights = struct {
         self.* = after;
     }
 
-    fn writeRow(self: *const Weights, row: usize, trits: []const i8) void {
+    pub fn writeRow(self: *const Weights, row: usize, trits: []const i8) void {
         const own = self.shape();
         const step_columns = own.layout.stepColumns();
         for (0..own.groups()) |group| {

@@ -32,6 +32,8 @@ export interface ErrorFeedbackState {
   momentum?: Float32Array | undefined;
   /** The sum of what was decompressed, in mode `"ef21"`. */
   received?: Float32Array | undefined;
+  /** What the codec remembers, see `GradientCodec.state`. */
+  warmStart?: Float32Array | undefined;
 }
 
 const NAMES = ["residual", "estimate", "momentum", "received"] as const;
@@ -226,7 +228,7 @@ export class ErrorFeedback {
     else state.estimate = memory;
     state.momentum = this.#velocity?.slice();
     state.received = this.#received?.slice();
-    return state;
+    return { ...state, ...this.codec.state() };
   }
 
   /**
@@ -249,7 +251,8 @@ export class ErrorFeedback {
       throw tritterError("invalid_type", "state must be an object, got undefined");
     }
     checkOptions(state, "state");
-    const { residual, estimate, momentum, received } = state;
+    const { residual, estimate, momentum, received, warmStart } = state;
+    this.codec.checkState({ warmStart });
     const foreign = this.mode === "plain" ? { estimate, received } : { residual };
     for (const [name, value] of Object.entries(foreign)) {
       if (value === undefined) continue;
@@ -274,5 +277,6 @@ export class ErrorFeedback {
       (memory && this.momentum > 0 ? new Float32Array(count) : undefined);
     this.#received = received?.slice();
     this.#scratch = undefined;
+    this.codec.restore({ warmStart });
   }
 }

@@ -69,6 +69,8 @@ export interface Encoder {
   ): number;
   /** Forgets what earlier calls left. */
   reset?(): void;
+  /** What earlier calls left for the next ones: the array itself. */
+  readonly memory?: Float32Array;
 }
 
 /** A way to compress gradients; kinds.ts lists them. */

@@ -35,7 +35,7 @@ class LowrankEncoder implements Encoder {
   readonly #cols: number;
   readonly #rank: number;
   /** The second thin matrix of the call before; zeros start at random. */
-  readonly #state: Float32Array;
+  readonly memory: Float32Array;
 
   constructor(options: KindOptions) {
     if (options.shape === undefined) {
@@ -45,7 +45,7 @@ class LowrankEncoder implements Encoder {
     this.#rows = rows;
     this.#cols = cols;
     this.#rank = rankOf(options, rows, cols);
-    this.#state = new Float32Array(this.#rank * cols);
+    this.memory = new Float32Array(this.#rank * cols);
   }
 
   payloadMax(): number {
@@ -73,8 +73,8 @@ class LowrankEncoder implements Encoder {
       rows,
       this.#rank,
       seed,
-      this.#state,
-      this.#state.length,
+      this.memory,
+      this.memory.length,
       payload,
       payload.length,
     ));
@@ -82,7 +82,7 @@ class LowrankEncoder implements Encoder {
   }
 
   reset(): void {
-    this.#state.fill(0);
+    this.memory.fill(0);
   }
 }
 

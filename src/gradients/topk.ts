@@ -60,8 +60,9 @@ export const topk: Kind = {
   },
 
   validate(message: Message): void {
-    parameterCount(message, 0, "bits", BITS_RANGE);
-    check(native.gradients_topk_inspect(message.payload, message.payload.length, message.count));
+    const bits = parameterCount(message, 0, "bits", BITS_RANGE);
+    const { payload, count } = message;
+    check(native.gradients_topk_inspect(payload, payload.length, bits, count));
   },
 
   decode({ payload, parameters }: Message, out: Float32Array): void {

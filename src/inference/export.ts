@@ -12,6 +12,7 @@ import {
 import { filePath, joinPath } from "../formats/mapped_file.ts";
 import { type SafetensorsTensor, writeSafetensors } from "../formats/safetensors_writer.ts";
 import { check, native } from "../native/library.ts";
+import { valuesOf } from "../nn/buffer.ts";
 import type { Parameter } from "../nn/trainable.ts";
 import type { ModelConfig } from "./config.ts";
 import { configJson, generationJson } from "./export_config.ts";
@@ -106,7 +107,9 @@ export function exportModel(
   const tensors = new Map<string, SafetensorsTensor>();
   // Layers that multiply by their scale do so after their bias is added, which follows the layer here.
   let afterBias = 1;
-  for (const [{ name, kind, rows, cols }, { shape, data }] of parameters) {
+  for (const [{ name, kind, rows, cols }, parameter] of parameters) {
+    const { shape } = parameter;
+    const data = valuesOf(parameter);
     checkFinite(data, name);
     if (form === "packed" && kind === "linear") {
       const { packed, mean } = pack(name, data, rows, cols);

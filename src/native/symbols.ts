@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb8309c6b58e061fan;
+export const abiFingerprint = 0xaae24334b4ec7b83n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -55,6 +55,15 @@ export const symbols = {
   },
   bitlinear_quantize_weights: {
     weights: "r:f32",
+    weights_length: "u32",
+    columns: "u32",
+    trits: "w:i8",
+    trits_length: "u32",
+    scale: "w:f32",
+    scale_length: "u32",
+  },
+  bitlinear_quantize_bf16: {
+    weights: "r:u16",
     weights_length: "u32",
     columns: "u32",
     trits: "w:i8",
@@ -488,6 +497,7 @@ export const symbols = {
   gradients_topk_inspect: {
     payload: "r:u8",
     payload_length: "u32",
+    bits: "u32",
     count: "u32",
   },
   gradients_sign_encode: {
@@ -842,12 +852,31 @@ export const symbols = {
     options: "r:f64",
     options_length: "u32",
   },
+  adamw_step_bf16: {
+    data: "w:u16",
+    gradient: "r:f32",
+    mean: "w:f32",
+    square: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+    seed: "u64",
+    row: "u64",
+  },
   sgd_step: {
     data: "w:f32",
     gradient: "r:f32",
     velocity: "w:f32",
     options: "r:f64",
     options_length: "u32",
+  },
+  sgd_step_bf16: {
+    data: "w:u16",
+    gradient: "r:f32",
+    velocity: "w:f32",
+    options: "r:f64",
+    options_length: "u32",
+    seed: "u64",
+    row: "u64",
   },
   pack_i8: {
     ternary: "r:i8",
@@ -1319,6 +1348,18 @@ export interface NativeLibrary {
     scale_length: number,
   ): number;
   /**
+   * The same of bf16.
+   */
+  bitlinear_quantize_bf16(
+    weights: Uint16Array | null,
+    weights_length: number,
+    columns: number,
+    trits: Int8Array | null,
+    trits_length: number,
+    scale: Float32Array | null,
+    scale_length: number,
+  ): number;
+  /**
    * int8 activations by the largest magnitude of each token (1e-5 at least), with scale and sum.
    */
   bitlinear_quantize_tokens(
@@ -1347,8 +1388,8 @@ export interface NativeLibrary {
     options_length: number,
   ): number;
   /**
-   * dx [tokens, columns] = gradient x trits x scale + beta dx.
-   * options = [columns, scale of the weights, beta, length of gradient, of trits, of dx]
+   * dx [tokens, columns] = (or += ) gradient x trits x scale.
+   * options = [columns, scale of the weights, 1 to add, length of gradient, of trits, of dx]
    */
   bitlinear_backward_input(
     gradient: Float32Array | null,
@@ -1877,7 +1918,12 @@ export interface NativeLibrary {
   /**
    * Refuses what cannot be the payload of `count` gradients.
    */
-  gradients_topk_inspect(payload: Uint8Array | null, payload_length: number, count: number): number;
+  gradients_topk_inspect(
+    payload: Uint8Array | null,
+    payload_length: number,
+    bits: number,
+    count: number,
+  ): number;
   /**
    * Blocks of `block` gradients, a multiple of 64, become a scale each and a bit a gradient.
    */
@@ -2348,6 +2394,19 @@ export interface NativeLibrary {
     options_length: number,
   ): number;
   /**
+   * The same on bf16, which is rounded at random: by the seed, and a row that no other step has.
+   */
+  adamw_step_bf16(
+    data: Uint16Array | null,
+    gradient: Float32Array | null,
+    mean: Float32Array | null,
+    square: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+    seed: bigint,
+    row: bigint,
+  ): number;
+  /**
    * One step of gradient descent; `velocity` has length 0 where there is no momentum.
    * options = [length, length of velocity, momentum, learning rate, 1 - learning rate * weight decay,
    * 1 for Nesterov's]
@@ -2358,6 +2417,18 @@ export interface NativeLibrary {
     velocity: Float32Array | null,
     options: Float64Array | null,
     options_length: number,
+  ): number;
+  /**
+   * The same on bf16, which is rounded at random: by the seed, and a row that no other step has.
+   */
+  sgd_step_bf16(
+    data: Uint16Array | null,
+    gradient: Float32Array | null,
+    velocity: Float32Array | null,
+    options: Float64Array | null,
+    options_length: number,
+    seed: bigint,
+    row: bigint,
   ): number;
   /**
    * Packs int8 trits into the wire format.

@@ -1,7 +1,8 @@
 // Memory that a layer keeps from call to call.
 
 import { tritterError } from "../errors.ts";
-import type { Parameter } from "./trainable.ts";
+import { fromBf16, toBf16 } from "../formats/half.ts";
+import type { Parameter, ParameterData } from "./trainable.ts";
 
 /** An array that grows with the longest text and serves shorter ones as a part of itself. */
 export class FloatBuffer {
@@ -17,28 +18,40 @@ export class FloatBuffer {
 }
 
 /** The runtimes throw a RangeError of their own where memory does not suffice. */
-function allocate(length: number, name: string): Float32Array {
+function allocate<A>(type: new (length: number) => A, length: number, name: string): A {
   try {
-    return new Float32Array(length);
+    return new type(length);
   } catch (cause) {
     throw tritterError("out_of_memory", `No memory for ${length} numbers of ${name}`, { cause });
   }
 }
 
 /** Makes a parameter of zeros. */
-export function createParameter(
+export function createParameter<A extends ParameterData = Float32Array>(
   name: string,
   shape: readonly number[],
   traits: { decay: boolean; quantized: boolean },
-): Parameter {
+  type: new (length: number) => A = Float32Array as unknown as new (length: number) => A,
+): Parameter<A> {
   const length = shape.reduce((product, size) => product * size, 1);
   return Object.freeze({
     name,
     shape: Object.freeze([...shape]),
-    data: allocate(length, name),
-    gradient: allocate(length, name),
+    data: allocate(type, length, name),
+    gradient: allocate(Float32Array, length, name),
     ...traits,
   });
+}
+
+/** The values of a parameter: the array itself, or a copy of what is stored as bfloat16. */
+export function valuesOf({ data }: Parameter): Float32Array {
+  return data instanceof Uint16Array ? fromBf16(data) : data;
+}
+
+/** Sets the values of a parameter, rounded to nearest where it is stored as bfloat16. */
+export function setValues({ data }: Parameter, values: Float32Array): void {
+  if (data instanceof Uint16Array) toBf16(values, { out: data });
+  else data.set(values);
 }
 
 /** Returns what `forward` kept; throws `invalid_value` if there was none. */

@@ -31,12 +31,12 @@ export interface HeadGradientOptions {
  */
 export class CrossEntropyHead {
   /** The table, [vocabSize, features]; its gradient is added to. */
-  readonly weight: Parameter;
+  readonly weight: Parameter<Float32Array>;
   readonly #features: number;
   readonly #result = new Float64Array(2);
 
   /** Uses a table; that of the embedding where both are tied. */
-  constructor(weight: Parameter) {
+  constructor(weight: Parameter<Float32Array>) {
     const features = weight?.shape?.[1];
     if (weight?.shape?.length !== 2 || features === undefined) {
       throw tritterError(

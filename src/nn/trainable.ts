@@ -1,13 +1,22 @@
 // What a trainer needs to know of a model: its parameters, its loss and its gradients.
 
+/** How latent weights are stored: as 32-bit floats, or as bfloat16. */
+export type LatentType = "f32" | "bf16";
+
+/** What a parameter's values are stored in: 32-bit floats, or the words of bfloat16. */
+export type ParameterData = Float32Array | Uint16Array;
+
 /** A tensor that training changes, and its gradient. */
-export interface Parameter {
+export interface Parameter<Data extends ParameterData = ParameterData> {
   /** The name of the tensor in Hugging Face checkpoints, as in `model.norm.weight`. */
   readonly name: string;
   /** Sizes of the axes, outermost first. */
   readonly shape: readonly number[];
-  /** The values, row-major; an optimiser writes here. */
-  readonly data: Float32Array;
+  /**
+   * The values, row-major; an optimiser writes here. Words of bfloat16 are read by `fromBf16`, and
+   * what an optimiser writes to them should be rounded at random, or small changes are lost.
+   */
+  readonly data: Data;
   /** The gradient, as long as `data`; whoever steps sets it back to zero. */
   readonly gradient: Float32Array;
   /** True if weight decay applies to it. */

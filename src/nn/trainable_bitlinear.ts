@@ -1,18 +1,27 @@
 // The linear layer of BitNet models in training.
 
-import { checkArray, checkCount, checkFlag, checkOptions } from "../checks.ts";
+import { checkArray, checkChoice, checkCount, checkFlag, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { createParameter, FloatBuffer, kept } from "./buffer.ts";
 import { QuantizedTokens } from "./quantized_tokens.ts";
-import type { Parameter } from "./trainable.ts";
+import type { LatentType, Parameter, ParameterData } from "./trainable.ts";
+
+/** The array that latent weights are stored in. */
+export type LatentArray<Latent extends LatentType> = Latent extends "bf16" ? Uint16Array
+  : Float32Array;
 
 /** Options of `TrainableBitLinear`. */
-export interface TrainableBitLinearOptions {
+export interface TrainableBitLinearOptions<Latent extends LatentType = LatentType> {
   /** What the parameters' names begin with. Default: `"linear"`. */
   name?: string | undefined;
   /** True adds a bias, which is not quantised. Default: false. */
   bias?: boolean | undefined;
+  /**
+   * How the latent weights are stored. Default: `"f32"`. As `"bf16"` they take half the memory, and
+   * optimisers round them at random, so that changes too small for them are right in the mean.
+   */
+  latent?: Latent | undefined;
 }
 
 /** Where the result of a layer's pass goes. */
@@ -28,7 +37,7 @@ export interface LayerGradient extends LayerOutput {
 }
 
 /**
- * A linear layer that trains: latent 32-bit weights that compute as if they were ternary.
+ * A linear layer that trains: latent float weights that compute as if they were ternary.
  *
  * Forward it computes what inference computes, to the last bit: weights of -1, 0 or 1 times their mean
  * magnitude m (at least m / 2 in size becomes 1 or -1), activations as in `QuantizedTokens`. Backward,
@@ -50,15 +59,15 @@ export interface LayerGradient extends LayerOutput {
  * console.log(inputGradient.length, layer.weight.gradient.length); // 128 2048
  * ```
  */
-export class TrainableBitLinear {
+export class TrainableBitLinear<Latent extends LatentType = "f32"> {
   /** Numbers in a row of input. */
   readonly inFeatures: number;
   /** Numbers in a row of output. */
   readonly outFeatures: number;
   /** The latent weights, [outFeatures, inFeatures]. */
-  readonly weight: Parameter;
+  readonly weight: Parameter<LatentArray<Latent>>;
   /** The bias, if there is one. */
-  readonly bias: Parameter | undefined;
+  readonly bias: Parameter<Float32Array> | undefined;
 
   readonly #trits: Int8Array;
   readonly #scale = new Float32Array(1);
@@ -68,8 +77,15 @@ export class TrainableBitLinear {
   #tokens: QuantizedTokens | undefined;
 
   /** Makes a layer of zeros. */
-  constructor(inFeatures: number, outFeatures: number, options?: TrainableBitLinearOptions) {
-    const { name = "linear", bias = false } = checkOptions(options, "options");
+  constructor(
+    inFeatures: number,
+    outFeatures: number,
+    options?: TrainableBitLinearOptions<Latent>,
+  ) {
+    const { name = "linear", bias = false, latent } = checkOptions(options, "options");
+    const type = checkChoice<LatentType>(latent, ["f32", "bf16"], "latent", "f32") === "bf16"
+      ? Uint16Array
+      : Float32Array;
     this.inFeatures = checkCount(inFeatures, "inFeatures", { min: 1, max: 2 ** 22 });
     this.outFeatures = checkCount(outFeatures, "outFeatures", { min: 1 });
     if (inFeatures * outFeatures >= 2 ** 32) {
@@ -78,10 +94,12 @@ export class TrainableBitLinear {
         `A layer must have fewer than 2^32 weights, got ${outFeatures} x ${inFeatures}`,
       );
     }
-    this.weight = createParameter(`${name}.weight`, [outFeatures, inFeatures], {
-      decay: true,
-      quantized: true,
-    });
+    this.weight = createParameter(
+      `${name}.weight`,
+      [outFeatures, inFeatures],
+      { decay: true, quantized: true },
+      type as unknown as new (length: number) => LatentArray<Latent>,
+    );
     this.bias = checkFlag(bias, "bias")
       ? createParameter(`${name}.bias`, [outFeatures], { decay: false, quantized: false })
       : undefined;
@@ -116,16 +134,13 @@ export class TrainableBitLinear {
       ? this.#output.take(length)
       : checkArray(out, Float32Array, "out", length);
     const trits = this.#trits;
-    const { data } = this.weight;
-    check(native.bitlinear_quantize_weights(
-      data,
-      data.length,
-      this.inFeatures,
-      trits,
-      trits.length,
-      this.#scale,
-      1,
-    ));
+    const data: ParameterData = this.weight.data;
+    const rest = [data.length, this.inFeatures, trits, trits.length, this.#scale, 1] as const;
+    check(
+      data instanceof Uint16Array
+        ? native.bitlinear_quantize_bf16(data, ...rest)
+        : native.bitlinear_quantize_weights(data, ...rest),
+    );
     const bias = this.bias?.data ?? null;
     const fields = Float64Array.of(
       this.inFeatures,

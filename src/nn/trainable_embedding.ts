@@ -33,7 +33,7 @@ export class TrainableEmbedding {
   /** Numbers in a vector. */
   readonly features: number;
   /** The vectors, [vocabSize, features]. */
-  readonly weight: Parameter;
+  readonly weight: Parameter<Float32Array>;
   readonly #output = new FloatBuffer();
   #ids: Int32Array | undefined;
 

@@ -34,7 +34,7 @@ export class TrainableRmsNorm {
   /** Numbers in a row. */
   readonly features: number;
   /** The weights, [features]. */
-  readonly weight: Parameter;
+  readonly weight: Parameter<Float32Array>;
   readonly #epsilon: number;
   readonly #output = new FloatBuffer();
   readonly #gradient = new FloatBuffer();

@@ -16,7 +16,8 @@ import {
   type SafetensorsTensor,
   writeSafetensors,
 } from "../formats/safetensors_writer.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import { setValues } from "../nn/buffer.ts";
+import type { Parameter, ParameterData } from "../nn/trainable.ts";
 
 const METADATA = "tritter.training";
 const FORMAT = 1;
@@ -74,7 +75,9 @@ export function writeCheckpoint(
   state: CheckpointState,
 ): void {
   const tensors = new Map<string, SafetensorsTensor>();
-  for (const { name, shape, data } of parameters) tensors.set(`parameter.${name}`, { shape, data });
+  for (const { name, shape, data } of parameters) {
+    tensors.set(`parameter.${name}`, { shape, data, dtype: dtypeOf(data) });
+  }
   const add = (prefix: string, arrays: Arrays) => {
     for (const [name, data] of Object.entries(arrays)) {
       tensors.set(`${prefix}.${name}`, { shape: [data.length], data });
@@ -113,7 +116,10 @@ export function readCheckpoint(
     history: read("history"),
     hooks: Object.fromEntries([...hooks].map((hook) => [hook, read(`hook.${hook}`)])),
   });
-  for (const { name, data } of parameters) data.set(file.readFloat32(`parameter.${name}`));
+  for (const parameter of parameters) {
+    // Widening is exact, and so is rounding back.
+    setValues(parameter, file.readFloat32(`parameter.${parameter.name}`));
+  }
 }
 
 function readState(file: Safetensors): Readonly<Record<string, unknown>> {
@@ -135,16 +141,19 @@ function readState(file: Safetensors): Readonly<Record<string, unknown>> {
   return state as Record<string, unknown>;
 }
 
+const dtypeOf = (data: ParameterData) => data instanceof Uint16Array ? "BF16" : "F32";
+
 function checkParameters(file: Safetensors, parameters: readonly Parameter[]): void {
   const stored = file.names.filter((name) => name.startsWith("parameter."));
-  for (const { name, shape } of parameters) {
+  for (const { name, shape, data } of parameters) {
+    const dtype = dtypeOf(data);
     const key = `parameter.${name}`;
     if (!file.has(key)) throw invalid(file, `The checkpoint must have the tensor ${key}`);
     const found = file.tensor(key);
-    if (found.dtype !== "F32" || found.shape.join() !== shape.join()) {
+    if (found.dtype !== dtype || found.shape.join() !== shape.join()) {
       throw invalid(
         file,
-        `Tensor ${key} must be F32 [${shape.join(", ")}], got ${found.dtype} [${
+        `Tensor ${key} must be ${dtype} [${shape.join(", ")}], got ${found.dtype} [${
           found.shape.join(", ")
         }]`,
       );

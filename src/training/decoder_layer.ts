@@ -9,7 +9,7 @@ import { QuantizedTokens } from "../nn/quantized_tokens.ts";
 import type { RotaryEmbedding } from "../nn/rotary_embedding.ts";
 import { TrainableBitLinear } from "../nn/trainable_bitlinear.ts";
 import { TrainableRmsNorm } from "../nn/trainable_rms_norm.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import type { LatentType, Parameter } from "../nn/trainable.ts";
 
 /** What the layers of a model share: the rotation, and memory for what no layer has to keep. */
 export class SharedBuffers {
@@ -42,29 +42,29 @@ export class DecoderLayer {
   readonly #config: ModelConfig;
   readonly #shared: SharedBuffers;
   readonly #inputNorm: TrainableRmsNorm;
-  readonly #query: TrainableBitLinear;
-  readonly #key: TrainableBitLinear;
-  readonly #value: TrainableBitLinear;
+  readonly #query: TrainableBitLinear<LatentType>;
+  readonly #key: TrainableBitLinear<LatentType>;
+  readonly #value: TrainableBitLinear<LatentType>;
   readonly #attention: CausalAttention;
   readonly #attentionNorm: TrainableRmsNorm | undefined;
-  readonly #out: TrainableBitLinear;
+  readonly #out: TrainableBitLinear<LatentType>;
   readonly #middleNorm: TrainableRmsNorm;
-  readonly #gate: TrainableBitLinear;
-  readonly #up: TrainableBitLinear;
+  readonly #gate: TrainableBitLinear<LatentType>;
+  readonly #up: TrainableBitLinear<LatentType>;
   readonly #activation: ActivationGate;
   readonly #innerNorm: TrainableRmsNorm | undefined;
-  readonly #down: TrainableBitLinear;
+  readonly #down: TrainableBitLinear<LatentType>;
   readonly #tokens: readonly [QuantizedTokens, QuantizedTokens, QuantizedTokens, QuantizedTokens];
   readonly #middle = new FloatBuffer();
   readonly #output = new FloatBuffer();
   #shape: readonly [batch: number, length: number] = [0, 0];
 
   /** Makes layer number `index` of a model. */
-  constructor(config: ModelConfig, index: number, shared: SharedBuffers) {
+  constructor(config: ModelConfig, latent: LatentType, index: number, shared: SharedBuffers) {
     const { hiddenSize: hidden, intermediateSize: inner, heads, kvHeads, headDim } = config;
     const prefix = `model.layers.${index}`;
     const linear = (name: string, inFeatures: number, outFeatures: number, bias: boolean) =>
-      new TrainableBitLinear(inFeatures, outFeatures, { name: `${prefix}.${name}`, bias });
+      new TrainableBitLinear(inFeatures, outFeatures, { name: `${prefix}.${name}`, bias, latent });
     const norm = (name: string, features: number) =>
       new TrainableRmsNorm(features, { name: `${prefix}.${name}`, epsilon: config.rmsNormEps });
     const bitnet = config.architecture === "BitNetForCausalLM";

@@ -17,13 +17,12 @@ import {
   checkThreshold,
   combineArrays,
   compareArrays,
-  ErrorLog,
   GradientRing,
   type PredictionError,
   type Predictor,
   type PredictorStats,
 } from "./predictor.ts";
-import { readPredictor, writePredictor } from "./predictor_state.ts";
+import { readPredictor, startPosition, writePredictor } from "./predictor_state.ts";
 import type { TrainingState } from "./state.ts";
 
 /** How a `DeterministicPredictor` fits, and when it wants to be corrected. */
@@ -111,12 +110,8 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
   /** [baseline, velocity][element] of each array. */
   readonly #fits: readonly Float32Array[];
   #isFitted = false;
-  #step = 0;
-  #lastStep = -1;
-  #predicted = 0;
-  /** Relative error of the last correction, if that was the last record. */
-  #lastErrors: number[] = [];
-  #errors = new ErrorLog();
+  /** Its last errors are one, that of the last correction, if that was the last record. */
+  #position = startPosition();
 
   /** Makes a predictor for gradients of these lengths, with an empty history. */
   constructor(sizes: S, config?: DeterministicPredictorConfig) {
@@ -147,15 +142,15 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
    * correction found a relative error above `residualThreshold`.
    */
   get needsCorrection(): boolean {
-    const since = this.#step - 1 - this.#lastStep;
+    const since = this.#position.step - 1 - this.#position.lastStep;
     return since >= this.config.predictionHorizon ||
-      (this.#lastErrors[0] ?? 0) > this.config.residualThreshold;
+      (this.#position.lastErrors[0] ?? 0) > this.config.residualThreshold;
   }
 
   /** What the predictor has done. */
   get stats(): PredictorStats {
     const { recorded } = this.#ring;
-    return { recorded, predicted: this.#predicted, ...this.#errors.means() };
+    return { recorded, predicted: this.#position.predicted, ...this.#position.errors.means() };
   }
 
   /** Memory of the history and the fit, in bytes. */
@@ -168,11 +163,11 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
 
   /** Takes the true gradients of a step; throws `invalid_value` where they are not finite. */
   record(gradients: Gradients): void {
-    this.#ring.push(gradients, this.#step);
-    this.#lastStep = this.#step;
-    this.#step += 1;
+    this.#ring.push(gradients, this.#position.step);
+    this.#position.lastStep = this.#position.step;
+    this.#position.step += 1;
     this.#isFitted = false;
-    this.#lastErrors = [];
+    this.#position.lastErrors = [];
   }
 
   /** Returns the predicted gradients of a step; throws `invalid_value` before the warm-up has ended. */
@@ -180,8 +175,8 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
     const list = outArrays(checkOptions(options, "options").out, this.#ring.sizes);
     const coefficients = this.#prepare();
     combineArrays(this.#fits, this.#ring.sizes, 2, coefficients, list);
-    this.#step += 1;
-    this.#predicted += 1;
+    this.#position.step += 1;
+    this.#position.predicted += 1;
     return asGiven(this.sizes, list);
   }
 
@@ -193,8 +188,8 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
     const list = checkSized(gradients, this.#ring.sizes, "gradients");
     const error = compareArrays(this.#fits, this.#prepare(), list);
     this.record(gradients);
-    this.#lastErrors = [error.relativeError];
-    this.#errors.add(error);
+    this.#position.lastErrors = [error.relativeError];
+    this.#position.errors.add(error);
     return error;
   }
 
@@ -207,7 +202,7 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
       );
     }
     if (!this.#isFitted) this.#fit();
-    return Float64Array.of(1, this.#step - this.#lastStep);
+    return Float64Array.of(1, this.#position.step - this.#position.lastStep);
   }
 
   #fit(): void {
@@ -228,22 +223,12 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
   reset(): void {
     this.#ring.clear();
     this.#isFitted = false;
-    this.#step = 0;
-    this.#lastStep = -1;
-    this.#predicted = 0;
-    this.#lastErrors = [];
-    this.#errors = new ErrorLog();
+    this.#position = startPosition();
   }
 
   /** Returns what `restore` needs to go on exactly from here. */
   save(): TrainingState {
-    return writePredictor(this.#ring, {
-      step: this.#step,
-      predicted: this.#predicted,
-      lastStep: this.#lastStep,
-      lastErrors: this.#lastErrors,
-      errors: this.#errors,
-    });
+    return writePredictor(this.#ring, this.#position);
   }
 
   /**
@@ -252,13 +237,8 @@ export class DeterministicPredictor<const S extends GradientSizes = GradientSize
    * Throws `invalid_format`, and changes nothing, where the state is not one of these.
    */
   restore(state: TrainingState): void {
-    const found = readPredictor(this.#ring, state);
+    this.#position = readPredictor(this.#ring, state);
     this.#isFitted = false;
-    this.#step = found.step;
-    this.#lastStep = found.lastStep;
-    this.#predicted = found.predicted;
-    this.#lastErrors = found.lastErrors;
-    this.#errors = found.errors;
   }
 }
 

@@ -15,13 +15,12 @@ import {
 import {
   checkThreshold,
   compareArrays,
-  ErrorLog,
   GradientRing,
   type PredictionError,
   type Predictor,
   type PredictorStats,
 } from "./predictor.ts";
-import { readPredictor, writePredictor } from "./predictor_state.ts";
+import { readPredictor, startPosition, writePredictor } from "./predictor_state.ts";
 import type { TrainingState } from "./state.ts";
 
 /** How a `GradientPredictor` predicts, and when it wants to be corrected. */
@@ -66,11 +65,7 @@ export class GradientPredictor<const S extends GradientSizes = GradientSizes> im
   readonly config: Readonly<{ [key in keyof GradientPredictorConfig]-?: number }>;
 
   readonly #ring: GradientRing;
-  #step = 0;
-  #lastStep = -1;
-  #predicted = 0;
-  #lastErrors: number[] = [];
-  #errors = new ErrorLog();
+  #position = startPosition();
 
   /** Makes a predictor for gradients of these lengths that has seen none. */
   constructor(sizes: S, config?: GradientPredictorConfig) {
@@ -99,16 +94,16 @@ export class GradientPredictor<const S extends GradientSizes = GradientSizes> im
    * corrections found a mean relative error above `residualThreshold`.
    */
   get needsCorrection(): boolean {
-    const errors = this.#lastErrors;
+    const errors = this.#position.lastErrors;
     const mean = errors.reduce((sum, error) => sum + error, 0) / Math.max(1, errors.length);
-    const since = this.#step - 1 - this.#lastStep;
+    const since = this.#position.step - 1 - this.#position.lastStep;
     return since >= this.config.predictionSteps || mean > this.config.residualThreshold;
   }
 
   /** What the predictor has done. */
   get stats(): PredictorStats {
     const { recorded } = this.#ring;
-    return { recorded, predicted: this.#predicted, ...this.#errors.means() };
+    return { recorded, predicted: this.#position.predicted, ...this.#position.errors.means() };
   }
 
   /** Memory of the stored gradients, in bytes. */
@@ -118,17 +113,17 @@ export class GradientPredictor<const S extends GradientSizes = GradientSizes> im
 
   /** Takes the true gradients of a step; throws `invalid_value` where they are not finite. */
   record(gradients: Gradients): void {
-    this.#ring.push(gradients, this.#step);
-    this.#lastStep = this.#step;
-    this.#step += 1;
+    this.#ring.push(gradients, this.#position.step);
+    this.#position.lastStep = this.#position.step;
+    this.#position.step += 1;
   }
 
   /** Returns the predicted gradients of a step; throws `invalid_value` where none were recorded. */
   predict(options?: GradientsOutOptions): GradientsOf<S> {
     const list = outArrays(checkOptions(options, "options").out, this.#ring.sizes);
     this.#ring.combine(this.#coefficients(), list);
-    this.#step += 1;
-    this.#predicted += 1;
+    this.#position.step += 1;
+    this.#position.predicted += 1;
     return asGiven(this.sizes, list);
   }
 
@@ -143,8 +138,10 @@ export class GradientPredictor<const S extends GradientSizes = GradientSizes> im
     const error = compareArrays(this.#ring.slots, coefficients, list);
     this.record(gradients);
     this.#ring.combine(this.#corrected(coefficients), list);
-    this.#errors.add(error);
-    this.#lastErrors = [...this.#lastErrors, error.relativeError].slice(-ERRORS_KEPT);
+    this.#position.errors.add(error);
+    this.#position.lastErrors = [...this.#position.lastErrors, error.relativeError].slice(
+      -ERRORS_KEPT,
+    );
     return error;
   }
 
@@ -180,22 +177,12 @@ export class GradientPredictor<const S extends GradientSizes = GradientSizes> im
   /** Forgets all gradients and statistics. */
   reset(): void {
     this.#ring.clear();
-    this.#step = 0;
-    this.#lastStep = -1;
-    this.#predicted = 0;
-    this.#lastErrors = [];
-    this.#errors = new ErrorLog();
+    this.#position = startPosition();
   }
 
   /** Returns what `restore` needs to go on exactly from here. */
   save(): TrainingState {
-    return writePredictor(this.#ring, {
-      step: this.#step,
-      predicted: this.#predicted,
-      lastStep: this.#lastStep,
-      lastErrors: this.#lastErrors,
-      errors: this.#errors,
-    });
+    return writePredictor(this.#ring, this.#position);
   }
 
   /**
@@ -204,11 +191,6 @@ export class GradientPredictor<const S extends GradientSizes = GradientSizes> im
    * Throws `invalid_format`, and changes nothing, where the state is not one of these.
    */
   restore(state: TrainingState): void {
-    const found = readPredictor(this.#ring, state);
-    this.#step = found.step;
-    this.#lastStep = found.lastStep;
-    this.#predicted = found.predicted;
-    this.#lastErrors = found.lastErrors;
-    this.#errors = found.errors;
+    this.#position = readPredictor(this.#ring, state);
   }
 }

@@ -131,7 +131,6 @@ export class LossHistory {
   ): LossHistory {
     const values = readState(state, "state");
     const { clock } = checkOptions(options, "options");
-    readVersion(values, VERSION, "state");
     const given = readPart(values, "config");
     const history = new LossHistory({
       maxHistory: readWhole(given, "maxHistory", 1),
@@ -142,22 +141,33 @@ export class LossHistory {
       convergenceThreshold: readNumber(given, "convergenceThreshold"),
       clock,
     });
+    history.restore(values as unknown as LossHistoryState);
+    return history;
+  }
+
+  /**
+   * Takes over the losses of what `toJSON` gave, not its configuration; time goes on from there.
+   *
+   * Throws `invalid_format`, and changes nothing, where it is anything else or has more losses than
+   * this history keeps.
+   */
+  restore(state: LossHistoryState | string): void {
+    const values = readState(state, "state");
+    readVersion(values, VERSION, "state");
     const records = readList(values, "records");
     const steps = readWhole(values, "steps");
-    if (records.length > Math.min(steps, history.config.maxHistory)) {
+    const most = Math.min(steps, this.config.maxHistory);
+    if (records.length > most) {
       throw tritterError(
         "invalid_format",
-        `records must be at most ${
-          Math.min(steps, history.config.maxHistory)
-        }, got ${records.length}`,
+        `records must be at most ${most}, got ${records.length}`,
       );
     }
-    history.#records = records.map((record, at) =>
-      readRecord(record, at, steps - records.length + at)
-    );
-    history.#steps = steps;
-    history.#started -= readNumber(values, "elapsedMs", { min: 0 });
-    return history;
+    const taken = records.map((record, at) => readRecord(record, at, steps - records.length + at));
+    const elapsed = readNumber(values, "elapsedMs", { min: 0 });
+    this.#records = taken;
+    this.#steps = steps;
+    this.#started = this.#clock() - elapsed;
   }
 
   /** Records ever made. */

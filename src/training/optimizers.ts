@@ -11,6 +11,7 @@ import {
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import type { Parameter } from "../nn/trainable.ts";
+import { checkSeed } from "../vsa/options.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** Options of `AdamW`. */
@@ -23,6 +24,8 @@ export interface AdamWOptions {
   epsilon?: number | undefined;
   /** Share that parameters which decay lose per step, times the learning rate. Default: 0.01. */
   weightDecay?: number | undefined;
+  /** Decides how parameters that are stored as bfloat16 are rounded. Default: 0. */
+  seed?: number | bigint | undefined;
 }
 
 /** Options of `Sgd`. */
@@ -33,6 +36,8 @@ export interface SgdOptions {
   nesterov?: boolean | undefined;
   /** Share that parameters which decay lose per step, times the learning rate. Default: 0. */
   weightDecay?: number | undefined;
+  /** Decides how parameters that are stored as bfloat16 are rounded. Default: 0. */
+  seed?: number | bigint | undefined;
 }
 
 /** The number of steps as an array of a state: two halves, each exact as a 32-bit float. */
@@ -101,8 +106,13 @@ function checkRate(learningRate: number, weightDecay: number): void {
 
 function checkPair(parameter: Parameter, index: number): void {
   const { name, data, gradient } = checkObject(parameter, `parameters[${index}]`);
-  checkArray(data, Float32Array, `${name}.data`);
+  if (!(data instanceof Uint16Array)) checkArray(data, Float32Array, `${name}.data`);
   checkArray(gradient, Float32Array, `${name}.gradient`, data.length);
+}
+
+/** A row of random numbers for each parameter of each step. */
+function rowOf(step: number, parameter: number): bigint {
+  return BigInt(step) << 24n | BigInt(parameter);
 }
 
 /** A fraction that must stay below 1, or nothing would ever be forgotten. */
@@ -117,7 +127,9 @@ function checkBeta(value: number, name: string): number {
  *
  * m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2, then p loses `learningRate` x `weightDecay` of
  * itself where it decays, and `learningRate` x m' / (sqrt(v') + epsilon), where m' and v' are m and v
- * over 1 - b1^t and 1 - b2^t. Everything is 32-bit. The same bits on every instruction set and with
+ * over 1 - b1^t and 1 - b2^t. Everything is 32-bit; parameters that are stored as bfloat16 are rounded
+ * at random afterwards, up with the probability that what is cut off is of a step (Philox4x32-10 by
+ * `seed`, step and place), so that a run can be repeated and resumed. The same bits on every instruction set and with
  * any number of threads. Source: Loshchilov and Hutter, arXiv:1711.05101.
  *
  * @example
@@ -136,14 +148,14 @@ export class AdamW implements Optimizer {
   readonly #beta2: number;
   readonly #epsilon: number;
   readonly #weightDecay: number;
+  readonly #seed: bigint;
   readonly #slots = new Slots(["mean", "square"]);
 
   /** Makes an optimiser that has seen nothing. */
   constructor(options?: AdamWOptions) {
-    const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = checkOptions(
-      options,
-      "options",
-    );
+    const given = checkOptions(options, "options");
+    const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = given;
+    this.#seed = checkSeed(given.seed ?? 0);
     this.#beta1 = checkBeta(beta1, "beta1");
     this.#beta2 = checkBeta(beta2, "beta2");
     this.#epsilon = checkNumber(epsilon, "epsilon", { min: 1e-30 });
@@ -162,7 +174,7 @@ export class AdamW implements Optimizer {
     const t = this.#slots.steps + 1;
     const rate = learningRate / (1 - this.#beta1 ** t);
     const squareFactor = 1 / Math.sqrt(1 - this.#beta2 ** t);
-    for (const parameter of parameters) {
+    for (const [index, parameter] of parameters.entries()) {
       const { data, gradient, decay } = parameter;
       const fields = Float64Array.of(
         data.length,
@@ -175,7 +187,12 @@ export class AdamW implements Optimizer {
       );
       const mean = this.#slots.of("mean", parameter);
       const square = this.#slots.of("square", parameter);
-      check(native.adamw_step(data, gradient, mean, square, fields, fields.length));
+      const rest = [gradient, mean, square, fields, fields.length] as const;
+      check(
+        data instanceof Uint16Array
+          ? native.adamw_step_bf16(data, ...rest, this.#seed, rowOf(t, index))
+          : native.adamw_step(data, ...rest),
+      );
     }
     this.#slots.steps = t;
   }
@@ -212,11 +229,14 @@ export class Sgd implements Optimizer {
   readonly #momentum: number;
   readonly #nesterov: boolean;
   readonly #weightDecay: number;
+  readonly #seed: bigint;
   readonly #slots = new Slots(["velocity"]);
 
   /** Makes an optimiser that has seen nothing. */
   constructor(options?: SgdOptions) {
-    const { momentum = 0, nesterov = false, weightDecay = 0 } = checkOptions(options, "options");
+    const given = checkOptions(options, "options");
+    const { momentum = 0, nesterov = false, weightDecay = 0 } = given;
+    this.#seed = checkSeed(given.seed ?? 0);
     this.#momentum = checkBeta(momentum, "momentum");
     this.#nesterov = checkFlag(nesterov, "nesterov");
     this.#weightDecay = checkNumber(weightDecay, "weightDecay", { min: 0 });
@@ -231,7 +251,7 @@ export class Sgd implements Optimizer {
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
     checkList(parameters, "parameters").forEach(checkPair);
-    for (const parameter of parameters) {
+    for (const [index, parameter] of parameters.entries()) {
       const { data, gradient, decay } = parameter;
       const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);
       const fields = Float64Array.of(
@@ -242,7 +262,12 @@ export class Sgd implements Optimizer {
         decay ? 1 - learningRate * this.#weightDecay : 1,
         this.#nesterov ? 1 : 0,
       );
-      check(native.sgd_step(data, gradient, velocity, fields, fields.length));
+      const rest = [gradient, velocity, fields, fields.length] as const;
+      check(
+        data instanceof Uint16Array
+          ? native.sgd_step_bf16(data, ...rest, this.#seed, rowOf(this.#slots.steps + 1, index))
+          : native.sgd_step(data, ...rest),
+      );
     }
     this.#slots.steps += 1;
   }

@@ -17,7 +17,7 @@ const gradientsOf = ({ parameters }: TrainerStep) => parameters.map(({ gradient 
  * It is handed the clipped gradients. `sizes` of the phase trainer must be the lengths of the model's
  * parameters, in their order. The metrics get `phase` (0 warm-up, 1 full, 2 predicted, 3 corrected) and,
  * in corrected steps, `predictionError` (relative to the gradients). Checkpoints keep what it needs to
- * go on exactly, not its `losses`.
+ * go on exactly, its `losses` included.
  *
  * @example
  * ```ts

@@ -6,7 +6,7 @@ import type { Phase, PhasePosition } from "./phases.ts";
 import { readList, readNumber, readPart, readWhole } from "./state.ts";
 
 /** Version of what phase trainers save. */
-export const STATE_VERSION = 1;
+export const STATE_VERSION = 2;
 
 const PHASES: readonly Phase[] = ["warmup", "full", "predict", "correct"];
 

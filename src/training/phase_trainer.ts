@@ -4,7 +4,12 @@ import { checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { GradientPredictor } from "./gradient_predictor.ts";
 import type { Gradients, GradientSizes } from "./gradients.ts";
-import { checkClock, LossHistory, type LossHistoryConfig } from "./loss_history.ts";
+import {
+  checkClock,
+  LossHistory,
+  type LossHistoryConfig,
+  type LossHistoryState,
+} from "./loss_history.ts";
 import { PhaseClock } from "./phase_clock.ts";
 import {
   checkAdaptation,
@@ -293,8 +298,7 @@ export class PhaseTrainer {
   }
 
   /**
-   * Returns what `restore` needs to go on exactly from here, but for `losses`, which have their own
-   * `toJSON`. Throws `invalid_value` within a step, `unsupported` where the predictor cannot be saved.
+   * Returns what `restore` needs to go on exactly from here, its losses included. Throws `invalid_value` within a step, `unsupported` where the predictor cannot be saved.
    */
   save(): TrainingState {
     this.#expectBetweenSteps("save");
@@ -305,6 +309,7 @@ export class PhaseTrainer {
         version: STATE_VERSION,
         position: structuredClone(this.#machine.position),
         times: this.#clock.save(),
+        losses: this.losses.toJSON(),
         predictor: predictor.values,
       },
       arrays: predictor.arrays,
@@ -312,7 +317,7 @@ export class PhaseTrainer {
   }
 
   /**
-   * Goes on from where a trainer of the same sizes and configuration was saved; `losses` are cleared.
+   * Goes on from where a trainer of the same sizes and configuration was saved.
    *
    * Throws `invalid_format`, and changes nothing, where the state is not one of these.
    */
@@ -323,6 +328,9 @@ export class PhaseTrainer {
     readVersion(values, STATE_VERSION, "state");
     const position = readPosition(readPart(values, "position"));
     const times = PhaseClock.read(readPart(values, "times"));
+    const losses = readPart(values, "losses") as unknown as LossHistoryState;
+    // What it is checked by, before anything has changed.
+    new LossHistory(this.losses.config).restore(losses);
     if (this.predictor.restore === undefined) throw this.#notSaved();
     this.predictor.restore({
       values: readPart(values, "predictor"),
@@ -330,7 +338,7 @@ export class PhaseTrainer {
     });
     this.#machine.moveTo(position);
     this.#clock.restore(times);
-    this.losses.clear();
+    this.losses.restore(losses);
   }
 
   #notSaved(): Error {

@@ -26,6 +26,11 @@ export interface PredictorPosition {
   errors: ErrorLog;
 }
 
+/** Before the first step. */
+export function startPosition(): PredictorPosition {
+  return { step: 0, lastStep: -1, predicted: 0, lastErrors: [], errors: new ErrorLog() };
+}
+
 const VERSION = 1;
 
 function arrayName(at: number): string {

@@ -1,16 +1,24 @@
 // A whole language model that trains.
 
-import { checkArray, checkNumber, checkOptions, checkTexts, describe } from "../checks.ts";
+import {
+  checkArray,
+  checkChoice,
+  checkNumber,
+  checkOptions,
+  checkTexts,
+  describe,
+} from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import { fromBf16 } from "../formats/half.ts";
 import type { ModelConfig } from "../inference/config.ts";
 import { inverseFrequencies } from "../inference/rope.ts";
 import { check, native } from "../native/library.ts";
-import { createParameter, FloatBuffer } from "../nn/buffer.ts";
+import { createParameter, FloatBuffer, setValues, valuesOf } from "../nn/buffer.ts";
 import { CrossEntropyHead } from "../nn/cross_entropy_head.ts";
 import { RotaryEmbedding } from "../nn/rotary_embedding.ts";
 import { TrainableEmbedding } from "../nn/trainable_embedding.ts";
 import { TrainableRmsNorm } from "../nn/trainable_rms_norm.ts";
-import type { Parameter, Trainable } from "../nn/trainable.ts";
+import type { LatentType, Parameter, ParameterData, Trainable } from "../nn/trainable.ts";
 import { checkSeed } from "../vsa/options.ts";
 import { DecoderLayer, SharedBuffers } from "./decoder_layer.ts";
 import { completeConfig, type TransformerConfig } from "./transformer_config.ts";
@@ -21,14 +29,16 @@ export interface TrainableTransformerOptions {
   seed?: number | bigint | undefined;
   /** Standard deviation of the random weights. Default: 0.02. */
   initializerRange?: number | undefined;
+  /** How the weights of linear layers are stored, see `TrainableBitLinear`. Default: `"f32"`. */
+  latent?: LatentType | undefined;
 }
 
 /**
  * A BitNet language model that trains: the model that `loadModel` runs, with latent float weights, and
  * its gradients.
  *
- * Linear layers are `TrainableBitLinear`; embeddings, norms and the output layer stay floats. The
- * weights begin normal with a standard deviation of 0.02, the norms at 1, biases at 0. The loss is the
+ * Linear layers are `TrainableBitLinear`, whose latent weights may be bfloat16 (`latent`); embeddings,
+ * norms and the output layer stay 32-bit floats. The weights begin normal with a standard deviation of 0.02, the norms at 1, biases at 0. The loss is the
  * mean cross-entropy of the targets, and equals the mean of `TernaryModel.nll` of the exported model
  * but for the rounding of sums. Its results are the same, bit for bit, with any number of threads;
  * gradients may differ between instruction sets by their rounding.
@@ -72,7 +82,8 @@ export class TrainableTransformer implements Trainable {
 
   /** Makes a model with random weights. */
   constructor(config: TransformerConfig, options?: TrainableTransformerOptions) {
-    const { seed = 0, initializerRange = 0.02 } = checkOptions(options, "options");
+    const { seed = 0, initializerRange = 0.02, latent: given } = checkOptions(options, "options");
+    const latent = checkChoice<LatentType>(given, ["f32", "bf16"], "latent", "f32");
     this.config = completeConfig(config);
     const { vocabSize, hiddenSize, layers, rmsNormEps, tieWordEmbeddings } = this.config;
     checkNumber(initializerRange, "initializerRange", { min: 0 });
@@ -83,7 +94,7 @@ export class TrainableTransformer implements Trainable {
     this.#embedding = new TrainableEmbedding(vocabSize, hiddenSize, { name: "model.embed_tokens" });
     this.#layers = Array.from(
       { length: layers },
-      (_, index) => new DecoderLayer(this.config, index, shared),
+      (_, index) => new DecoderLayer(this.config, latent, index, shared),
     );
     this.#norm = new TrainableRmsNorm(hiddenSize, { name: "model.norm", epsilon: rmsNormEps });
     const head = tieWordEmbeddings
@@ -104,10 +115,11 @@ export class TrainableTransformer implements Trainable {
 
   /** Matrices become normal numbers, each from a stream of its own; vectors stay as they are. */
   #initialize(seed: bigint, deviation: number): void {
-    this.parameters.forEach(({ data, shape }, stream) => {
-      if (shape.length === 2) {
-        check(native.random_normal(data, data.length, seed, stream, deviation));
-      }
+    this.parameters.forEach((parameter, stream) => {
+      if (parameter.shape.length !== 2) return;
+      const values = valuesOf(parameter);
+      check(native.random_normal(values, values.length, seed, stream, deviation));
+      setValues(parameter, values);
     });
   }
 
@@ -183,8 +195,8 @@ export class TrainableTransformer implements Trainable {
   /**
    * Takes over the tensors of a checkpoint with float weights, by their names.
    *
-   * `read` returns the tensor of a name as 32-bit floats, as `Safetensors.readFloat32` does. Throws
-   * `invalid_length` naming the first tensor of another size, and changes nothing then.
+   * `read` returns the tensor of a name as 32-bit floats, as `Safetensors.readFloat32` does, or as
+   * words of bfloat16. Throws `invalid_length` naming the first tensor of another size, and changes nothing then.
    *
    * @example
    * ```ts
@@ -197,15 +209,17 @@ export class TrainableTransformer implements Trainable {
    * console.log(b!.parameters[0]!.data[0] === a!.parameters[0]!.data[0]); // true
    * ```
    */
-  loadTensors(read: (name: string) => Float32Array): void {
+  loadTensors(read: (name: string) => ParameterData): void {
     if (typeof read !== "function") {
       throw tritterError("invalid_type", `read must be a function, got ${describe(read)}`);
     }
     const tensors = this.parameters.map(({ name, data }) => {
       const tensor = read(name);
-      checkArray(tensor, Float32Array, name, data.length);
-      return tensor;
+      if (!(tensor instanceof Uint16Array)) {
+        return checkArray(tensor, Float32Array, name, data.length);
+      }
+      return fromBf16(checkArray(tensor, Uint16Array, name, data.length));
     });
-    this.parameters.forEach(({ data }, index) => data.set(tensors[index]!));
+    this.parameters.forEach((parameter, index) => setValues(parameter, tensors[index]!));
   }
 }

@@ -6,9 +6,9 @@
 //! cosine's before the sine's.
 
 const std = @import("std");
-const philox = @import("philox.zig");
-const rope = @import("model/rope.zig");
-const threads = @import("cpu/threads.zig");
+const philox = @import("../philox.zig");
+const rope = @import("../model/rope.zig");
+const threads = @import("threads.zig");
 
 /// Distinguishes these numbers from others of the same seed: see cpu/vsa_random.zig.
 const domain = 5;
