@@ -47,17 +47,10 @@ function missingLibrary(cause: unknown): OpenedLibrary {
   return { library: new Proxy({}, { get: () => refuse }) as NativeLibrary, path: "" };
 }
 
-async function openRemoteLibrary(root: URL): Promise<OpenedLibrary> {
+async function openLibrary(root: URL): Promise<OpenedLibrary> {
+  const open = /^https?:$/.test(root.protocol) ? openRemote : openLocal;
   try {
-    return await openRemote(currentRuntime(), root);
-  } catch (error) {
-    return missingLibrary(error);
-  }
-}
-
-function openLocalLibrary(root: URL): OpenedLibrary {
-  try {
-    return openLocal(currentRuntime(), root);
+    return await open(currentRuntime(), root);
   } catch (error) {
     return missingLibrary(error);
   }
@@ -65,9 +58,7 @@ function openLocalLibrary(root: URL): OpenedLibrary {
 
 // The JavaScript of the npm package lies one folder deeper, in dist/.
 const root = new URL(import.meta.url.endsWith(".js") ? "../../../" : "../../", import.meta.url);
-const opened: OpenedLibrary = /^https?:$/.test(root.protocol)
-  ? await openRemoteLibrary(root)
-  : openLocalLibrary(root);
+const opened: OpenedLibrary = await openLibrary(root);
 
 /** The functions of the library; each returns a status that belongs into {@linkcode check}. */
 export const native: NativeLibrary = opened.library;
