@@ -60,7 +60,6 @@ function placeLibrary(target, path, build) {
   } else {
     withBuild(target.prebuilt, (built) => copyFileSync(built, path));
   }
-  chmodSync(path, 0o644);
 }
 
 function writeFiles(folder, files) {
@@ -71,12 +70,11 @@ function writeFiles(folder, files) {
 const copyTexts = (folder, names) =>
   names.forEach((name) => copyFileSync(join(root, name), join(folder, name)));
 
-/** JavaScript and declarations of the sources; the program can be started. */
+/** JavaScript and declarations of the sources. */
 function fillMain(folder, version) {
   mkdirSync(folder, { recursive: true });
   const dist = join(folder, "dist");
   run("tsc", ["--project", "tsconfig.build.json", "--outDir", dist]);
-  chmodSync(join(dist, "src", "cli", "main.js"), 0o755);
   writeFileSync(join(folder, "package.json"), mainManifest(version));
   copyTexts(folder, ["README.md", "CHANGELOG.md", "LICENSE"]);
 }
@@ -94,8 +92,12 @@ function fillJsr(folder, version) {
   );
 }
 
-/** npm's own packing gives every file the same owner and time, and sorts them. */
+/** npm's own packing gives every file the same owner and time, and sorts them; modes are left to us. */
 function packInto(folder, stage) {
+  for (const entry of readdirSync(stage, { recursive: true, withFileTypes: true })) {
+    const program = entry.name === "main.js" && entry.parentPath.endsWith("cli");
+    chmodSync(join(entry.parentPath, entry.name), entry.isDirectory() || program ? 0o755 : 0o644);
+  }
   const printed = capture("npm", [
     ...["pack", "--silent", "--ignore-scripts", `--pack-destination=${folder}`],
     stage,
