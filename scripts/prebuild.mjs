@@ -34,11 +34,16 @@ function describe(path, file) {
   return { file, size: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
 
+/** A failing step ends the process, which no finally block would notice. */
+const leftovers = new Set();
+process.once("exit", () => {
+  for (const folder of leftovers) rmSync(folder, { recursive: true, force: true });
+});
+
 /** Builds one platform in a folder of its own and hands over the path of the library. */
 export function withBuild(platform, use) {
   const folder = mkdtempSync(join(tmpdir(), "tritter-prebuild-"));
-  // A failing step ends the process, which no finally block would notice.
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  leftovers.add(folder);
   run(zig(), ["build", `-Dplatform=${platform}`, "--prefix", folder]);
   return use(join(folder, "lib", fileOf(platform)));
 }
