@@ -38,6 +38,14 @@ export const generate: Command = {
   async run([directory, given], values, { write, progress, signal }) {
     const prompt = given === "-" ? readFileSync(STANDARD_INPUT, "utf8") : given ?? "The ";
     if (prompt === "") throw new UsageError("the prompt must not be empty");
+    const options = {
+      maxTokens: numberOf(values, "max-tokens"),
+      temperature: numberOf(values, "temperature"),
+      topK: numberOf(values, "top-k"),
+      topP: numberOf(values, "top-p"),
+      seed: numberOf(values, "seed"),
+      stop: textsOf(values, "stop"),
+    };
     using model = await loadModel(directory!, {
       threads: numberOf(values, "threads"),
       head: choiceOf(values, "head", ["stored", "bf16", "int8"]),
@@ -48,22 +56,15 @@ export const generate: Command = {
         progress(`Loading ${bytes(total)}: ${percent(loaded / total)}`);
       },
     });
+    // Wrong options are found here, before anything is written.
+    const generated = model.generate(prompt, { ...options, signal });
     const tokens: number[] = [];
     let text = "";
     let first = performance.now();
     const started = first;
     write(prompt);
     try {
-      const options = {
-        maxTokens: numberOf(values, "max-tokens"),
-        temperature: numberOf(values, "temperature"),
-        topK: numberOf(values, "top-k"),
-        topP: numberOf(values, "top-p"),
-        seed: numberOf(values, "seed"),
-        stop: textsOf(values, "stop"),
-        signal,
-      };
-      for await (const token of model.generate(prompt, options)) {
+      for await (const token of generated) {
         if (tokens.length === 0) first = performance.now();
         tokens.push(token.id);
         text += token.text;

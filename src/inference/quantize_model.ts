@@ -158,7 +158,8 @@ export async function quantizeModel(
   await writeDirectoryAtomically(to, async (temporary) => {
     for (const layer of chosen) {
       await pacer.breathe();
-      onProgress?.(work.quantize(layer), work.layers.length, chosen.length);
+      const done = work.quantize(layer);
+      onProgress?.(done, work.layers.length, chosen.length);
     }
     for (const name of files.names) {
       await pacer.breathe();
