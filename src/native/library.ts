@@ -6,6 +6,7 @@
 import { tritterError, type TritterErrorCode } from "../errors.ts";
 import { bunRuntime } from "./bun.ts";
 import { denoRuntime } from "./deno.ts";
+import { nodeRuntime } from "./node.ts";
 import { type OpenedLibrary, openLocal, openRemote } from "./locate.ts";
 import type { Runtime } from "./runtime.ts";
 import type { NativeLibrary } from "./symbols.ts";
@@ -32,9 +33,11 @@ function currentRuntime(): Runtime {
   const globals = globalThis as { Deno?: Parameters<typeof denoRuntime>[0]; Bun?: unknown };
   if (globals.Deno?.dlopen) return denoRuntime(globals.Deno);
   if (globals.Bun) return bunRuntime();
+  const node = nodeRuntime();
+  if (node) return node;
   throw tritterError(
     "library_unavailable",
-    "The native library can be loaded by Deno and by Bun only",
+    "The native library can be loaded by Deno, by Bun and by Node 26 or later",
   );
 }
 
