@@ -4,6 +4,7 @@
 //!                                 or windows-x64
 //!   zig build test                unit tests of the native code, every tier this machine has
 //!   zig build test-aarch64        the same for aarch64, run by qemu-aarch64-static
+//!   zig build test-windows        the same for Windows, run by wine64
 
 const std = @import("std");
 
@@ -50,6 +51,11 @@ pub fn build(b: *std.Build) void {
     const qemu = b.addSystemCommand(&.{"qemu-aarch64-static"});
     qemu.addArtifactArg(testArtifact(b, "aarch64-linux-musl"));
     test_arm.dependOn(&qemu.step);
+
+    const test_windows = b.step("test-windows", "Run the unit tests for Windows under wine64");
+    const wine = b.addSystemCommand(&.{"wine64"});
+    wine.addArtifactArg(testArtifact(b, "x86_64-windows-gnu"));
+    test_windows.dependOn(&wine.step);
 }
 
 fn hostPlatform(b: *std.Build) []const u8 {

@@ -16,11 +16,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { checkForeign } from "./release_foreign.mjs";
 import { releasePack } from "./release_pack.mjs";
 import { ensureInstalled } from "./setup.mjs";
 import { capture, environment, fail, root } from "./shell.mjs";
 
 const { version, dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const tools = join(root, "test", "release");
 const model = "examples/models/bitnet-jargon";
 const platform = `${process.platform}-${process.arch}`;
 /** What must be pinned wherever the package is installed. */
@@ -99,7 +101,7 @@ log: { type: stdout, format: pretty, level: error }
 `;
   const file = join(folder, "verdaccio.yaml");
   writeFileSync(file, config);
-  const program = join(root, "test", "release", "node_modules", "verdaccio", "bin", "verdaccio");
+  const program = join(tools, "node_modules", "verdaccio", "bin", "verdaccio");
   const args = [program, "--config", file, "--listen", `127.0.0.1:${port}`];
   const server = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
   process.on("exit", () => server.kill());
@@ -152,7 +154,7 @@ function checkLock(file) {
   }
 }
 
-/** Every way to install; each returns what the example printed. */
+/** Every way to install; each returns what the example printed, or a list of that. */
 const WAYS = {
   async "bun add"(work) {
     const folder = work.project("bun", { "package.json": "{}" });
@@ -161,15 +163,22 @@ const WAYS = {
     await checkCommand(work, "bunx", ["--bun", "tritter-accel"], folder);
     return work.run("bun", ["main.ts"], folder);
   },
-  async "npm install, run by Deno"(work) {
+  async "npm install, run by Node and by Deno"(work) {
     const folder = work.project("npm", { "package.json": `{ "type": "module" }` });
     await work.run("npm", ["install", "tritter-accel"], folder);
     checkLock(join(folder, "package-lock.json"));
     const installed = readdirSync(join(folder, "node_modules"))
       .filter((name) => name.startsWith("tritter-accel"));
     if (installed.join() !== PACKAGES.toSorted().join()) fail(`npm installed ${installed}`);
+    const node = join(tools, "node_modules", ".bin", "node");
+    await checkCommand(work, node, ["node_modules/tritter-accel/dist/src/cli/main.js"], folder);
     const library = join(folder, "node_modules", PACKAGES[2]);
-    return work.run("deno", ["run", "--no-prompt", `--allow-ffi=${library}`, "main.ts"], folder);
+    const permissions = ["--permission", "--allow-ffi", `--allow-fs-read=${folder}`];
+    const deno = ["run", "--no-prompt", `--allow-ffi=${library}`];
+    return [
+      await work.run(node, [...permissions, "main.ts"], folder),
+      await work.run("deno", [...deno, "main.ts"], folder),
+    ];
   },
   async "deno add npm:"(work) {
     const folder = work.project("deno", { "deno.json": "{}" });
@@ -226,7 +235,7 @@ function runHere(work) {
 
 /** Packs twice, publishes, installs in every way, and has JSR's own check look at its package. */
 export async function releaseCheck() {
-  ensureInstalled(join(root, "test", "release"));
+  ensureInstalled(tools);
   const folder = mkdtempSync(join(tmpdir(), "tritter-release-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   const [release, again] = ["release", "again"].map((name) =>
@@ -244,11 +253,14 @@ export async function releaseCheck() {
   for (const [name, install] of Object.entries(WAYS)) {
     const started = performance.now();
     const printed = await install(work, release);
-    if (printed !== expected) fail(`${name}: the example printed\n${printed}\nnot\n${expected}`);
+    for (const text of [printed].flat()) {
+      if (text !== expected) fail(`${name}: the example printed\n${text}\nnot\n${expected}`);
+    }
     console.log(`${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
   }
   await work.run("deno", ["publish", "--dry-run", "--allow-dirty"], join(release, "jsr"));
   console.log("deno publish --dry-run is clean");
+  checkForeign({ npm: join(release, "npm"), version }, join(folder, "foreign"));
   // The registry would keep this process alive.
   process.exit(0);
 }
