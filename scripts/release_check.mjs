@@ -154,12 +154,25 @@ function checkLock(file) {
   }
 }
 
+/** The libraries of other platforms must not be there. */
+function checkInstalled(folder, expected = PACKAGES) {
+  // Deno's cache has a folder for each version, and for packages that it only knows of none.
+  const pattern = new RegExp(`/(tritter-accel[\\w-]*)/(?:${version}/)?package\\.json$`);
+  const found = readdirSync(folder, { recursive: true })
+    .map((name) => pattern.exec(`/${name.replaceAll("\\", "/")}`)?.[1]);
+  const installed = [...new Set(found)].filter((name) => name !== undefined);
+  if (installed.toSorted().join() !== expected.toSorted().join()) {
+    fail(`${folder} holds ${installed}, expected ${expected}`);
+  }
+}
+
 /** Every way to install; each returns what the example printed, or a list of that. */
 const WAYS = {
   async "bun add"(work) {
     const folder = work.project("bun", { "package.json": "{}" });
     await work.run("bun", ["add", "tritter-accel"], folder);
     checkLock(join(folder, "bun.lock"));
+    checkInstalled(join(folder, "node_modules"));
     await checkCommand(work, "bunx", ["--bun", "tritter-accel"], folder);
     return work.run("bun", ["main.ts"], folder);
   },
@@ -167,9 +180,7 @@ const WAYS = {
     const folder = work.project("npm", { "package.json": `{ "type": "module" }` });
     await work.run("npm", ["install", "tritter-accel"], folder);
     checkLock(join(folder, "package-lock.json"));
-    const installed = readdirSync(join(folder, "node_modules"))
-      .filter((name) => name.startsWith("tritter-accel"));
-    if (installed.join() !== PACKAGES.toSorted().join()) fail(`npm installed ${installed}`);
+    checkInstalled(join(folder, "node_modules"));
     const node = join(tools, "node_modules", ".bin", "node");
     await checkCommand(work, node, ["node_modules/tritter-accel/dist/src/cli/main.js"], folder);
     const library = join(folder, "node_modules", PACKAGES[2]);
@@ -186,6 +197,11 @@ const WAYS = {
     const ffi = `--allow-ffi=${join(work.env.DENO_DIR, "npm")}`;
     const printed = await work.run("deno", ["run", "--no-prompt", ffi, "main.ts"], folder);
     checkLock(join(folder, "deno.lock"));
+    // Deno does not look at the C library: it has both, and the loader opens the one that fits.
+    const both = platform === "linux-x64"
+      ? [...PACKAGES, "tritter-accel-linux-x64-musl"]
+      : PACKAGES;
+    checkInstalled(join(work.env.DENO_DIR, "npm"), both);
     await checkCommand(work, "deno", ["run", "--no-prompt", ffi, "npm:tritter-accel"], folder);
     return printed;
   },

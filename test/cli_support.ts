@@ -29,12 +29,10 @@ export interface RunOptions {
 
 /** Runs the command. */
 export function runCommand(args: readonly string[], options: RunOptions = {}): Promise<Run> {
-  // Variables that change what Deno prints or measures would be those of the tests.
-  const { DENO_COVERAGE_DIR: _, ...env } = process.env;
   // The package that reads YAML looks at a few variables.
   const more = FLAGS.length > 0 && args[0] === "train" ? ["--allow-env"] : [];
   const child = spawn(process.execPath, [...FLAGS, ...more, program, ...args], {
-    env: { ...env, NO_COLOR: "1" },
+    env: { ...process.env, NO_COLOR: "1" },
     stdio: ["pipe", "pipe", "pipe"],
   });
   child.stdin.end(options.input ?? "");
