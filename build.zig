@@ -1,14 +1,17 @@
 //! What is built:
 //!   zig build                     zig-out/lib/<library> for this machine
-//!   zig build -Dplatform=NAME     the same for linux-x64, linux-arm64, darwin-arm64 or windows-x64
+//!   zig build -Dplatform=NAME     the same for linux-x64, linux-x64-musl, linux-arm64, darwin-arm64
+//!                                 or windows-x64
 //!   zig build test                unit tests of the native code, every tier this machine has
 //!   zig build test-aarch64        the same for aarch64, run by qemu-aarch64-static
+//!   zig build test-windows        the same for Windows, run by wine64
 
 const std = @import("std");
 
 /// The machines the library ships for. glibc 2.27 is what Ubuntu 18.04 and Debian 10 already have.
 const platforms = [_]struct { name: []const u8, triple: []const u8 }{
     .{ .name = "linux-x64", .triple = "x86_64-linux-gnu.2.27" },
+    .{ .name = "linux-x64-musl", .triple = "x86_64-linux-musl" },
     .{ .name = "linux-arm64", .triple = "aarch64-linux-gnu.2.27" },
     .{ .name = "darwin-arm64", .triple = "aarch64-macos.11.0" },
     .{ .name = "windows-x64", .triple = "x86_64-windows-gnu" },
@@ -27,7 +30,7 @@ const arm_tiers = [_]Tier{
 };
 
 pub fn build(b: *std.Build) void {
-    const platform = b.option([]const u8, "platform", "linux-x64, linux-arm64, darwin-arm64 or windows-x64") orelse hostPlatform(b);
+    const platform = b.option([]const u8, "platform", "linux-x64, linux-x64-musl, linux-arm64, darwin-arm64 or windows-x64") orelse hostPlatform(b);
     const library = b.addLibrary(.{
         .name = "tritter",
         .linkage = .dynamic,
@@ -48,6 +51,11 @@ pub fn build(b: *std.Build) void {
     const qemu = b.addSystemCommand(&.{"qemu-aarch64-static"});
     qemu.addArtifactArg(testArtifact(b, "aarch64-linux-musl"));
     test_arm.dependOn(&qemu.step);
+
+    const test_windows = b.step("test-windows", "Run the unit tests for Windows under wine64");
+    const wine = b.addSystemCommand(&.{"wine64"});
+    wine.addArtifactArg(testArtifact(b, "x86_64-windows-gnu"));
+    test_windows.dependOn(&wine.step);
 }
 
 fn hostPlatform(b: *std.Build) []const u8 {

@@ -355,6 +355,12 @@ export {
   type ForwardOptions,
   TernaryModel,
 } from "./src/inference/model.ts";
+export {
+  type QuantizedLayer,
+  type QuantizedModel,
+  quantizeModel,
+  type QuantizeModelOptions,
+} from "./src/inference/quantize_model.ts";
 export { StreamDecoder } from "./src/inference/stream_decoder.ts";
 export { Tokenizer } from "./src/inference/tokenizer.ts";
 

@@ -24,12 +24,19 @@ test "a file is mapped and its ranges are checked" {
 }
 
 test "what is no file with content is an error with its path" {
+    // Windows has other names for all of these, and other words for what is wrong with them.
+    if (@import("builtin").os.tag == .windows) return error.SkipZigTest;
     try expectError(error.Io, files.map("/no/such/file"));
     try expectMessage("open the file \"/no/such/file\" (ENOENT)");
     try expectError(error.Io, files.map("/"));
     try expectMessage("(EISDIR)");
     try expectError(error.InvalidFormat, files.map("/dev/null"));
     try expectMessage("empty");
+}
+
+test "what is no name of a file is an error" {
+    try expectError(error.Io, files.map("no-such-folder/no-such-file"));
+    try expectMessage("no-such-folder/no-such-file");
     try expectError(error.Io, files.map(""));
     try expectError(error.Io, files.map("/a\x00b"));
     try expectError(error.Io, files.map("/\xff\xfe"));

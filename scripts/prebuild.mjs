@@ -16,27 +16,40 @@ import { hashSources, libraryFiles } from "./compile.mjs";
 import { fail, root, run } from "./shell.mjs";
 import { zig } from "./toolchain.mjs";
 
-const platforms = ["linux-x64", "linux-arm64", "darwin-arm64", "windows-x64"];
+export const platforms = [
+  "linux-x64",
+  "linux-x64-musl",
+  "linux-arm64",
+  "darwin-arm64",
+  "windows-x64",
+];
 const manifestJson = join(root, "prebuilt", "manifest.json");
 const manifestTs = join(root, "src", "native", "manifest.ts");
 
-const fileOf = (platform) => libraryFiles[platform.split("-")[0]];
+/** Name of a platform's library file. */
+export const fileOf = (platform) => libraryFiles[platform.split("-")[0]];
 
 function describe(path, file) {
   const bytes = readFileSync(path);
   return { file, size: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
 
+/** A failing step ends the process, which no finally block would notice. */
+const leftovers = new Set();
+process.once("exit", () => {
+  for (const folder of leftovers) rmSync(folder, { recursive: true, force: true });
+});
+
 /** Builds one platform in a folder of its own and hands over the path of the library. */
-function withBuild(platform, use) {
+export function withBuild(platform, use) {
   const folder = mkdtempSync(join(tmpdir(), "tritter-prebuild-"));
-  // A failing step ends the process, which no finally block would notice.
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  leftovers.add(folder);
   run(zig(), ["build", `-Dplatform=${platform}`, "--prefix", folder]);
   return use(join(folder, "lib", fileOf(platform)));
 }
 
-function renderModule({ version, libraries }) {
+/** The text of src/native/manifest.ts. */
+export function renderModule({ version, libraries }) {
   const entries = Object.entries(libraries).map(([platform, { file, size, sha256 }]) =>
     `  "${platform}": {\n    file: "${file}",\n    size: ${size},\n    sha256: "${sha256}",\n  },\n`
   );

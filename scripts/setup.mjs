@@ -19,6 +19,11 @@ export function setup() {
   if (!isInstalled(root)) run("npm", ["ci"]);
 }
 
+/** Installs the pinned packages of a folder that has its own package.json. */
+export function ensureInstalled(cwd) {
+  if (!isInstalled(cwd)) run("npm", ["ci"], { cwd });
+}
+
 /** Installs what the benchmark compares with; without it the report says that it was not there. */
 export function ensurePeers() {
   const cwd = join(root, "bench");

@@ -1,5 +1,5 @@
 // What the scripts of package.json do: one function each.
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { checkExports } from "./check_exports.mjs";
@@ -7,6 +7,8 @@ import { compile, ensureLibrary } from "./compile.mjs";
 import { coverage } from "./coverage.mjs";
 import { checkStale, fatbin } from "./cuda.mjs";
 import { checkManifests, checkPrebuilt, prebuild } from "./prebuild.mjs";
+import { releaseCheck } from "./release_check.mjs";
+import { releasePack } from "./release_pack.mjs";
 import { ensurePeers, setup } from "./setup.mjs";
 import { fail, root, run } from "./shell.mjs";
 import { zig } from "./toolchain.mjs";
@@ -105,6 +107,22 @@ const tasks = {
     checkManifests();
     checkExports();
   },
+  /** Makes the packages of a release. */
+  "release-pack"(...options) {
+    setup();
+    releasePack(...options);
+  },
+  /** Publishes the packages of a release on this machine and installs them the ways people do. */
+  async "release-check"() {
+    setup();
+    await releaseCheck();
+  },
+  /** Writes the documentation of everything public as HTML. */
+  docs() {
+    setup();
+    rmSync(join(root, "docs"), { recursive: true, force: true });
+    run("deno", ["doc", "--html", "--name=tritter-accel", "--output=docs", "mod.ts"]);
+  },
   /** Measures everything next to its peers and limits, and prints or (--write) keeps the report. */
   bench(...options) {
     setup();
@@ -134,4 +152,4 @@ const [name, ...options] = process.argv.slice(2);
 if (!Object.hasOwn(tasks, name ?? "")) {
   fail(`there is no task "${name ?? ""}"; known are ${Object.keys(tasks).join(", ")}`);
 }
-tasks[name](...options);
+await tasks[name](...options);

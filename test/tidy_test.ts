@@ -44,6 +44,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/nn"],
   ["src/inference", "src/training", "src/distributed"],
   ["mod"],
+  ["src/cli"],
 ];
 
 function floorOf(name: string): number {
@@ -97,8 +98,9 @@ describe("imports", () => {
     for (const name of edges.keys()) visit(name, []);
   });
 
-  it("name no package but the standard modules of Node, the tokenizers and YAML", () => {
-    const allowed = /^(\.|node:|(npm:)?(@huggingface\/tokenizers|yaml)(@[\d.]+)?$)/;
+  it("name no package but the standard modules of Node, the libraries, the tokenizers and YAML", () => {
+    const allowed =
+      /^(\.|node:|tritter-accel-native$|(npm:)?(@huggingface\/tokenizers|yaml)(@[\d.]+)?$)/;
     for (const name of sources) {
       for (const specifier of importsOf(name)) {
         assert.match(specifier, allowed, `${name} imports ${specifier}`);

@@ -2,7 +2,7 @@
 // beside their place, forced to the disk, then renamed.
 
 import * as fs from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { tritterError } from "../errors.ts";
 
 /** Ends the names of files that are being written; one that stays behind is of no use to anybody. */
@@ -56,6 +56,64 @@ function syncDirectory(path: string): void {
 /** Writes a text file in one piece. */
 export function writeTextAtomically(path: string, text: string): void {
   writeAtomically(path, [new TextEncoder().encode(text)]);
+}
+
+/**
+ * Makes a directory that is there as a whole or not at all: `fill` gets a temporary one beside `path`,
+ * which takes its name when that is done. Throws `invalid_option` where something is there already, unless
+ * `overwrite` is set: then the old directory stays until the new one is complete.
+ */
+export async function writeDirectoryAtomically(
+  path: string,
+  fill: (temporary: string) => void | Promise<void>,
+  overwrite = false,
+): Promise<void> {
+  const place = resolve(path);
+  const old = checkReplaceable(place, path, overwrite);
+  makeDirectory(dirname(place));
+  const temporary = `${place}.${crypto.randomUUID()}.part`;
+  const aside = `${place}.${crypto.randomUUID()}.part`;
+  try {
+    makeDirectory(temporary);
+    await fill(temporary);
+    moveDirectory(temporary, place, old ? aside : undefined);
+  } finally {
+    fs.rmSync(temporary, { recursive: true, force: true });
+    fs.rmSync(aside, { recursive: true, force: true });
+  }
+  syncDirectory(dirname(place));
+}
+
+/** Whether there is a directory to replace. */
+function checkReplaceable(place: string, path: string, overwrite: boolean): boolean {
+  let names: string[];
+  try {
+    names = fs.readdirSync(place);
+  } catch (cause) {
+    if ((cause as { code?: unknown }).code === "ENOENT") return false;
+    throw ioError(`${path} must be a directory or not exist`, cause);
+  }
+  if (names.length > 0 && !overwrite) {
+    throw tritterError(
+      "invalid_option",
+      `${path} must not exist or be empty, unless overwrite is set; it holds ${names.length} files`,
+    );
+  }
+  return true;
+}
+
+function moveDirectory(from: string, to: string, aside: string | undefined): void {
+  try {
+    if (aside !== undefined) fs.renameSync(to, aside);
+    try {
+      fs.renameSync(from, to);
+    } catch (cause) {
+      if (aside !== undefined) fs.renameSync(aside, to);
+      throw cause;
+    }
+  } catch (cause) {
+    throw ioError(`Cannot write ${to}`, cause);
+  }
 }
 
 /** Makes a directory and those above it; one that is there is left as it is. */

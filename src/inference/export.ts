@@ -112,7 +112,7 @@ export function exportModel(
     const data = valuesOf(parameter);
     checkFinite(data, name);
     if (form === "packed" && kind === "linear") {
-      const { packed, mean } = pack(name, data, rows, cols);
+      const { packed, mean } = packLinear(name, data, rows, cols);
       const multiplies = linearClass === "autobitlinear";
       const scale = Float32Array.of(multiplies ? mean : 1 / mean);
       tensors.set(name, { shape: [rows / 4, cols], data: packed });
@@ -184,12 +184,12 @@ function checkModel(model: ExportableModel): ExportableModel {
  * Trits by the mean magnitude, and four of them to a byte: a matrix has its quarters on top of each
  * other, the first in the lowest two bits, with -1, 0 and 1 stored as 0, 1 and 2.
  */
-function pack(
+export function packLinear(
   name: string,
   weights: Float32Array,
   rows: number,
   cols: number,
-): { packed: Uint8Array; mean: number } {
+): { packed: Uint8Array; trits: Int8Array; mean: number } {
   if (rows % 4 !== 0) {
     throw tritterError("invalid_shape", `${name} must have a multiple of 4 rows, got ${rows}`);
   }
@@ -206,7 +206,7 @@ function pack(
       ((trits[2 * quarter + index]! + 1) << 4) |
       ((trits[3 * quarter + index]! + 1) << 6);
   }
-  return { packed, mean: mean[0]! };
+  return { packed, trits, mean: mean[0]! };
 }
 
 function readTokenizer(directory: string | URL | undefined): Map<string, Uint8Array> {

@@ -161,7 +161,7 @@ async function loadWeights(
 }
 
 /** Tied models store one of the two tables; if both are there, both count, as in Hugging Face. */
-function chooseTables(
+export function chooseTables(
   files: SafetensorsSet,
   { tieWordEmbeddings }: ModelConfig,
 ): { embed: string; head: string | null } {

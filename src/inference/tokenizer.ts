@@ -219,23 +219,29 @@ function importBackend(): Promise<BackendClass> {
   return backend;
 }
 
-/**
- * Deno finds the package by its npm: name even when this module comes from a URL; Bun looks in
- * node_modules.
- */
 async function importFirst(): Promise<BackendClass> {
   try {
-    const loaded: unknown = "Deno" in globalThis
-      // deno-lint-ignore no-import-prefix
-      // @ts-ignore: TypeScript outside Deno does not know npm: names.
-      ? await import("npm:@huggingface/tokenizers@0.2.0")
-      : await import("@huggingface/tokenizers");
-    return (loaded as { Tokenizer: BackendClass }).Tokenizer;
+    return (await importPackage() as { Tokenizer: BackendClass }).Tokenizer;
   } catch (cause) {
     throw tritterError(
       "unsupported",
       `Text needs the npm package @huggingface/tokenizers, which could not be imported: ${cause}`,
       { cause },
     );
+  }
+}
+
+/**
+ * Its plain name is found where there is a node_modules folder, and in packages of npm, which may use no
+ * other; Deno finds the npm: name even when this module comes from a URL.
+ */
+async function importPackage(): Promise<unknown> {
+  try {
+    return await import("@huggingface/tokenizers");
+  } catch (error) {
+    if (!("Deno" in globalThis)) throw error;
+    // deno-lint-ignore no-import-prefix
+    // @ts-ignore: TypeScript outside Deno does not know npm: names.
+    return await import("npm:@huggingface/tokenizers@0.2.0");
   }
 }

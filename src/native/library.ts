@@ -6,6 +6,7 @@
 import { tritterError, type TritterErrorCode } from "../errors.ts";
 import { bunRuntime } from "./bun.ts";
 import { denoRuntime } from "./deno.ts";
+import { nodeRuntime } from "./node.ts";
 import { type OpenedLibrary, openLocal, openRemote } from "./locate.ts";
 import type { Runtime } from "./runtime.ts";
 import type { NativeLibrary } from "./symbols.ts";
@@ -32,9 +33,11 @@ function currentRuntime(): Runtime {
   const globals = globalThis as { Deno?: Parameters<typeof denoRuntime>[0]; Bun?: unknown };
   if (globals.Deno?.dlopen) return denoRuntime(globals.Deno);
   if (globals.Bun) return bunRuntime();
+  const node = nodeRuntime();
+  if (node) return node;
   throw tritterError(
     "library_unavailable",
-    "The native library can be loaded by Deno and by Bun only",
+    "The native library can be loaded by Deno, by Bun and by Node 26 or later",
   );
 }
 
@@ -47,17 +50,10 @@ function missingLibrary(cause: unknown): OpenedLibrary {
   return { library: new Proxy({}, { get: () => refuse }) as NativeLibrary, path: "" };
 }
 
-async function openRemoteLibrary(root: URL): Promise<OpenedLibrary> {
+async function openLibrary(root: URL): Promise<OpenedLibrary> {
+  const open = /^https?:$/.test(root.protocol) ? openRemote : openLocal;
   try {
-    return await openRemote(currentRuntime(), root);
-  } catch (error) {
-    return missingLibrary(error);
-  }
-}
-
-function openLocalLibrary(root: URL): OpenedLibrary {
-  try {
-    return openLocal(currentRuntime(), root);
+    return await open(currentRuntime(), root);
   } catch (error) {
     return missingLibrary(error);
   }
@@ -65,9 +61,7 @@ function openLocalLibrary(root: URL): OpenedLibrary {
 
 // The JavaScript of the npm package lies one folder deeper, in dist/.
 const root = new URL(import.meta.url.endsWith(".js") ? "../../../" : "../../", import.meta.url);
-const opened: OpenedLibrary = /^https?:$/.test(root.protocol)
-  ? await openRemoteLibrary(root)
-  : openLocalLibrary(root);
+const opened: OpenedLibrary = await openLibrary(root);
 
 /** The functions of the library; each returns a status that belongs into {@linkcode check}. */
 export const native: NativeLibrary = opened.library;

@@ -7,6 +7,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { tritterError } from "../errors.ts";
 import { downloadLibrary } from "./download.ts";
+import { findPackaged } from "./packaged.ts";
 import type { Runtime } from "./runtime.ts";
 import { abiFingerprint, type NativeLibrary, symbols } from "./symbols.ts";
 
@@ -16,7 +17,7 @@ export interface OpenedLibrary {
   path: string;
 }
 
-/** A place to look; `optional` ones may hold a library that does not fit. */
+/** A place to look; nobody is asked for leave to open a library of an `optional` one. */
 interface Place {
   name: string;
   path: string;
@@ -36,6 +37,14 @@ const fileName: string = FILE_NAMES[process.platform] ?? "libtritter.so";
 const platform: string = `${
   process.platform === "win32" ? "windows" : process.platform
 }-${process.arch}`;
+
+/**
+ * All folders that may hold a library for this platform. No runtime tells which C library it was built
+ * with, but a library for the other one cannot be opened.
+ */
+const platforms: readonly string[] = platform === "linux-x64"
+  ? [platform, `${platform}-musl`]
+  : [platform];
 
 /** The environment variable that names a library explicitly. */
 const VARIABLE = "TRITTER_ACCEL_LIB";
@@ -84,18 +93,14 @@ function openNamed(runtime: Runtime): OpenedLibrary | undefined {
   }
 }
 
-/** The npm package that carries the library of this platform, if it is installed. */
-function npmPlace(failures: string[]): Place[] {
-  const specifier = `tritter-accel-${platform}/${fileName}`;
-  try {
-    return [{ name: "npm package", path: fileURLToPath(import.meta.resolve(specifier)) }];
-  } catch {
-    failures.push(`npm package tritter-accel-${platform}: not installed`);
-    return [];
-  }
+/** What an installed npm package offers for this platform. */
+async function packagedPlaces(failures: string[]): Promise<Place[]> {
+  const found = await findPackaged();
+  failures.push(...found.failures);
+  return found.libraries.map((path) => ({ name: "npm package", path }));
 }
 
-/** Opens the first library that fits; a wrong one is an error unless its place is optional. */
+/** Opens the first library that fits. */
 function openFirst(
   runtime: Runtime,
   places: Place[],
@@ -108,41 +113,47 @@ function openFirst(
       return { library: openChecked(runtime, path), path };
     } catch (error) {
       failures.push(`${name} ${path}: ${messageOf(error)}`);
-      const wrong = (error as { code?: unknown }).code === "library_unavailable";
-      if (wrong && !optional) break;
     }
   }
   return undefined;
 }
 
 /** Opens the library of a module that lies on this machine. */
-export function openLocal(runtime: Runtime, root: URL): OpenedLibrary {
+export async function openLocal(runtime: Runtime, root: URL): Promise<OpenedLibrary> {
   const failures: string[] = [];
-  const prebuilt = fileURLToPath(new URL(`prebuilt/${platform}/${fileName}`, root));
-  const opened = openNamed(runtime) ?? openFirst(runtime, [
-    {
-      name: "local build",
-      path: fileURLToPath(new URL(`zig-out/lib/${fileName}`, root)),
-      optional: true,
-    },
-    { name: "prebuilt", path: prebuilt },
-  ], failures) ?? openFirst(runtime, npmPlace(failures), failures);
-  if (!opened) throw unavailable(failures, permissionHint(runtime, prebuilt));
-  return opened;
+  const at = (path: string) => fileURLToPath(new URL(path, root));
+  const local = { name: "local build", path: at(`zig-out/lib/${fileName}`), optional: true };
+  const early = openNamed(runtime) ?? openFirst(runtime, [local], failures);
+  if (early) return early;
+  // An installed npm package has no prebuilt/, and a checkout has no installed npm package.
+  const packaged = await packagedPlaces(failures);
+  const prebuilt = platforms.map((name): Place => ({
+    name: "prebuilt",
+    path: at(`prebuilt/${name}/${fileName}`),
+  }));
+  const opened = openFirst(runtime, packaged, failures) ?? openFirst(runtime, prebuilt, failures);
+  if (opened) return opened;
+  throw unavailable(failures, permissionHint(runtime, (packaged[0] ?? prebuilt[0]!).path));
 }
 
 /** Opens the library of a module that was imported from a URL, downloading it once. */
 export async function openRemote(runtime: Runtime, root: URL): Promise<OpenedLibrary> {
   const failures: string[] = [];
-  const opened = openNamed(runtime) ?? openFirst(runtime, npmPlace(failures), failures);
+  const named = openNamed(runtime);
+  if (named) return named;
+  const packaged = await packagedPlaces(failures);
+  const opened = openFirst(runtime, packaged, failures);
   if (opened) return opened;
-  try {
-    const path = await downloadLibrary(runtime, root, platform);
-    const downloaded = openFirst(runtime, [{ name: "download", path }], failures);
-    if (downloaded) return downloaded;
-  } catch (error) {
-    failures.push(`download from ${root.href}: ${messageOf(error)}`);
+  for (const name of platforms) {
+    try {
+      const path = await downloadLibrary(runtime, root, name);
+      const downloaded = openFirst(runtime, [{ name: "download", path }], failures);
+      if (downloaded) return downloaded;
+    } catch (error) {
+      failures.push(`download from ${root.href}: ${messageOf(error)}`);
+    }
   }
+  if (packaged.length > 0) throw unavailable(failures, permissionHint(runtime, packaged[0]!.path));
   throw unavailable(
     failures,
     `\nDeno needs --allow-net=${root.host} --allow-env=XDG_CACHE_HOME,HOME,LOCALAPPDATA, and ` +

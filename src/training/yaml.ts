@@ -58,23 +58,29 @@ function importYaml(): Promise<Backend> {
   return backend;
 }
 
-/**
- * Deno finds the package by its npm: name even when this module comes from a URL; Bun looks in
- * node_modules.
- */
 async function importFirst(): Promise<Backend> {
   try {
-    const loaded: unknown = "Deno" in globalThis
-      // deno-lint-ignore no-import-prefix
-      // @ts-ignore: TypeScript outside Deno does not know npm: names.
-      ? await import("npm:yaml@2.9.1")
-      : await import("yaml");
-    return loaded as Backend;
+    return await importPackage() as Backend;
   } catch (cause) {
     throw tritterError(
       "unsupported",
       `Settings need the npm package yaml, which could not be imported: ${cause}`,
       { cause },
     );
+  }
+}
+
+/**
+ * Its plain name is found where there is a node_modules folder, and in packages of npm, which may use no
+ * other; Deno finds the npm: name even when this module comes from a URL.
+ */
+async function importPackage(): Promise<unknown> {
+  try {
+    return await import("yaml");
+  } catch (error) {
+    if (!("Deno" in globalThis)) throw error;
+    // deno-lint-ignore no-import-prefix
+    // @ts-ignore: TypeScript outside Deno does not know npm: names.
+    return await import("npm:yaml@2.9.1");
   }
 }

@@ -1,0 +1,45 @@
+// tritter train: a run that a YAML file describes.
+
+import { writeDirectoryAtomically } from "../formats/atomic_file.ts";
+import { exportModel } from "../inference/export.ts";
+import { loadTraining, type TrainingOverrides } from "../training/training_file.ts";
+import { type Command, numberOf, textOf } from "./command.ts";
+
+/** Trains a model. */
+export const train: Command = {
+  summary: "trains a BitNet model as a YAML file says",
+  usage: `<run.yaml> [options]
+  --resume          goes on from the newest checkpoint, if there is one
+  --steps N         makes this many steps instead of those of the file
+  --export DIR      writes the trained model as a packed Hugging Face directory, which must not be there
+  --tokenizer DIR   whose tokenizer goes into that directory (default: none)
+  --json            {steps, loss, validationLoss, tokens, seconds, aborted, exported}
+
+Ctrl-C ends the run after the step with a checkpoint, where the file names a directory for them.`,
+  arguments: [1, 1],
+  options: {
+    resume: { type: "boolean", default: false },
+    steps: { type: "string" },
+    export: { type: "string" },
+    tokenizer: { type: "string" },
+  },
+  async run([file], values, { write, signal }) {
+    const overrides: TrainingOverrides = { signal, progress: true };
+    if (values.resume === true) overrides.resume = true;
+    const steps = numberOf(values, "steps");
+    if (steps !== undefined) overrides.steps = steps;
+    const { trainer, model } = await loadTraining(file!, overrides);
+    const result = await trainer.train();
+    const target = textOf(values, "export");
+    if (target !== undefined && !result.aborted) {
+      const tokenizer = textOf(values, "tokenizer");
+      await writeDirectoryAtomically(target, (folder) => exportModel(model, folder, { tokenizer }));
+    }
+    const validation = result.validationLoss?.toFixed(4);
+    write(
+      `${result.steps} steps, ${result.tokens} tokens in ${result.seconds.toFixed(1)} s: ` +
+        `loss ${result.loss.toFixed(4)}${validation ? `, validation ${validation}` : ""}\n`,
+    );
+    return { ...result, exported: result.aborted ? null : target ?? null };
+  },
+};
