@@ -115,6 +115,11 @@ function rowOf(step: number, parameter: number): bigint {
   return BigInt(step) << 24n | BigInt(parameter);
 }
 
+/** Checks what an optimiser is to change. */
+export function checkParameters(parameters: readonly Parameter[]): void {
+  checkList(parameters, "parameters").forEach(checkPair);
+}
+
 /** A fraction that must stay below 1, or nothing would ever be forgotten. */
 function checkBeta(value: number, name: string): number {
   checkNumber(value, name, { min: 0 });
@@ -170,7 +175,7 @@ export class AdamW implements Optimizer {
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
-    checkList(parameters, "parameters").forEach(checkPair);
+    checkParameters(parameters);
     const t = this.#slots.steps + 1;
     const rate = learningRate / (1 - this.#beta1 ** t);
     const squareFactor = 1 / Math.sqrt(1 - this.#beta2 ** t);
@@ -250,7 +255,7 @@ export class Sgd implements Optimizer {
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
-    checkList(parameters, "parameters").forEach(checkPair);
+    checkParameters(parameters);
     for (const [index, parameter] of parameters.entries()) {
       const { data, gradient, decay } = parameter;
       const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);
