@@ -36,7 +36,8 @@ class Columns(ctypes.Structure):
 
 class Tokens(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("input", "padded", "sums", "scales")] + \
-        [("columns", Columns), ("count", ctypes.c_uint32), ("padded_count", ctypes.c_uint32)]
+        [("columns", Columns)] + \
+        [(name, ctypes.c_uint32) for name in ("count", "padded_count", "slabs", "reserved")]
 
 
 class Packing(ctypes.Structure):
@@ -58,6 +59,11 @@ def columns_of(k):
     return Columns(k, 1, k, up(k, 64), up(up(k, 64), 4), 0)
 
 
+def split_shared(name):
+    _, tokens, stages = (int(part) for part in name.split("_")[2:])
+    return stages * (tokens * 384 + 16) + 1024
+
+
 class Module:
     """The fat binary in PyTorch's context."""
 
@@ -73,8 +79,9 @@ class Module:
         if name not in self.functions:
             function = ctypes.c_void_p()
             check(cuda.cuModuleGetFunction(ctypes.byref(function), self.module, name.encode()), name)
-            if name.startswith("multiply_many"):
-                check(cuda.cuFuncSetAttribute(function, 8, MANY_SHARED), "shared memory")
+            shared = MANY_SHARED if name == "multiply_many" else wgmma_shared(name) if "wgmma" in name else split_shared(name) if "multiply_split" in name else 0
+            if shared:
+                check(cuda.cuFuncSetAttribute(function, 8, shared), "shared memory")
             self.functions[name] = function
         return self.functions[name]
 
@@ -86,6 +93,17 @@ class Module:
 
 
 MANY_SHARED = 2 * (8 * 1024 + 128 * 256)
+
+
+def wgmma_parts(name):
+    """Groups, blocks, tokens and stages of a variant; its threads."""
+    groups, blocks, tokens, stages = (int(part) for part in name.split("_")[2:])
+    return groups, blocks, tokens, stages, groups * 128 + (128 if blocks * tokens >= 256 else 32)
+
+
+def wgmma_shared(name):
+    groups, blocks, tokens, stages, _ = wgmma_parts(name)
+    return stages * (tokens * 256 + groups * blocks * 4096 + 16) + 1024
 
 
 def time_us(launches, repeats=15):
@@ -134,13 +152,17 @@ class Layer:
         assert found.tolist() == [int((self.trits != 0).sum()), 0], "pack_trits counts wrong"
         self.data = [first] + [first.clone() for _ in range(self.copies - 1)]
 
-    def tokens(self, m):
+    def tokens(self, m, slabs=0):
         padded = m if m == 1 else max(8, 1 << (m - 1).bit_length()) if m <= 32 else up(m, 8) * 8
+        if slabs:
+            padded = up(m, 8) * 8
         x = torch.randn(m, self.k, device="cuda")
-        q = torch.full((padded, self.columns.chunks * 256), 55, dtype=torch.int8, device="cuda")
+        # The last slab is read beyond its end.
+        slack = 128 if slabs else 0
+        q = torch.full((padded + slack, self.columns.chunks * 256), 55, dtype=torch.int8, device="cuda")
         sums = torch.zeros(m, dtype=torch.int32, device="cuda")
         scales = torch.zeros(m, device="cuda")
-        arguments = Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), self.columns, m, padded)
+        arguments = Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), self.columns, m, padded, slabs, 0)
         self.module.launch("quantize_tokens", padded, 1024 if m < 264 else 256, arguments)
         absmax = x.abs().amax(1)
         most = torch.full_like(absmax, 127)
@@ -148,7 +170,10 @@ class Layer:
         # Of tensors: a number would be divided by multiplying with its reciprocal.
         assert torch.equal(scales, torch.div(absmax, most)), "scales of tokens"
         expected = torch.round(x * torch.div(most, absmax)[:, None]).to(torch.int8)
-        assert torch.equal(q[:m, :self.k], expected), "quantised tokens"
+        if slabs:
+            self.rows_of_tokens = expected
+        else:
+            assert torch.equal(q[:m, :self.k], expected), "quantised tokens"
         assert torch.equal(sums, expected.sum(1, dtype=torch.int32)), "sums of tokens"
         return x, q, sums, scales, arguments
 
@@ -317,7 +342,7 @@ def memory(module, quick):
     q = torch.empty(n, k, dtype=torch.int8, device="cuda")
     trits = torch.randint(-1, 2, (n, k), dtype=torch.int8, device="cuda")
     cases = {
-        "quantize_tokens": (n, 256, Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), columns, n, n), 5 * n * k),
+        "quantize_tokens": (n, 256, Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), columns, n, n, 0, 0), 5 * n * k),
         "quantize_absmean": (tiles, 256, Packing(x.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 4.25 * n * k),
         "pack_trits": (132 * 32, 256, Packing(trits.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 1.25 * n * k),
         "unpack_wire": (132 * 32, 256, Packing(q.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 0.5 * n * k),

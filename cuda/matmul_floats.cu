@@ -7,6 +7,8 @@
 //
 // A token that holds NaN or an infinity gives no finite output: a weight of 0 times either is NaN.
 
+#pragma once
+
 #include "common.cuh"
 
 /// Bytes of -0.5, 0 and 0.5 by code.
@@ -52,6 +54,8 @@ __device__ void multiply_floats(const Product& p) {
         weights[h] = p.weights + u64(half / 2) * c.chunks * chunk_pieces + half % 2 * 32 + lane;
         scales[h] = p.row_scales + u64(min(half * 8 + lane / 4, p.rows - 1)) * c.groups;
     }
+    launch_next();
+    wait_for_previous();
     float totals[HALVES][TOKENS] = {};
     for (u32 chunk = warp; chunk < c.chunks; chunk += WARPS) {
         uint4 pieces[HALVES];

@@ -8,6 +8,8 @@
 // operands are copied to shared memory one ahead. Per 16 x 32 codes 7 integer instructions, which four
 // tensor instructions of every warp share. Floor: 2 x rows x columns x tokens at the rate of mma.sync.
 
+#pragma once
+
 #include "common.cuh"
 
 /// The fragments of step s of a word, for rows g and g + 8.
@@ -30,6 +32,7 @@ __device__ void multiply_few(const Product& p) {
     const u32 warp = threadIdx.x / 32;
     const u32 chunks = p.columns.chunks;
     const u32 tiles = (p.rows + 15) / 16;
+    launch_next();
     for (u32 i = threadIdx.x; i < EIGHTS * 8 * rows; i += WARPS * 32) totals[i / rows][i % rows] = 0;
 
     const uint4* weights[TILES];
@@ -44,6 +47,7 @@ __device__ void multiply_few(const Product& p) {
 #pragma unroll
         for (int half = 0; half < 2; half++)
             next[tile][half] = load_stream(weights[tile] + u64(min(warp, chunks - 1)) * chunk_pieces + half * 32);
+    wait_for_previous();
     for (u32 chunk = warp; chunk < chunks; chunk += WARPS) {
         uint4 pieces[TILES][2];
 #pragma unroll
@@ -144,6 +148,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) multiply_many(const __grid_
     const u32 chunks = p.columns.chunks;
     const u32 tiles = (p.rows + 15) / 16;
     const u32 padded_count = (p.count + 7) / 8 * 8;
+    launch_next();
+    wait_for_previous();
     int sums[4][4][4] = {};
     stage_chunk(p, stages, 0, tiles, padded_count);
     for (u32 chunk = 0; chunk < chunks; chunk++) {

@@ -6,7 +6,21 @@
 // times 8 rows a block takes: few for small matrices, whose blocks must fill the device, more for
 // large ones, which then fetch the activations less often.
 
-#include "common.cuh"
+#pragma once
+
+#include "quantization.cu"
+
+/// The weights of a warp's next chunks.
+template <int WARPS, int HALVES, int DEPTH>
+__device__ __forceinline__ void load_pieces(uint4 (&pieces)[DEPTH][HALVES], const uint4* const (&rows)[HALVES], u32 first, u32 chunks) {
+#pragma unroll
+    for (int d = 0; d < DEPTH; d++)
+#pragma unroll
+        for (int h = 0; h < HALVES; h++) {
+            const u32 chunk = first + d * WARPS;
+            pieces[d][h] = load_now(rows[h] + u64(chunk) * chunk_pieces, chunk < chunks);
+        }
+}
 
 template <int WARPS, int HALVES, int DEPTH>
 __device__ void multiply_one(const Product& p) {
@@ -22,18 +36,13 @@ __device__ void multiply_one(const Product& p) {
         const u32 half = min(blockIdx.x * HALVES + h, halves - 1);
         rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
     }
-    int sums[HALVES];
-#pragma unroll
-    for (int h = 0; h < HALVES; h++) sums[h] = 0;
+    launch_next();
+    uint4 pieces[DEPTH][HALVES];
+    load_pieces<WARPS>(pieces, rows, warp, chunks);
+    wait_for_previous();
+    int sums[HALVES] = {};
     for (u32 first = warp; first < chunks; first += WARPS * DEPTH) {
-        uint4 pieces[DEPTH][HALVES];
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++) {
-            const u32 chunk = first + d * WARPS;
-#pragma unroll
-            for (int h = 0; h < HALVES; h++)
-                pieces[d][h] = load_stream(rows[h] + u64(chunk) * chunk_pieces, chunk < chunks);
-        }
+        if (first != warp) load_pieces<WARPS>(pieces, rows, first, chunks);
 #pragma unroll
         for (int d = 0; d < DEPTH; d++) {
             const u32 chunk = min(first + d * WARPS, chunks - 1);
@@ -73,6 +82,98 @@ MULTIPLY_ONE(8, 2, 4)
 MULTIPLY_ONE(16, 2, 1)
 MULTIPLY_ONE(4, 4, 4)
 MULTIPLY_ONE(8, 4, 2)
+MULTIPLY_ONE(16, 4, 1)
+MULTIPLY_ONE(10, 2, 1)
+MULTIPLY_ONE(10, 4, 1)
+MULTIPLY_ONE(14, 2, 2)
+MULTIPLY_ONE(8, 4, 4)
+MULTIPLY_ONE(16, 2, 2)
+
+/// The same for a token of floats: every block quantises it, while its first weights are on their way.
+template <int WARPS, int HALVES, int DEPTH>
+__device__ void multiply_token(const Product& p) {
+    __shared__ int partial[WARPS][HALVES * 8];
+    __shared__ int token_sum;
+    extern __shared__ int4 quantized[];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    const u32 chunks = p.columns.chunks;
+    const u32 halves = (p.rows + 7) / 8;
+    const uint4* rows[HALVES];
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        const u32 half = min(blockIdx.x * HALVES + h, halves - 1);
+        rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
+    }
+    launch_next();
+    uint4 pieces[DEPTH][HALVES];
+    load_pieces<WARPS>(pieces, rows, warp, chunks);
+    wait_for_previous();
+    const float* token = static_cast<const float*>(p.tokens);
+    const u32 columns = p.columns.columns;
+    if (threadIdx.x == 0) token_sum = 0;
+    u32 largest = 0;
+    for (u32 column = threadIdx.x * 4; column < columns; column += WARPS * 128)
+        largest = max(largest, largest_of(__ldg(reinterpret_cast<const float4*>(token + column))));
+    const TokenScale scale(block_largest(largest));
+    int own = 0;
+    for (u32 column = threadIdx.x * 4; column < p.columns.padded(); column += WARPS * 128) {
+        int sum = 0;
+        u32 word = 0;
+        if (column < columns) word = scale.quantize(__ldg(reinterpret_cast<const float4*>(token + column)), sum);
+        reinterpret_cast<u32*>(quantized)[column / 4] = word;
+        own += sum;
+    }
+    own = __reduce_add_sync(0xffffffff, own);
+    if (lane == 0) atomicAdd(&token_sum, own);
+    __syncthreads();
+
+    int sums[HALVES] = {};
+    for (u32 first = warp; first < chunks; first += WARPS * DEPTH) {
+        if (first != warp) load_pieces<WARPS>(pieces, rows, first, chunks);
+#pragma unroll
+        for (int d = 0; d < DEPTH; d++) {
+            const u32 chunk = min(first + d * WARPS, chunks - 1);
+#pragma unroll
+            for (int w = 0; w < 4; w++) {
+                const int4 four = quantized[chunk * 16 + w * 4 + lane % 4];
+#pragma unroll
+                for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[d][h], w), four, sums[h]);
+            }
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
+        if (lane % 4 == 0) partial[warp][h * 8 + lane / 4] = sums[h];
+    }
+    __syncthreads();
+    const u32 row = blockIdx.x * HALVES * 8 + threadIdx.x;
+    if (threadIdx.x >= HALVES * 8 || row >= p.rows) return;
+    int sum = 0;
+#pragma unroll
+    for (int other = 0; other < WARPS; other++) sum += partial[other][threadIdx.x];
+    store_scaled(p, row, 0, sum - token_sum, scale.scale);
+}
+
+#define MULTIPLY_TOKEN(WARPS, HALVES, DEPTH)                                              \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                              \
+        multiply_token_##WARPS##_##HALVES##_##DEPTH(const __grid_constant__ Product p) { \
+        multiply_token<WARPS, HALVES, DEPTH>(p);                                          \
+    }
+MULTIPLY_TOKEN(16, 2, 1)
+MULTIPLY_TOKEN(16, 4, 1)
+MULTIPLY_TOKEN(16, 8, 1)
+MULTIPLY_TOKEN(16, 2, 2)
+MULTIPLY_TOKEN(16, 4, 2)
+MULTIPLY_TOKEN(8, 2, 2)
+MULTIPLY_TOKEN(8, 4, 2)
+MULTIPLY_TOKEN(8, 4, 4)
+MULTIPLY_TOKEN(8, 8, 2)
+MULTIPLY_TOKEN(10, 2, 1)
+MULTIPLY_TOKEN(10, 4, 1)
+MULTIPLY_TOKEN(14, 2, 2)
 
 /// Columns in groups with scales of their own: their exact sums meet in shared memory, a window of
 /// groups at a time, and are scaled and added in order. One block takes 8 rows of one token.
@@ -86,6 +187,8 @@ extern "C" __global__ void __launch_bounds__(256) multiply_groups(const __grid_c
     const Columns& c = p.columns;
     const int4* x = static_cast<const int4*>(p.tokens) + (u64(token) * c.padded()) / 16 + lane % 4;
     const uint4* weights = p.weights + u64(blockIdx.x / 2) * c.chunks * chunk_pieces + blockIdx.x % 2 * 32 + lane;
+    launch_next();
+    wait_for_previous();
     float total = 0.0f;
     for (u32 first = 0; first < c.groups; first += window_groups) {
         const u32 count = min(window_groups, c.groups - first);
