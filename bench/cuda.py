@@ -79,7 +79,7 @@ class Module:
         if name not in self.functions:
             function = ctypes.c_void_p()
             check(cuda.cuModuleGetFunction(ctypes.byref(function), self.module, name.encode()), name)
-            shared = MANY_SHARED if name == "multiply_many" else wgmma_shared(name) if "wgmma" in name else split_shared(name) if "multiply_split" in name else 0
+            shared = MANY_SHARED if name == "multiply_many" else wgmma_shared(name) if "wgmma" in name or "cluster" in name else split_shared(name) if "multiply_split" in name else 0
             if shared:
                 check(cuda.cuFuncSetAttribute(function, 8, shared), "shared memory")
             self.functions[name] = function
