@@ -134,6 +134,12 @@ __device__ __forceinline__ uint4 load_now(const uint4* address, bool there) {
     return value;
 }
 
+/// Copies 16 bytes, or zeros, to shared memory.
+__device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
+    const u32 address = static_cast<u32>(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(there ? 16 : 0));
+}
+
 __device__ __forceinline__ u32 word_of(const uint4& piece, int index) {
     return index == 0 ? piece.x : index == 1 ? piece.y : index == 2 ? piece.z : piece.w;
 }

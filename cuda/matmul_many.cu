@@ -104,11 +104,6 @@ MULTIPLY_FEW(8, 1, 4)
 MULTIPLY_FEW(8, 2, 4)
 MULTIPLY_FEW(8, 4, 4)
 
-__device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
-    const u32 address = static_cast<u32>(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(there ? 16 : 0));
-}
-
 constexpr int many_tiles = 8;
 constexpr int many_tokens = 128;
 constexpr int many_weights_bytes = many_tiles * 1024;

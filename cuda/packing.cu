@@ -267,14 +267,14 @@ extern "C" __global__ void __launch_bounds__(256) quantize_absmean(const __grid_
     if (threadIdx.x % 32 == 0 && nonzeros != 0) atomicAdd(p.found, u64(nonzeros));
 }
 
-/// Does the same for whole rows of a multiple of four columns: a block a row, which is read once; a
-/// warp takes 512 columns at a time, and keeps the first of them in registers.
+/// Does the same for whole rows of a multiple of four columns: a block a row at a time, each read once,
+/// and the next two of them are on their way to shared memory. A warp takes 512 columns at a time; where
+/// a row is longer than the block has room for, the rest is read twice.
 ///
 /// A sum of f32 magnitudes in f64 is exact, and so the same in every order, where it is less than 2^53
 /// times the lowest bit that the least of them can have. Other rows are summed in the CPU's order.
 struct RowSum {
     double sum = 0;
-    u32 most = 0;
     /// The least magnitude that is not 0, less 1.
     u32 least = 0xffffffff;
 
@@ -287,33 +287,28 @@ struct RowSum {
 
     __device__ void add(float x) {
         const float magnitude = fabsf(x);
-        const u32 bits = __float_as_uint(magnitude);
         sum += double(magnitude);
-        most = max(most, bits);
-        least = min(least, bits - 1);
+        least = min(least, __float_as_uint(magnitude) - 1);
     }
 
-    /// The sum over the block, for everybody.
-    __device__ void share() {
-        __shared__ double sums[32];
+    /// The sum over the block, for everybody; `turn` alternates between calls.
+    __device__ void share(u32 turn) {
+        __shared__ double sums[2][32];
         __shared__ u32 bounds[2][32];
         const u32 lane = threadIdx.x % 32;
 #pragma unroll
         for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffff, sum, distance);
-        most = __reduce_max_sync(0xffffffff, most);
         least = __reduce_min_sync(0xffffffff, least);
         if (lane == 0) {
-            sums[threadIdx.x / 32] = sum;
-            bounds[0][threadIdx.x / 32] = most;
-            bounds[1][threadIdx.x / 32] = least;
+            sums[turn][threadIdx.x / 32] = sum;
+            bounds[turn][threadIdx.x / 32] = least;
         }
         __syncthreads();
         const bool there = lane < blockDim.x / 32;
-        sum = there ? sums[lane] : 0.0;
+        sum = there ? sums[turn][lane] : 0.0;
 #pragma unroll
         for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffff, sum, distance);
-        most = __reduce_max_sync(0xffffffff, there ? bounds[0][lane] : 0);
-        least = __reduce_min_sync(0xffffffff, there ? bounds[1][lane] : 0xffffffff);
+        least = __reduce_min_sync(0xffffffff, there ? bounds[turn][lane] : 0xffffffff);
     }
 
     __device__ bool is_exact() const {
@@ -342,29 +337,32 @@ __device__ double sum_in_order(const float* run, u32 size) {
 }
 
 constexpr u32 section_columns = 512;
+constexpr u32 row_stages = 3;
+
+__device__ __forceinline__ u32 section_column(u32 section, u32 j) {
+    return section * section_columns + j * 128 + threadIdx.x % 32 * 4;
+}
 
 __device__ __forceinline__ void load_section(const float* row, u32 columns, u32 section, float4 (&x)[4]) {
 #pragma unroll
     for (u32 j = 0; j < 4; j++) {
-        const u32 column = section * section_columns + j * 128 + threadIdx.x % 32 * 4;
+        const u32 column = section_column(section, j);
         x[j] = column < columns ? __ldg(reinterpret_cast<const float4*>(row + column)) : make_float4(0, 0, 0, 0);
     }
 }
 
-/// Packs 512 columns; returns how many weights are not zero.
-__device__ __forceinline__ u32 pack_section(const Packing& p, u32 row, u32 section, const float4 (&x)[4], float mean) {
+/// Packs 512 columns of weights that are not zero from a magnitude on; returns how many those are.
+__device__ __forceinline__ u32 pack_section(const Packing& p, u32 row, u32 section, const float4 (&x)[4], float least) {
     const u32 lane = threadIdx.x % 32;
-    u32 nonzeros = 0;
     u32 own = 0;
 #pragma unroll
     for (u32 j = 0; j < 4; j++) {
         const float values[4] = {x[j].x, x[j].y, x[j].z, x[j].w};
-        u32 word = 0;
+        u32 word = 0x01010101;
 #pragma unroll
         for (u32 i = 0; i < 4; i++) {
-            const bool nonzero = fabsf(values[i]) * 2.0f >= mean;
-            nonzeros += nonzero;
-            word |= (nonzero ? (values[i] > 0.0f ? 2u : 0u) : 1u) << 8 * i;
+            if (values[i] >= least) word += 1u << 8 * i;
+            if (values[i] <= -least) word -= 1u << 8 * i;
         }
         word <<= lane % 4 * 2;
         word |= __shfl_xor_sync(0xffffffff, word, 1);
@@ -376,43 +374,68 @@ __device__ __forceinline__ u32 pack_section(const Packing& p, u32 row, u32 secti
     const u32 word = lane % 2 * 2 + lane / 16;
     const u64 piece = (u64(row / tile_rows) * p.columns.chunks + chunk) * chunk_pieces + row / 8 % 2 * 32 + row % 8 * 4 + lane / 4 % 4;
     if (chunk < p.columns.chunks) reinterpret_cast<u32*>(p.weights)[piece * 4 + word] = own;
-    return nonzeros;
+    return 16 - __popc(own & low_bits);
 }
 
 extern "C" __global__ void __launch_bounds__(512) quantize_absmean_rows(const __grid_constant__ Packing p) {
-    const u32 row = blockIdx.x;
+    extern __shared__ float4 staged[];
     const u32 columns = p.columns.columns;
     const u32 warp = threadIdx.x / 32;
     const u32 warps = blockDim.x / 32;
     const u32 sections = (columns + section_columns - 1) / section_columns;
-    const bool there = row < p.rows;
-    const float* values = static_cast<const float*>(p.source) + u64(row) * columns;
-    float4 first[4];
-    float mean = 1.0f;
-    Findings findings;
-    load_section(values, there ? columns : 0, warp, first);
-    if (there) {
-        RowSum sum;
+    const u64 rows = u64(p.tiles) * tile_rows;
+    const float* source = static_cast<const float*>(p.source);
+    // A thread reads only what it has copied itself: nobody need wait for others.
+    const auto fetch = [&](u32 stage, u64 row) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) sum.add(first[j]);
+        for (u32 j = 0; j < 4; j++) {
+            const u32 column = section_column(warp, j);
+            const bool there = row < p.rows && column < columns;
+            copy_async(staged + (stage * 4 + j) * blockDim.x + threadIdx.x, source + (there ? row * columns + column : 0), there);
+        }
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    };
+    Findings findings;
+#pragma unroll
+    for (u32 stage = 0; stage < row_stages - 1; stage++) fetch(stage, blockIdx.x + u64(stage) * gridDim.x);
+    u32 stage = 0;
+    u32 turn = 0;
+    for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(row_stages - 2) : "memory");
+        float4 first[4];
+#pragma unroll
+        for (u32 j = 0; j < 4; j++) first[j] = staged[(stage * 4 + j) * blockDim.x + threadIdx.x];
+        fetch(stage == 0 ? row_stages - 1 : stage - 1, row + u64(row_stages - 1) * gridDim.x);
+        stage = stage + 1 == row_stages ? 0 : stage + 1;
+        const bool there = row < p.rows;
+        const float* values = source + row * columns;
+        float mean = 1.0f;
+        if (there) {
+            RowSum sum;
+#pragma unroll
+            for (int j = 0; j < 4; j++) sum.add(first[j]);
+            for (u32 section = warp + warps; section < sections; section += warps) {
+                float4 x[4];
+                load_section(values, columns, section, x);
+#pragma unroll
+                for (int j = 0; j < 4; j++) sum.add(x[j]);
+            }
+            sum.share(turn);
+            turn ^= 1;
+            if (!sum.is_exact()) sum.sum = sum_in_order(values, columns);
+            // Finite magnitudes of f32 cannot leave the range of f64.
+            if (!(sum.sum < __longlong_as_double(0x7ff0000000000000))) findings.bad = 1;
+            mean = __double2float_rn(sum.sum / double(columns));
+            if (mean == 0.0f) mean = 1.0f;
+            if (threadIdx.x == 0) p.row_scales[row] = mean;
+        }
+        const float least = __fmul_ru(mean, 0.5f);
+        findings.nonzeros += pack_section(p, u32(row), warp, first, least);
         for (u32 section = warp + warps; section < sections; section += warps) {
             float4 x[4];
-            load_section(values, columns, section, x);
-#pragma unroll
-            for (int j = 0; j < 4; j++) sum.add(x[j]);
+            load_section(values, there ? columns : 0, section, x);
+            findings.nonzeros += pack_section(p, u32(row), section, x, least);
         }
-        sum.share();
-        if (!sum.is_exact()) sum.sum = sum_in_order(values, columns);
-        findings.bad = sum.most >= 0x7f800000;
-        mean = __double2float_rn(sum.sum / double(columns));
-        if (mean == 0.0f) mean = 1.0f;
-        if (threadIdx.x == 0) p.row_scales[row] = mean;
-    }
-    findings.nonzeros += pack_section(p, row, warp, first, mean);
-    for (u32 section = warp + warps; section < sections; section += warps) {
-        float4 x[4];
-        load_section(values, there ? columns : 0, section, x);
-        findings.nonzeros += pack_section(p, row, section, x, mean);
     }
     findings.report(p.found);
 }

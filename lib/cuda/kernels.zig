@@ -23,10 +23,12 @@ pub const Kernel = enum {
     unpack_wire,
     multiply_groups,
     multiply_many,
-    multiply_one_8_1_4,
     multiply_one_16_2_1,
     multiply_token_16_2_1,
-    multiply_token_16_4_1,
+    multiply_fused_16_4_1_2,
+    multiply_few_8_2_1,
+    multiply_few_8_1_2,
+    multiply_few_8_1_4,
     multiply_few_8_4_1,
     multiply_few_8_4_2,
     multiply_few_8_4_4,
@@ -35,11 +37,14 @@ pub const Kernel = enum {
     multiply_wgmma_2_1_64_4,
     multiply_wgmma_1_1_64_5,
     multiply_wgmma_2_1_32_6,
+    multiply_wgmma_1_1_32_6,
+    multiply_wgmma_1_1_16_6,
     multiply_split_2_128_4,
+    multiply_split_1_64_4,
     multiply_split_2_32_6,
     multiply_split_2_8_8,
+    multiply_floats_4_2_1,
     multiply_floats_8_2_1,
-    multiply_floats_4_4_1,
     multiply_floats_8_2_2,
     multiply_floats_8_2_4,
 
@@ -172,19 +177,29 @@ pub const wgmma_128_128 = wgmmaTile(2, 1, 128, 5);
 pub const wgmma_128_64 = wgmmaTile(2, 1, 64, 4);
 pub const wgmma_64_64 = wgmmaTile(1, 1, 64, 5);
 pub const wgmma_128_32 = wgmmaTile(2, 1, 32, 6);
-pub const parts_128 = splitTile(2, 128, 4);
-pub const parts_32 = splitTile(2, 32, 6);
-pub const parts_8 = splitTile(2, 8, 8);
+pub const wgmma_64_32 = wgmmaTile(1, 1, 32, 6);
+pub const wgmma_64_16 = wgmmaTile(1, 1, 16, 6);
+pub const parts_128_128 = splitTile(2, 128, 4);
+pub const parts_64_64 = splitTile(1, 64, 4);
+pub const parts_128_32 = splitTile(2, 32, 6);
+pub const parts_128_8 = splitTile(2, 8, 8);
 
-/// Kernels of more than 48 KiB of shared memory, which must be asked for.
-pub const large_shared = [_]struct { kernel: Kernel, bytes: u32, needs_wgmma: bool = true }{
-    .{ .kernel = .multiply_many, .bytes = many_shared_bytes, .needs_wgmma = false },
-    .{ .kernel = wgmma_256_128.kernel, .bytes = wgmma_256_128.shared_bytes },
-    .{ .kernel = wgmma_128_128.kernel, .bytes = wgmma_128_128.shared_bytes },
-    .{ .kernel = wgmma_128_64.kernel, .bytes = wgmma_128_64.shared_bytes },
-    .{ .kernel = wgmma_64_64.kernel, .bytes = wgmma_64_64.shared_bytes },
-    .{ .kernel = wgmma_128_32.kernel, .bytes = wgmma_128_32.shared_bytes },
-    .{ .kernel = parts_128.kernel, .bytes = parts_128.shared_bytes },
-    .{ .kernel = parts_32.kernel, .bytes = parts_32.shared_bytes },
-    .{ .kernel = parts_8.kernel, .bytes = parts_8.shared_bytes },
+const wgmma_tiles = [_]Tile{
+    wgmma_256_128, wgmma_128_128, wgmma_128_64, wgmma_64_64,  wgmma_128_32, wgmma_64_32,
+    wgmma_64_16,   parts_128_128, parts_64_64,  parts_128_32, parts_128_8,
 };
+
+/// A kernel with the shared memory that must be asked for.
+pub const SharedMemory = struct { kernel: Kernel, bytes: u32, needs_wgmma: bool };
+
+/// Kernels that may take more than 48 KiB of shared memory.
+pub const large_shared = blk: {
+    var list: [wgmma_tiles.len + 2]SharedMemory = undefined;
+    list[0] = .{ .kernel = .multiply_many, .bytes = many_shared_bytes, .needs_wgmma = false };
+    list[1] = .{ .kernel = .quantize_absmean_rows, .bytes = rows_shared_bytes * 16, .needs_wgmma = false };
+    for (wgmma_tiles, list[2..]) |tile, *large| large.* = .{ .kernel = tile.kernel, .bytes = tile.shared_bytes, .needs_wgmma = true };
+    break :blk list;
+};
+
+/// For every warp of quantize_absmean_rows; see packing.cu.
+pub const rows_shared_bytes = 3 * 32 * 64;

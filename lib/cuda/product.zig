@@ -61,7 +61,7 @@ pub fn multiply(weights: *Weights, input: *Buffer, bias: ?*Buffer, output: *Buff
     if (count == 1 and weights.columns.groups == 1) {
         if (variants.forToken(product.rows, product.columns)) |variant| return launch(stream, variant, product, row_stride_f32);
     }
-    const slabs = variants.wantsSlabs(device, product.columns, count);
+    const slabs = variants.wantsSlabs(device, product.rows, product.columns, count);
     return multiplyI8(stream, try quantizeTokens(stream, product, slabs), slabs);
 }
 
@@ -108,6 +108,7 @@ fn expectBytes(name: []const u8, buffer: *const Buffer, bytes: u64) abi.Failure!
 
 /// Launches over all tokens, as many at a time as a grid takes.
 fn launch(stream: *backend.Stream, variant: Variant, product: kernels.Product, element_bytes: u64) abi.Failure!void {
+    const blocks = kernels.divideUp(product.rows, variant.rows);
     const at_once = grid_y_max / 128 * 128 * variant.tokens;
     var first: u32 = 0;
     while (first < product.count) : (first += at_once) {
@@ -120,7 +121,7 @@ fn launch(stream: *backend.Stream, variant: Variant, product: kernels.Product, e
         }
         part.output += @as(u64, first) * product.rows * 4;
         try stream.launchOf(variant.kernel, .{
-            .blocks = kernels.divideUp(product.rows, variant.rows),
+            .blocks = if (variant.resident == 0) blocks else @min(blocks, variant.resident * stream.device.multiprocessors),
             .blocks_y = kernels.divideUp(part.count, variant.tokens),
             .threads = variant.threads,
             .shared_bytes = variant.shared_bytes,

@@ -100,10 +100,11 @@ pub const Weights = struct {
         return values[1] == 0;
     }
 
-    /// A block for every row of all tiles, a warp for 512 columns.
+    /// Blocks that stay, a row at a time, with a warp for 512 columns.
     fn rowsShape(self: *const Weights) backend.Launch {
         const warps: u32 = @min(16, kernels.divideUp(self.columns.columns, 512));
-        return .{ .blocks = self.tiles() * 16, .threads = 32 * warps };
+        const resident = self.device.multiprocessors * (32 / warps);
+        return .{ .blocks = @min(self.tiles() * 16, resident), .threads = 32 * warps, .shared_bytes = kernels.rows_shared_bytes * warps };
     }
 
     fn warpsShape(self: *const Weights) backend.Launch {
