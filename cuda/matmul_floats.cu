@@ -127,9 +127,7 @@ __device__ void multiply_floats(const Product& p) {
         multiply_floats_##WARPS##_##HALVES##_##TOKENS(const __grid_constant__ Product p) { \
         multiply_floats<WARPS, HALVES, TOKENS>(p);                                          \
     }
-MULTIPLY_FLOATS(8, 1, 1)
 MULTIPLY_FLOATS(4, 2, 1)
 MULTIPLY_FLOATS(8, 2, 1)
-MULTIPLY_FLOATS(4, 4, 1)
 MULTIPLY_FLOATS(8, 2, 2)
 MULTIPLY_FLOATS(8, 2, 4)

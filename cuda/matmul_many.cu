@@ -94,15 +94,9 @@ __device__ void multiply_few(const Product& p) {
         multiply_few_##WARPS##_##TILES##_##EIGHTS(const __grid_constant__ Product p) { \
         multiply_few<WARPS, TILES, EIGHTS>(p);                                          \
     }
-MULTIPLY_FEW(8, 1, 1)
 MULTIPLY_FEW(8, 2, 1)
-MULTIPLY_FEW(8, 4, 1)
-MULTIPLY_FEW(8, 1, 2)
 MULTIPLY_FEW(8, 2, 2)
-MULTIPLY_FEW(8, 4, 2)
-MULTIPLY_FEW(8, 1, 4)
 MULTIPLY_FEW(8, 2, 4)
-MULTIPLY_FEW(8, 4, 4)
 
 constexpr int many_tiles = 8;
 constexpr int many_tokens = 128;

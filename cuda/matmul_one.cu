@@ -22,6 +22,29 @@ __device__ __forceinline__ void load_pieces(uint4 (&pieces)[DEPTH][HALVES], cons
         }
 }
 
+/// Adds a chunk's codes times its activations, which lane t of four reads from its 16 bytes on.
+template <int HALVES>
+__device__ __forceinline__ void add_chunk(int (&sums)[HALVES], const uint4 (&pieces)[HALVES], const int4* values) {
+#pragma unroll
+    for (int w = 0; w < 4; w++) {
+        const int4 four = values[w * 4 + threadIdx.x % 4];
+#pragma unroll
+        for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[h], w), four, sums[h]);
+    }
+}
+
+/// Adds up four lanes each, and stores a sum for every row of a warp.
+template <int HALVES>
+__device__ __forceinline__ void store_partial(int (&partial)[HALVES * 8], int (&sums)[HALVES]) {
+    const u32 lane = threadIdx.x % 32;
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
+        if (lane % 4 == 0) partial[h * 8 + lane / 4] = sums[h];
+    }
+}
+
 template <int WARPS, int HALVES, int DEPTH>
 __device__ void multiply_one(const Product& p) {
     __shared__ int partial[WARPS][HALVES * 8];
@@ -29,7 +52,7 @@ __device__ void multiply_one(const Product& p) {
     const u32 warp = threadIdx.x / 32;
     const u32 chunks = p.columns.chunks;
     const u32 halves = (p.rows + 7) / 8;
-    const int4* x = static_cast<const int4*>(p.tokens) + lane % 4;
+    const int4* x = static_cast<const int4*>(p.tokens);
     const uint4* rows[HALVES];
 #pragma unroll
     for (int h = 0; h < HALVES; h++) {
@@ -44,22 +67,9 @@ __device__ void multiply_one(const Product& p) {
     for (u32 first = warp; first < chunks; first += WARPS * DEPTH) {
         if (first != warp) load_pieces<WARPS>(pieces, rows, first, chunks);
 #pragma unroll
-        for (int d = 0; d < DEPTH; d++) {
-            const u32 chunk = min(first + d * WARPS, chunks - 1);
-#pragma unroll
-            for (int w = 0; w < 4; w++) {
-                const int4 four = __ldg(x + chunk * 16 + w * 4);
-#pragma unroll
-                for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[d][h], w), four, sums[h]);
-            }
-        }
+        for (int d = 0; d < DEPTH; d++) add_chunk(sums, pieces[d], x + min(first + d * WARPS, chunks - 1) * 16);
     }
-#pragma unroll
-    for (int h = 0; h < HALVES; h++) {
-        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
-        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
-        if (lane % 4 == 0) partial[warp][h * 8 + lane / 4] = sums[h];
-    }
+    store_partial(partial[warp], sums);
     __syncthreads();
     const u32 row = blockIdx.x * HALVES * 8 + threadIdx.x;
     if (threadIdx.x >= HALVES * 8 || row >= p.rows) return;
@@ -74,140 +84,24 @@ __device__ void multiply_one(const Product& p) {
         multiply_one_##WARPS##_##HALVES##_##DEPTH(const __grid_constant__ Product p) { \
         multiply_one<WARPS, HALVES, DEPTH>(p);                                          \
     }
-MULTIPLY_ONE(8, 1, 4)
-MULTIPLY_ONE(16, 1, 2)
-MULTIPLY_ONE(4, 2, 4)
-MULTIPLY_ONE(8, 2, 2)
-MULTIPLY_ONE(8, 2, 4)
 MULTIPLY_ONE(16, 2, 1)
-MULTIPLY_ONE(4, 4, 4)
-MULTIPLY_ONE(8, 4, 2)
 MULTIPLY_ONE(16, 4, 1)
-MULTIPLY_ONE(10, 2, 1)
 MULTIPLY_ONE(10, 4, 1)
-MULTIPLY_ONE(14, 2, 2)
-MULTIPLY_ONE(8, 4, 4)
-MULTIPLY_ONE(16, 2, 2)
 
-/// The same for a token of floats: every block quantises it, while its first weights are on their way.
-template <int WARPS, int HALVES, int DEPTH>
-__device__ void multiply_token(const Product& p) {
-    __shared__ int partial[WARPS][HALVES * 8];
-    __shared__ int token_sum;
-    extern __shared__ int4 quantized[];
-    const u32 lane = threadIdx.x % 32;
-    const u32 warp = threadIdx.x / 32;
-    const u32 chunks = p.columns.chunks;
-    const u32 halves = (p.rows + 7) / 8;
-    const uint4* rows[HALVES];
-#pragma unroll
-    for (int h = 0; h < HALVES; h++) {
-        const u32 half = min(blockIdx.x * HALVES + h, halves - 1);
-        rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
-    }
-    launch_next();
-    uint4 pieces[DEPTH][HALVES];
-    load_pieces<WARPS>(pieces, rows, warp, chunks);
-    wait_for_previous();
-    const float* token = static_cast<const float*>(p.tokens);
-    const u32 columns = p.columns.columns;
-    if (threadIdx.x == 0) token_sum = 0;
-    u32 largest = 0;
-    for (u32 column = threadIdx.x * 4; column < columns; column += WARPS * 128)
-        largest = max(largest, largest_of(__ldg(reinterpret_cast<const float4*>(token + column))));
-    const TokenScale scale(block_largest(largest));
-    int own = 0;
-    for (u32 column = threadIdx.x * 4; column < p.columns.padded(); column += WARPS * 128) {
-        int sum = 0;
-        u32 word = 0;
-        if (column < columns) word = scale.quantize(__ldg(reinterpret_cast<const float4*>(token + column)), sum);
-        reinterpret_cast<u32*>(quantized)[column / 4] = word;
-        own += sum;
-    }
-    own = __reduce_add_sync(0xffffffff, own);
-    if (lane == 0) atomicAdd(&token_sum, own);
-    __syncthreads();
+/// A token of floats as int8 in shared memory, with its sum and its scale.
+struct SharedToken {
+    const int4* values;
+    int sum;
+    float scale;
 
-    int sums[HALVES] = {};
-    for (u32 first = warp; first < chunks; first += WARPS * DEPTH) {
-        if (first != warp) load_pieces<WARPS>(pieces, rows, first, chunks);
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++) {
-            const u32 chunk = min(first + d * WARPS, chunks - 1);
-#pragma unroll
-            for (int w = 0; w < 4; w++) {
-                const int4 four = quantized[chunk * 16 + w * 4 + lane % 4];
-#pragma unroll
-                for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[d][h], w), four, sums[h]);
-            }
-        }
-    }
-#pragma unroll
-    for (int h = 0; h < HALVES; h++) {
-        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
-        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
-        if (lane % 4 == 0) partial[warp][h * 8 + lane / 4] = sums[h];
-    }
-    __syncthreads();
-    const u32 row = blockIdx.x * HALVES * 8 + threadIdx.x;
-    if (threadIdx.x >= HALVES * 8 || row >= p.rows) return;
-    int sum = 0;
-#pragma unroll
-    for (int other = 0; other < WARPS; other++) sum += partial[other][threadIdx.x];
-    store_scaled(p, row, 0, sum - token_sum, scale.scale);
-}
-
-#define MULTIPLY_TOKEN(WARPS, HALVES, DEPTH)                                              \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                              \
-        multiply_token_##WARPS##_##HALVES##_##DEPTH(const __grid_constant__ Product p) { \
-        multiply_token<WARPS, HALVES, DEPTH>(p);                                          \
-    }
-MULTIPLY_TOKEN(16, 2, 1)
-MULTIPLY_TOKEN(16, 4, 1)
-MULTIPLY_TOKEN(16, 8, 1)
-MULTIPLY_TOKEN(16, 2, 2)
-MULTIPLY_TOKEN(16, 4, 2)
-MULTIPLY_TOKEN(8, 2, 2)
-MULTIPLY_TOKEN(8, 4, 2)
-MULTIPLY_TOKEN(8, 4, 4)
-MULTIPLY_TOKEN(8, 8, 2)
-MULTIPLY_TOKEN(10, 2, 1)
-MULTIPLY_TOKEN(10, 4, 1)
-MULTIPLY_TOKEN(14, 2, 2)
-
-/// The same by blocks that stay: each takes its token once, to shared memory, and then one tile of rows
-/// after the other, with the weights of the next on their way. QUANTIZES: the token is floats.
-template <int WARPS, int HALVES, int DEPTH, bool QUANTIZES>
-__device__ void multiply_stream(const Product& p) {
-    __shared__ int partial[2][WARPS][HALVES * 8];
-    __shared__ int token_sum;
-    extern __shared__ int4 quantized[];
-    const u32 lane = threadIdx.x % 32;
-    const u32 warp = threadIdx.x / 32;
-    const u32 chunks = p.columns.chunks;
-    const u32 halves = (p.rows + 7) / 8;
-    const u32 tiles = (halves + HALVES - 1) / HALVES;
-    uint4 next[DEPTH][HALVES];
-    const auto load = [&](u32 tile, u32 first) {
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++)
-#pragma unroll
-            for (int h = 0; h < HALVES; h++) {
-                const u32 half = min(tile * HALVES + h, halves - 1);
-                const u32 chunk = first + d * WARPS;
-                next[d][h] = load_now(p.weights + (u64(half / 2) * chunks + chunk) * chunk_pieces + half % 2 * 32 + lane,
-                                      tile < tiles && chunk < chunks);
-            }
-    };
-    launch_next();
-    load(blockIdx.x, warp);
-    wait_for_previous();
-
-    float token_scale;
-    if constexpr (QUANTIZES) {
+    /// By the whole block.
+    template <int WARPS>
+    __device__ static SharedToken quantize(const Product& p) {
+        __shared__ int total;
+        extern __shared__ int4 quantized[];
         const float* token = static_cast<const float*>(p.tokens);
         const u32 columns = p.columns.columns;
-        if (threadIdx.x == 0) token_sum = 0;
+        if (threadIdx.x == 0) total = 0;
         u32 largest = 0;
         for (u32 column = threadIdx.x * 4; column < columns; column += WARPS * 128)
             largest = max(largest, largest_of(__ldg(reinterpret_cast<const float4*>(token + column))));
@@ -221,80 +115,108 @@ __device__ void multiply_stream(const Product& p) {
             own += sum;
         }
         own = __reduce_add_sync(0xffffffff, own);
-        if (lane == 0) atomicAdd(&token_sum, own);
-        token_scale = scale.scale;
-    } else {
-        for (u32 i = threadIdx.x; i < chunks * 16; i += WARPS * 32) quantized[i] = __ldg(static_cast<const int4*>(p.tokens) + i);
-        if (threadIdx.x == 0) token_sum = p.token_sums[0];
-        token_scale = p.token_scales[0];
+        if (threadIdx.x % 32 == 0) atomicAdd(&total, own);
+        __syncthreads();
+        return {quantized, total, scale.scale};
     }
-    __syncthreads();
+};
 
+/// The same for a token of floats, in whole rows of a multiple of four columns: every block quantises
+/// it, while its first weights are on their way.
+template <int WARPS, int HALVES>
+__device__ void multiply_token(const Product& p) {
+    __shared__ int partial[WARPS][HALVES * 8];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    const u32 chunks = p.columns.chunks;
+    const u32 halves = (p.rows + 7) / 8;
+    const uint4* rows[HALVES];
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        const u32 half = min(blockIdx.x * HALVES + h, halves - 1);
+        rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
+    }
+    launch_next();
+    uint4 pieces[1][HALVES];
+    load_pieces<WARPS>(pieces, rows, warp, chunks);
+    wait_for_previous();
+    const SharedToken token = SharedToken::quantize<WARPS>(p);
+    int sums[HALVES] = {};
+    for (u32 chunk = warp; chunk < chunks; chunk += WARPS) {
+        if (chunk != warp) load_pieces<WARPS>(pieces, rows, chunk, chunks);
+        add_chunk(sums, pieces[0], token.values + chunk * 16);
+    }
+    store_partial(partial[warp], sums);
+    __syncthreads();
+    const u32 row = blockIdx.x * HALVES * 8 + threadIdx.x;
+    if (threadIdx.x >= HALVES * 8 || row >= p.rows) return;
+    int sum = -token.sum;
+#pragma unroll
+    for (int other = 0; other < WARPS; other++) sum += partial[other][threadIdx.x];
+    store_scaled(p, row, 0, sum, token.scale);
+}
+
+#define MULTIPLY_TOKEN(WARPS, HALVES)                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                   \
+        multiply_token_##WARPS##_##HALVES(const __grid_constant__ Product p) { \
+        multiply_token<WARPS, HALVES>(p);                                      \
+    }
+MULTIPLY_TOKEN(16, 2)
+MULTIPLY_TOKEN(10, 4)
+
+/// The same for large matrices, by blocks that stay: each quantises the token once and then takes one
+/// tile of rows after the other, with the weights of the next on their way.
+template <int WARPS, int HALVES>
+__device__ void multiply_staying(const Product& p) {
+    __shared__ int partial[2][WARPS][HALVES * 8];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    const u32 chunks = p.columns.chunks;
+    const u32 halves = (p.rows + 7) / 8;
+    const u32 tiles = (halves + HALVES - 1) / HALVES;
+    uint4 next[HALVES];
+    const auto load = [&](u32 tile, u32 chunk) {
+#pragma unroll
+        for (int h = 0; h < HALVES; h++) {
+            const u32 half = min(tile * HALVES + h, halves - 1);
+            next[h] = load_now(p.weights + (u64(half / 2) * chunks + chunk) * chunk_pieces + half % 2 * 32 + lane,
+                               tile < tiles && chunk < chunks);
+        }
+    };
+    launch_next();
+    load(blockIdx.x, warp);
+    wait_for_previous();
+    const SharedToken token = SharedToken::quantize<WARPS>(p);
     u32 turn = 0;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 row = tile * HALVES * 8 + threadIdx.x;
         const bool stores = threadIdx.x < HALVES * 8 && row < p.rows;
         const float row_scale = stores ? __ldg(p.row_scales + row) : 0.0f;
         int sums[HALVES] = {};
-        for (u32 first = warp; first < chunks + warp; first += WARPS * DEPTH) {
-            uint4 pieces[DEPTH][HALVES];
+        // Every warp comes here equally often: the last time perhaps with codes of 0.
+        for (u32 chunk = warp; chunk < chunks + warp; chunk += WARPS) {
+            uint4 pieces[HALVES];
 #pragma unroll
-            for (int d = 0; d < DEPTH; d++)
-#pragma unroll
-                for (int h = 0; h < HALVES; h++) pieces[d][h] = next[d][h];
-            const bool more = first + WARPS * DEPTH < chunks + warp;
-            load(more ? tile : tile + gridDim.x, more ? first + WARPS * DEPTH : warp);
-#pragma unroll
-            for (int d = 0; d < DEPTH; d++) {
-                const u32 chunk = min(first + d * WARPS, chunks - 1);
-#pragma unroll
-                for (int w = 0; w < 4; w++) {
-                    const int4 four = quantized[chunk * 16 + w * 4 + lane % 4];
-#pragma unroll
-                    for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[d][h], w), four, sums[h]);
-                }
-            }
+            for (int h = 0; h < HALVES; h++) pieces[h] = next[h];
+            const bool more = chunk + WARPS < chunks + warp;
+            load(more ? tile : tile + gridDim.x, more ? chunk + WARPS : warp);
+            add_chunk(sums, pieces, token.values + min(chunk, chunks - 1) * 16);
         }
-#pragma unroll
-        for (int h = 0; h < HALVES; h++) {
-            sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
-            sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
-            if (lane % 4 == 0) partial[turn][warp][h * 8 + lane / 4] = sums[h];
-        }
+        store_partial(partial[turn][warp], sums);
         __syncthreads();
         if (stores) {
-            int sum = -token_sum;
+            int sum = -token.sum;
 #pragma unroll
             for (int other = 0; other < WARPS; other++) sum += partial[turn][other][threadIdx.x];
-            const float value = __fmul_rn(__fadd_rn(0.0f, __fmul_rn(__int2float_rn(sum), row_scale)), token_scale);
-            p.output[row] = p.bias ? __fadd_rn(value, p.bias[row]) : value;
+            store_value(p, row, 0, sum, row_scale, token.scale);
         }
         turn ^= 1;
     }
 }
 
-#define MULTIPLY_STREAM(WARPS, HALVES, DEPTH, PER_SM)                                            \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, PER_SM)                              \
-        multiply_stream_##WARPS##_##HALVES##_##DEPTH##_##PER_SM(const __grid_constant__ Product p) {        \
-        multiply_stream<WARPS, HALVES, DEPTH, false>(p);                                          \
-    } \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, PER_SM)                              \
-        multiply_fused_##WARPS##_##HALVES##_##DEPTH##_##PER_SM(const __grid_constant__ Product p) {        \
-        multiply_stream<WARPS, HALVES, DEPTH, true>(p);                                          \
-    }
-MULTIPLY_STREAM(16, 2, 1, 2)
-MULTIPLY_STREAM(16, 2, 1, 3)
-MULTIPLY_STREAM(16, 4, 1, 2)
-MULTIPLY_STREAM(16, 2, 2, 2)
-MULTIPLY_STREAM(8, 2, 2, 4)
-MULTIPLY_STREAM(8, 4, 1, 4)
-MULTIPLY_STREAM(8, 4, 2, 2)
-MULTIPLY_STREAM(8, 4, 2, 3)
-MULTIPLY_STREAM(10, 2, 1, 3)
-MULTIPLY_STREAM(10, 4, 1, 3)
-MULTIPLY_STREAM(16, 8, 1, 1)
-MULTIPLY_STREAM(16, 1, 1, 4)
-MULTIPLY_STREAM(8, 1, 2, 6)
+extern "C" __global__ void __launch_bounds__(256, 4) multiply_staying_8_4_4(const __grid_constant__ Product p) {
+    multiply_staying<8, 4>(p);
+}
 
 /// Columns in groups with scales of their own: their exact sums meet in shared memory, a window of
 /// groups at a time, and are scaled and added in order. One block takes 8 rows of one token.

@@ -56,9 +56,6 @@ extern "C" __global__ void __launch_bounds__(256) split_tokens(const __grid_cons
 __device__ __forceinline__ void wgmma(float (&d)[4], const u32 (&a)[4], u64 b) {
     WGMMA_BF16(8, REGISTERS_4, %4, %5, %6, %7, %8, F4(0));
 }
-__device__ __forceinline__ void wgmma(float (&d)[8], const u32 (&a)[4], u64 b) {
-    WGMMA_BF16(16, REGISTERS_8, %8, %9, %10, %11, %12, F4(0), F4(4));
-}
 __device__ __forceinline__ void wgmma(float (&d)[16], const u32 (&a)[4], u64 b) {
     WGMMA_BF16(32, REGISTERS_16, %16, %17, %18, %19, %20, F16(0));
 }
@@ -207,11 +204,6 @@ __device__ __forceinline__ void multiply_split(const Product& p) {
         MULTIPLY_SPLIT_BODY(GROUPS, TOKENS, STAGES);                                                                  \
     }
 MULTIPLY_SPLIT(2, 128, 4, 1)
-MULTIPLY_SPLIT(2, 64, 8, 1)
 MULTIPLY_SPLIT(1, 64, 4, 2)
-MULTIPLY_SPLIT(2, 32, 6, 2)
 MULTIPLY_SPLIT(1, 32, 6, 3)
-MULTIPLY_SPLIT(2, 16, 8, 2)
-MULTIPLY_SPLIT(1, 16, 8, 3)
-MULTIPLY_SPLIT(2, 8, 8, 2)
 MULTIPLY_SPLIT(1, 8, 8, 3)

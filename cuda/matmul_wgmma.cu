@@ -54,35 +54,6 @@ __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
         "}" ::"r"(barrier), "r"(parity) : "memory");
 }
 
-__device__ __forceinline__ u32 cluster_rank() {
-    u32 rank;
-    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
-
-__device__ __forceinline__ void cluster_sync() {
-    __syncwarp();
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
-/// The same on the barrier at this place of another block of the cluster.
-__device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 block, bool here) {
-    asm volatile(
-        "{\n"
-        ".reg .pred here;\n"
-        ".reg .b32 there;\n"
-        "setp.ne.u32 here, %2, 0;\n"
-        "@here mapa.shared::cluster.u32 there, %0, %1;\n"
-        "@here mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
-        "}" ::"r"(barrier), "r"(block), "r"(u32(here)) : "memory");
-}
-
-/// Copies to the same place of both blocks of a cluster.
-__device__ __forceinline__ void copy_to_both(u32 shared, const void* global, u32 bytes, u32 barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(shared),
-                 "l"(global), "r"(bytes), "r"(barrier), "h"(u16(3)) : "memory");
-}
-
 /// A predicate, not a branch: the compiler serialises wgmma where paths part.
 __device__ __forceinline__ void barrier_arrive(u32 barrier, bool here) {
     asm volatile(
@@ -132,12 +103,6 @@ __device__ __forceinline__ u64 matrix_at(u32 address) {
                  "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
 /// d (64 rows x 2 tokens a register) += codes x activations
-__device__ __forceinline__ void wgmma(int (&d)[4], const u32 (&a)[4], u64 b) {
-    WGMMA(8, REGISTERS_4, %4, %5, %6, %7, %8, D4(0));
-}
-__device__ __forceinline__ void wgmma(int (&d)[8], const u32 (&a)[4], u64 b) {
-    WGMMA(16, REGISTERS_8, %8, %9, %10, %11, %12, D4(0), D4(4));
-}
 __device__ __forceinline__ void wgmma(int (&d)[16], const u32 (&a)[4], u64 b) {
     WGMMA(32, REGISTERS_16, %16, %17, %18, %19, %20, D16(0));
 }
@@ -148,7 +113,7 @@ __device__ __forceinline__ void wgmma(int (&d)[64], const u32 (&a)[4], u64 b) {
     WGMMA(128, REGISTERS_64, %64, %65, %66, %67, %68, D64);
 }
 
-template <class Shape, int STAGES, int CLUSTER>
+template <class Shape, int STAGES>
 __device__ __forceinline__ void produce(const Product& p, u32 stages, u32 full, u32 empty, u32 row_block, u32 first_token) {
     const u32 lane = threadIdx.x % 32;
     const u32 chunks = p.columns.chunks;
@@ -166,13 +131,7 @@ __device__ __forceinline__ void produce(const Product& p, u32 stages, u32 full, 
         if (lane == 0) barrier_expect(full + stage * 8, Shape::stage_bytes);
         __syncwarp();
         const u32 target = stages + stage * Shape::stage_bytes;
-        if (lane < 2) {
-            // Each block of a cluster fetches its part for all.
-            const u32 part = CLUSTER == 1 ? 0 : cluster_rank() * (Shape::slab_bytes / 2);
-            const u8* source = tokens + (chunk * 2 + lane) * slab_stride + part;
-            if constexpr (CLUSTER == 1) copy_bulk(target + lane * Shape::slab_bytes, source, Shape::slab_bytes, full + stage * 8);
-            else copy_to_both(target + lane * Shape::slab_bytes + part, source, Shape::slab_bytes / 2, full + stage * 8);
-        }
+        if (lane < 2) copy_bulk(target + lane * Shape::slab_bytes, tokens + (chunk * 2 + lane) * slab_stride, Shape::slab_bytes, full + stage * 8);
 #pragma unroll
         for (u32 i = 0; i < (Shape::tiles + 31) / 32; i++)
             if (i * 32 + lane < Shape::tiles)
@@ -184,7 +143,7 @@ __device__ __forceinline__ void produce(const Product& p, u32 stages, u32 full, 
     }
 }
 
-template <int GROUPS, int BLOCKS, int TOKENS, int STAGES, int CLUSTER>
+template <int GROUPS, int BLOCKS, int TOKENS, int STAGES>
 __device__ __forceinline__ void multiply_wgmma(const Product& p) {
     using Shape = Wgmma<GROUPS, BLOCKS, TOKENS, STAGES>;
     extern __shared__ __align__(1024) u8 memory[];
@@ -193,24 +152,23 @@ __device__ __forceinline__ void multiply_wgmma(const Product& p) {
     const u32 empty = full + STAGES * 8;
     const u32 lane = threadIdx.x % 32;
     const u32 warp = threadIdx.x / 32;
-    const u32 row_blocks = (p.rows + Shape::rows * CLUSTER - 1) / (Shape::rows * CLUSTER) * CLUSTER;
+    const u32 row_blocks = (p.rows + Shape::rows - 1) / Shape::rows;
     const u32 row_block = blockIdx.x % row_blocks;
     const u32 first_token = blockIdx.x / row_blocks * TOKENS;
     const u32 chunks = p.columns.chunks;
     if (threadIdx.x == 0) {
         for (int stage = 0; stage < STAGES; stage++) {
             barrier_init(full + stage * 8, 1);
-            barrier_init(empty + stage * 8, GROUPS * 4 * CLUSTER);
+            barrier_init(empty + stage * 8, GROUPS * 4);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    if constexpr (CLUSTER == 1) __syncthreads();
-    else cluster_sync();
+    __syncthreads();
     launch_next();
     wait_for_previous();
     if (warp >= GROUPS * 4) {
         if constexpr (Shape::is_large) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (warp == GROUPS * 4) produce<Shape, STAGES, CLUSTER>(p, stages, full, empty, row_block, first_token);
+        if (warp == GROUPS * 4) produce<Shape, STAGES>(p, stages, full, empty, row_block, first_token);
         return;
     }
     if constexpr (Shape::is_large) asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
@@ -255,11 +213,7 @@ __device__ __forceinline__ void multiply_wgmma(const Product& p) {
             wgmma_commit();
             wgmma_wait<1>();
             // What the stage before held has been multiplied.
-            if (w == 0) {
-                const u32 before = empty + (stage == 0 ? STAGES - 1 : stage - 1) * 8;
-                if constexpr (CLUSTER == 1) barrier_arrive(before, chunk > 0 && lane == 0);
-                else barrier_arrive_at(before, lane, chunk > 0 && lane < CLUSTER);
-            }
+            if (w == 0) barrier_arrive(empty + (stage == 0 ? STAGES - 1 : stage - 1) * 8, chunk > 0 && lane == 0);
         }
         if (++stage == STAGES) {
             stage = 0;
@@ -300,45 +254,25 @@ __device__ __forceinline__ void multiply_wgmma(const Product& p) {
                 output[b * 64 + half * 8] = p.bias ? __fadd_rn(value, biases[b][half]) : value;
             }
     }
-    // The other block's last arrivals need this one's barriers.
-    if constexpr (CLUSTER > 1) {
-        cluster_sync();
-    }
 }
 
 #endif
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-#define CLUSTER_DIMS __cluster_dims__(2, 1, 1)
 #define MULTIPLY_WGMMA_BODY(...) multiply_wgmma<__VA_ARGS__>(p)
 #else
 #define MULTIPLY_WGMMA_BODY(...)
-#define CLUSTER_DIMS
 #endif
 
 /// Only sm_90a has a body; lib/cuda/product.zig asks no other device.
 #define MULTIPLY_WGMMA(GROUPS, BLOCKS, TOKENS, STAGES, PER_SM)                                                        \
     extern "C" __global__ void __launch_bounds__(Wgmma<GROUPS, BLOCKS, TOKENS, STAGES>::threads, PER_SM)               \
         multiply_wgmma_##GROUPS##_##BLOCKS##_##TOKENS##_##STAGES(const __grid_constant__ Product p) {                 \
-        MULTIPLY_WGMMA_BODY(GROUPS, BLOCKS, TOKENS, STAGES, 1);                                                       \
-    }
-#define MULTIPLY_CLUSTER(GROUPS, BLOCKS, TOKENS, STAGES, PER_SM)                                                      \
-    extern "C" __global__ void __launch_bounds__(Wgmma<GROUPS, BLOCKS, TOKENS, STAGES>::threads, PER_SM) CLUSTER_DIMS \
-        multiply_cluster_##GROUPS##_##BLOCKS##_##TOKENS##_##STAGES(const __grid_constant__ Product p) {               \
-        MULTIPLY_WGMMA_BODY(GROUPS, BLOCKS, TOKENS, STAGES, 2);                                                       \
+        MULTIPLY_WGMMA_BODY(GROUPS, BLOCKS, TOKENS, STAGES);                                                          \
     }
 MULTIPLY_WGMMA(2, 2, 128, 4, 1)
 MULTIPLY_WGMMA(2, 1, 128, 5, 1)
-MULTIPLY_WGMMA(2, 2, 64, 6, 1)
 MULTIPLY_WGMMA(2, 1, 64, 4, 2)
 MULTIPLY_WGMMA(1, 1, 64, 5, 2)
 MULTIPLY_WGMMA(2, 1, 32, 6, 2)
 MULTIPLY_WGMMA(1, 1, 32, 6, 3)
-MULTIPLY_WGMMA(2, 2, 32, 4, 2)
-MULTIPLY_WGMMA(1, 1, 16, 6, 4)
-MULTIPLY_WGMMA(2, 1, 16, 6, 2)
-MULTIPLY_WGMMA(1, 1, 8, 6, 4)
-MULTIPLY_WGMMA(2, 1, 8, 6, 2)
-MULTIPLY_CLUSTER(2, 2, 128, 4, 1)
-MULTIPLY_CLUSTER(2, 1, 128, 5, 1)
-MULTIPLY_CLUSTER(2, 1, 32, 6, 2)

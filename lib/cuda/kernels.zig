@@ -24,25 +24,24 @@ pub const Kernel = enum {
     multiply_groups,
     multiply_many,
     multiply_one_16_2_1,
-    multiply_token_16_2_1,
-    multiply_fused_16_4_1_2,
+    multiply_one_16_4_1,
+    multiply_one_10_4_1,
+    multiply_token_16_2,
+    multiply_token_10_4,
+    multiply_staying_8_4_4,
     multiply_few_8_2_1,
-    multiply_few_8_1_2,
-    multiply_few_8_1_4,
-    multiply_few_8_4_1,
-    multiply_few_8_4_2,
-    multiply_few_8_4_4,
+    multiply_few_8_2_2,
+    multiply_few_8_2_4,
     multiply_wgmma_2_2_128_4,
     multiply_wgmma_2_1_128_5,
     multiply_wgmma_2_1_64_4,
     multiply_wgmma_1_1_64_5,
     multiply_wgmma_2_1_32_6,
     multiply_wgmma_1_1_32_6,
-    multiply_wgmma_1_1_16_6,
     multiply_split_2_128_4,
     multiply_split_1_64_4,
-    multiply_split_2_32_6,
-    multiply_split_2_8_8,
+    multiply_split_1_32_6,
+    multiply_split_1_8_8,
     multiply_floats_4_2_1,
     multiply_floats_8_2_1,
     multiply_floats_8_2_2,
@@ -178,15 +177,14 @@ pub const wgmma_128_64 = wgmmaTile(2, 1, 64, 4);
 pub const wgmma_64_64 = wgmmaTile(1, 1, 64, 5);
 pub const wgmma_128_32 = wgmmaTile(2, 1, 32, 6);
 pub const wgmma_64_32 = wgmmaTile(1, 1, 32, 6);
-pub const wgmma_64_16 = wgmmaTile(1, 1, 16, 6);
 pub const parts_128_128 = splitTile(2, 128, 4);
 pub const parts_64_64 = splitTile(1, 64, 4);
-pub const parts_128_32 = splitTile(2, 32, 6);
-pub const parts_128_8 = splitTile(2, 8, 8);
+pub const parts_64_32 = splitTile(1, 32, 6);
+pub const parts_64_8 = splitTile(1, 8, 8);
 
 const wgmma_tiles = [_]Tile{
-    wgmma_256_128, wgmma_128_128, wgmma_128_64, wgmma_64_64,  wgmma_128_32, wgmma_64_32,
-    wgmma_64_16,   parts_128_128, parts_64_64,  parts_128_32, parts_128_8,
+    wgmma_256_128, wgmma_128_128, wgmma_128_64, wgmma_64_64, wgmma_128_32,
+    wgmma_64_32,   parts_128_128, parts_64_64,  parts_64_32, parts_64_8,
 };
 
 /// A kernel with the shared memory that must be asked for.

@@ -91,7 +91,7 @@ fn multiplyI8(stream: *backend.Stream, product: kernels.Product, slabs: bool) ab
 
 fn multiplyFloats(stream: *backend.Stream, given: kernels.Product) abi.Failure!void {
     var product = given;
-    if (variants.wantsParts(stream.device, product.columns, product.count)) return multiplyParts(stream, product);
+    if (variants.wantsParts(stream.device, product.rows, product.columns, product.count)) return multiplyParts(stream, product);
     if (!product.columns.isDense()) try padTokens(stream, &product);
     return launch(stream, variants.forFloats(product.rows, product.columns, product.count), product, row_stride_f32);
 }
