@@ -69,7 +69,7 @@ __device__ void multiply_floats(const Product& p) {
             for (int token = 0; token < TOKENS; token++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    const float4 four = __ldg(x[token] + chunk * 64 + w * 16 + i);
+                    const float4 four = x[token][chunk * 64 + w * 16 + i];
                     values[token][4 * i] = four.x;
                     values[token][4 * i + 1] = four.y;
                     values[token][4 * i + 2] = four.z;

@@ -61,7 +61,7 @@ __device__ void multiply_few(const Product& p) {
         for (int w = 0; w < 4; w++) {
             int4 b[EIGHTS];
 #pragma unroll
-            for (int e = 0; e < EIGHTS; e++) b[e] = __ldg(x + u64(e) * 8 * chunks * 16 + chunk * 16 + w * 4);
+            for (int e = 0; e < EIGHTS; e++) b[e] = x[u64(e) * 8 * chunks * 16 + chunk * 16 + w * 4];
 #pragma unroll
             for (int tile = 0; tile < TILES; tile++)
 #pragma unroll

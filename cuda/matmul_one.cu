@@ -1,25 +1,21 @@
 // Ternary weights times one token of int8 activations.
 //
-// Floor: the weights once, 2 bits each. A warp reads runs of 512 bytes, four of them before the first
-// is used; per 16 weights four dp4a, four ANDs and three shifts. The warps of a block share the rows
-// and cut the columns into chunks, so that a small matrix is in flight at once. HALVES is how many
-// times 8 rows a block takes: few for small matrices, whose blocks must fill the device, more for
-// large ones, which then fetch the activations less often.
+// Floor: the weights once, 2 bits each. A warp reads runs of 512 bytes; per 16 weights four dp4a, four
+// ANDs and three shifts. The warps of a block share the rows and cut the columns into chunks, so that
+// a small matrix is in flight at once. HALVES is how many times 8 rows a block takes: few for small
+// matrices, whose blocks must fill the device, more for large ones, which then fetch the activations
+// less often. Activations are read plainly: loads of what is said never to change could be moved to
+// where the kernel before is still writing it.
 
 #pragma once
 
 #include "quantization.cu"
 
-/// The weights of a warp's next chunks.
-template <int WARPS, int HALVES, int DEPTH>
-__device__ __forceinline__ void load_pieces(uint4 (&pieces)[DEPTH][HALVES], const uint4* const (&rows)[HALVES], u32 first, u32 chunks) {
+/// A chunk's weights.
+template <int HALVES>
+__device__ __forceinline__ void load_pieces(uint4 (&pieces)[HALVES], const uint4* const (&rows)[HALVES], u32 chunk, u32 chunks) {
 #pragma unroll
-    for (int d = 0; d < DEPTH; d++)
-#pragma unroll
-        for (int h = 0; h < HALVES; h++) {
-            const u32 chunk = first + d * WARPS;
-            pieces[d][h] = load_now(rows[h] + u64(chunk) * chunk_pieces, chunk < chunks);
-        }
+    for (int h = 0; h < HALVES; h++) pieces[h] = load_now(rows[h] + u64(chunk) * chunk_pieces, chunk < chunks);
 }
 
 /// Adds a chunk's codes times its activations, which lane t of four reads from its 16 bytes on.
@@ -45,7 +41,7 @@ __device__ __forceinline__ void store_partial(int (&partial)[HALVES * 8], int (&
     }
 }
 
-template <int WARPS, int HALVES, int DEPTH>
+template <int WARPS, int HALVES>
 __device__ void multiply_one(const Product& p) {
     __shared__ int partial[WARPS][HALVES * 8];
     const u32 lane = threadIdx.x % 32;
@@ -60,14 +56,13 @@ __device__ void multiply_one(const Product& p) {
         rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
     }
     launch_next();
-    uint4 pieces[DEPTH][HALVES];
-    load_pieces<WARPS>(pieces, rows, warp, chunks);
+    uint4 pieces[HALVES];
+    load_pieces(pieces, rows, warp, chunks);
     wait_for_previous();
     int sums[HALVES] = {};
-    for (u32 first = warp; first < chunks; first += WARPS * DEPTH) {
-        if (first != warp) load_pieces<WARPS>(pieces, rows, first, chunks);
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++) add_chunk(sums, pieces[d], x + min(first + d * WARPS, chunks - 1) * 16);
+    for (u32 chunk = warp; chunk < chunks; chunk += WARPS) {
+        if (chunk != warp) load_pieces(pieces, rows, chunk, chunks);
+        add_chunk(sums, pieces, x + chunk * 16);
     }
     store_partial(partial[warp], sums);
     __syncthreads();
@@ -79,14 +74,14 @@ __device__ void multiply_one(const Product& p) {
     store_exact(p, row, 0, sum - p.token_sums[0]);
 }
 
-#define MULTIPLY_ONE(WARPS, HALVES, DEPTH)                                              \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                            \
-        multiply_one_##WARPS##_##HALVES##_##DEPTH(const __grid_constant__ Product p) { \
-        multiply_one<WARPS, HALVES, DEPTH>(p);                                          \
+#define MULTIPLY_ONE(WARPS, HALVES)                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                 \
+        multiply_one_##WARPS##_##HALVES(const __grid_constant__ Product p) { \
+        multiply_one<WARPS, HALVES>(p);                                      \
     }
-MULTIPLY_ONE(16, 2, 1)
-MULTIPLY_ONE(16, 4, 1)
-MULTIPLY_ONE(10, 4, 1)
+MULTIPLY_ONE(16, 2)
+MULTIPLY_ONE(16, 4)
+MULTIPLY_ONE(10, 4)
 
 /// A token of floats as int8 in shared memory, with its sum and its scale.
 struct SharedToken {
@@ -104,13 +99,13 @@ struct SharedToken {
         if (threadIdx.x == 0) total = 0;
         u32 largest = 0;
         for (u32 column = threadIdx.x * 4; column < columns; column += WARPS * 128)
-            largest = max(largest, largest_of(__ldg(reinterpret_cast<const float4*>(token + column))));
+            largest = max(largest, largest_of(*reinterpret_cast<const float4*>(token + column)));
         const TokenScale scale(block_largest(largest));
         int own = 0;
         for (u32 column = threadIdx.x * 4; column < p.columns.padded(); column += WARPS * 128) {
             int sum = 0;
             u32 word = 0;
-            if (column < columns) word = scale.quantize(__ldg(reinterpret_cast<const float4*>(token + column)), sum);
+            if (column < columns) word = scale.quantize(*reinterpret_cast<const float4*>(token + column), sum);
             reinterpret_cast<u32*>(quantized)[column / 4] = word;
             own += sum;
         }
@@ -137,14 +132,14 @@ __device__ void multiply_token(const Product& p) {
         rows[h] = p.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
     }
     launch_next();
-    uint4 pieces[1][HALVES];
-    load_pieces<WARPS>(pieces, rows, warp, chunks);
+    uint4 pieces[HALVES];
+    load_pieces(pieces, rows, warp, chunks);
     wait_for_previous();
     const SharedToken token = SharedToken::quantize<WARPS>(p);
     int sums[HALVES] = {};
     for (u32 chunk = warp; chunk < chunks; chunk += WARPS) {
-        if (chunk != warp) load_pieces<WARPS>(pieces, rows, chunk, chunks);
-        add_chunk(sums, pieces[0], token.values + chunk * 16);
+        if (chunk != warp) load_pieces(pieces, rows, chunk, chunks);
+        add_chunk(sums, pieces, token.values + chunk * 16);
     }
     store_partial(partial[warp], sums);
     __syncthreads();
@@ -245,7 +240,7 @@ extern "C" __global__ void __launch_bounds__(256) multiply_groups(const __grid_c
             for (u32 w = 0; w < 4; w++) {
                 const u32 block = chunk * 4 + w;
                 if (block < blocks_from || block >= blocks_to) continue;
-                int sum = dot_word(word_of(piece, w), __ldg(x + chunk * 16 + w * 4), 0);
+                int sum = dot_word(word_of(piece, w), x[chunk * 16 + w * 4], 0);
                 sum += __shfl_xor_sync(0xffffffff, sum, 1);
                 sum += __shfl_xor_sync(0xffffffff, sum, 2);
                 if (lane % 4 == 0) atomicAdd(&sums[lane / 4][block / c.group_blocks - first], sum);

@@ -113,7 +113,10 @@ cudaTest("bad weights are refused, and nothing is left", () => {
         trits[cols + at] = bad;
         using ternary = Tensor.from(trits, [3, cols], { device: "cuda" });
         const three = new Float32Array(3).fill(1);
-        assertThrowsCode(() => PackedTernary.fromTernary(ternary, three, [3, cols]), "invalid_value");
+        assertThrowsCode(
+          () => PackedTernary.fromTernary(ternary, three, [3, cols]),
+          "invalid_value",
+        );
       }
     }
     const trits = Int8Array.of(1, 0);

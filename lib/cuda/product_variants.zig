@@ -46,9 +46,9 @@ pub fn forRows(rows: u32, columns: Columns, count: u32) Variant {
 
 fn forOne(rows: u32, columns: Columns) Variant {
     const large = rows * columns.padded() > 80 << 20;
-    if (rows <= 4096 or (columns.chunks > 16 and large)) return .{ .kernel = .multiply_one_16_2_1, .rows = 16, .threads = 512 };
-    if (columns.chunks > 16) return .{ .kernel = .multiply_one_16_4_1, .rows = 32, .threads = 512 };
-    return .{ .kernel = .multiply_one_10_4_1, .rows = 32, .threads = 320 };
+    if (rows <= 4096 or (columns.chunks > 16 and large)) return .{ .kernel = .multiply_one_16_2, .rows = 16, .threads = 512 };
+    if (columns.chunks > 16) return .{ .kernel = .multiply_one_16_4, .rows = 32, .threads = 512 };
+    return .{ .kernel = .multiply_one_10_4, .rows = 32, .threads = 320 };
 }
 
 /// Whether there are rows for a tile of 64 on every multiprocessor.
