@@ -3,7 +3,7 @@
 Needs PyTorch and an NVIDIA GPU, and nothing of this package but cuda/kernels.fatbin. Weights rotate
 among copies that exceed the L2 cache; times are medians of graph replays, per launch.
 
-    python3 bench/cuda.py [--only one|several|floats|memory] [--quick] [--json FILE]
+    python3 bench/cuda.py [--only one|several|floats|memory] [--programmatic] [--quick] [--json FILE]
 """
 import argparse
 import ctypes
@@ -65,10 +65,21 @@ def split_shared(name):
     return stages * (tokens * 384 + 16) + 1024
 
 
+class LaunchAttribute(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_int), ("padding", ctypes.c_int), ("value", ctypes.c_uint64), ("rest", ctypes.c_uint8 * 56)]
+
+
+class LaunchConfig(ctypes.Structure):
+    _fields_ = [("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint),
+                ("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(LaunchAttribute)), ("count", ctypes.c_uint)]
+
+
 class Module:
     """The fat binary in PyTorch's context."""
 
-    def __init__(self):
+    def __init__(self, programmatic=False):
+        # Kernels may start before those before them are done, as the library launches products.
+        self.programmatic = programmatic
         torch.zeros(1, device="cuda")
         with open(os.path.join(ROOT, "cuda", "kernels.fatbin"), "rb") as file:
             self.image = file.read()
@@ -89,6 +100,10 @@ class Module:
     def launch(self, name, blocks, threads, arguments, blocks_y=1, shared=0):
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        if self.programmatic and name.startswith(("multiply_", "quantize_tokens", "split_tokens")):
+            attribute = LaunchAttribute(6, 0, 1)
+            config = LaunchConfig((blocks, blocks_y, 1), (threads, 1, 1), shared, stream, ctypes.pointer(attribute), 1)
+            return check(cuda.cuLaunchKernelEx(ctypes.byref(config), self.function(name), parameters, None), name)
         check(cuda.cuLaunchKernel(self.function(name), blocks, blocks_y, 1, threads, 1, 1, shared,
                                   stream, parameters, None), name)
 
@@ -110,6 +125,8 @@ def wgmma_shared(name):
 
 def time_us(launches, repeats=15):
     """Microseconds of each of some launches, which are captured in one graph."""
+    # What was asked for before may still be working on memory that the launches write.
+    torch.cuda.synchronize()
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         for launch in launches[:3]:
@@ -282,13 +299,9 @@ class Launch:
         parts = [int(part) for part in parts]
         n, chunks = layer.n, layer.columns.chunks
         self.name, self.shared, self.blocks_y = name, 0, 1
-        if kind in ("one", "token", "staying"):
-            # Warps and halves of tiles; of blocks that stay, how many a multiprocessor holds.
+        if kind in ("one", "token"):
             self.blocks, self.threads = up(n, 8 * parts[1]), 32 * parts[0]
-            if kind != "one":
-                self.shared = chunks * 256
-            if kind == "staying":
-                self.blocks = min(self.blocks, parts[2] * MULTIPROCESSORS)
+            self.shared = chunks * 256 if kind == "token" else 0
         elif kind == "few":
             self.blocks, self.threads = up(n, 16 * parts[1]), 32 * parts[0]
         elif kind == "many":
@@ -330,7 +343,7 @@ def run(module, options):
 def one_token(layer, peer):
     x, q, sums, scales, arguments = layer.tokens(1)
     expected = layer.expected_i8(q, scales, 1)
-    for kind, tokens in (("one", q), ("token", x), ("staying", x)):
+    for kind, tokens in (("one", q), ("token", x)):
         results = {name: measure(layer, 1, kind, name, tokens, sums, scales, expected, None) for name, _ in variants(kind)}
         best_of(results, layer.label, 1, "int8" if kind == "one" else "int8, quantised inside", peer)
     us = time_us([lambda: layer.module.launch("quantize_tokens", 1, 1024 if layer.k >= 4096 else 256, arguments)] * 40)
@@ -417,12 +430,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--programmatic", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.manual_seed(1)
     print(torch.cuda.get_device_name(), torch.version.cuda, torch.__version__, flush=True)
-    run(Module(), options)
+    run(Module(options.programmatic), options)
     print("\n".join(["", *summary]))
     if options.json:
         with open(options.json, "w") as file:

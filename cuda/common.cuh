@@ -160,13 +160,10 @@ __device__ __forceinline__ void multiply_tile(int (&sums)[4], u32 a0, u32 a1, u3
 }
 
 /// The end of a product with whole-row scales.
-__device__ __forceinline__ void store_value(const Product& p, u32 row, u32 token, int exact, float row_scale, float token_scale) {
-    const float value = __fmul_rn(__fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), row_scale)), token_scale);
-    p.output[u64(token) * p.rows + row] = p.bias ? __fadd_rn(value, p.bias[row]) : value;
-}
-
 __device__ __forceinline__ void store_scaled(const Product& p, u32 row, u32 token, int exact, float token_scale) {
-    store_value(p, row, token, exact, p.row_scales[row], token_scale);
+    const float scaled = __fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), p.row_scales[row]));
+    const float value = __fmul_rn(scaled, token_scale);
+    p.output[u64(token) * p.rows + row] = p.bias ? __fadd_rn(value, p.bias[row]) : value;
 }
 
 __device__ __forceinline__ void store_exact(const Product& p, u32 row, u32 token, int exact) {

@@ -79,7 +79,6 @@ __device__ void multiply_one(const Product& p) {
         multiply_one_##WARPS##_##HALVES(const __grid_constant__ Product p) { \
         multiply_one<WARPS, HALVES>(p);                                      \
     }
-MULTIPLY_ONE(16, 2)
 MULTIPLY_ONE(16, 4)
 MULTIPLY_ONE(10, 4)
 
@@ -158,60 +157,6 @@ __device__ void multiply_token(const Product& p) {
     }
 MULTIPLY_TOKEN(16, 2)
 MULTIPLY_TOKEN(10, 4)
-
-/// The same for large matrices, by blocks that stay: each quantises the token once and then takes one
-/// tile of rows after the other, with the weights of the next on their way.
-template <int WARPS, int HALVES>
-__device__ void multiply_staying(const Product& p) {
-    __shared__ int partial[2][WARPS][HALVES * 8];
-    const u32 lane = threadIdx.x % 32;
-    const u32 warp = threadIdx.x / 32;
-    const u32 chunks = p.columns.chunks;
-    const u32 halves = (p.rows + 7) / 8;
-    const u32 tiles = (halves + HALVES - 1) / HALVES;
-    uint4 next[HALVES];
-    const auto load = [&](u32 tile, u32 chunk) {
-#pragma unroll
-        for (int h = 0; h < HALVES; h++) {
-            const u32 half = min(tile * HALVES + h, halves - 1);
-            next[h] = load_now(p.weights + (u64(half / 2) * chunks + chunk) * chunk_pieces + half % 2 * 32 + lane,
-                               tile < tiles && chunk < chunks);
-        }
-    };
-    launch_next();
-    load(blockIdx.x, warp);
-    wait_for_previous();
-    const SharedToken token = SharedToken::quantize<WARPS>(p);
-    u32 turn = 0;
-    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const u32 row = tile * HALVES * 8 + threadIdx.x;
-        const bool stores = threadIdx.x < HALVES * 8 && row < p.rows;
-        const float row_scale = stores ? __ldg(p.row_scales + row) : 0.0f;
-        int sums[HALVES] = {};
-        // Every warp comes here equally often: the last time perhaps with codes of 0.
-        for (u32 chunk = warp; chunk < chunks + warp; chunk += WARPS) {
-            uint4 pieces[HALVES];
-#pragma unroll
-            for (int h = 0; h < HALVES; h++) pieces[h] = next[h];
-            const bool more = chunk + WARPS < chunks + warp;
-            load(more ? tile : tile + gridDim.x, more ? chunk + WARPS : warp);
-            add_chunk(sums, pieces, token.values + min(chunk, chunks - 1) * 16);
-        }
-        store_partial(partial[turn][warp], sums);
-        __syncthreads();
-        if (stores) {
-            int sum = -token.sum;
-#pragma unroll
-            for (int other = 0; other < WARPS; other++) sum += partial[turn][other][threadIdx.x];
-            store_value(p, row, 0, sum, row_scale, token.scale);
-        }
-        turn ^= 1;
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256, 4) multiply_staying_8_4_4(const __grid_constant__ Product p) {
-    multiply_staying<8, 4>(p);
-}
 
 /// Columns in groups with scales of their own: their exact sums meet in shared memory, a window of
 /// groups at a time, and are scaled and added in order. One block takes 8 rows of one token.

@@ -108,7 +108,6 @@ fn expectBytes(name: []const u8, buffer: *const Buffer, bytes: u64) abi.Failure!
 
 /// Launches over all tokens, as many at a time as a grid takes.
 fn launch(stream: *backend.Stream, variant: Variant, product: kernels.Product, element_bytes: u64) abi.Failure!void {
-    const blocks = kernels.divideUp(product.rows, variant.rows);
     const at_once = grid_y_max / 128 * 128 * variant.tokens;
     var first: u32 = 0;
     while (first < product.count) : (first += at_once) {
@@ -121,11 +120,11 @@ fn launch(stream: *backend.Stream, variant: Variant, product: kernels.Product, e
         }
         part.output += @as(u64, first) * product.rows * 4;
         try stream.launchOf(variant.kernel, .{
-            .blocks = if (variant.resident == 0) blocks else @min(blocks, variant.resident * stream.device.multiprocessors),
+            .blocks = kernels.divideUp(product.rows, variant.rows),
             .blocks_y = kernels.divideUp(part.count, variant.tokens),
             .threads = variant.threads,
             .shared_bytes = variant.shared_bytes,
-            .programmatic = true,
+            .programmatic = variant.programmatic,
         }, &part);
     }
 }
@@ -137,7 +136,7 @@ fn launchTiles(stream: *backend.Stream, variant: Variant, product: kernels.Produ
         .blocks = std.math.cast(u31, blocks) orelse return error.OutOfMemory,
         .threads = variant.threads,
         .shared_bytes = variant.shared_bytes,
-        .programmatic = true,
+        .programmatic = variant.programmatic,
     }, &product);
 }
 
@@ -185,7 +184,6 @@ fn padTokens(stream: *backend.Stream, product: *kernels.Product) abi.Failure!voi
             .blocks = @intCast(kernels.divideUp(padded, 1024)),
             .blocks_y = count,
             .threads = 256,
-            .programmatic = true,
         }, .{
             .input = product.tokens + @as(u64, first) * product.columns.columns * 4,
             .padded = memory + first * padded * 4,
@@ -218,7 +216,6 @@ fn multiplyParts(stream: *backend.Stream, product: kernels.Product) abi.Failure!
             .blocks = @intCast(kernels.divideUp(padded, 512)),
             .blocks_y = padded_count,
             .threads = 256,
-            .programmatic = true,
         }, .{
             .input = product.tokens + @as(u64, first) * product.columns.columns * 4,
             .padded = memory,

@@ -13,8 +13,8 @@ pub const Variant = struct {
     tokens: u32 = 1,
     threads: u32,
     shared_bytes: u32 = 0,
-    /// Of a kernel whose blocks stay: how many of them a multiprocessor holds. Else 0.
-    resident: u32 = 0,
+    /// Started before the kernel before it is done: faster where weights are fetched meanwhile.
+    programmatic: bool = false,
 
     fn ofTile(tile: kernels.Tile) Variant {
         return .{ .kernel = tile.kernel, .rows = tile.rows, .tokens = tile.tokens, .threads = tile.threads, .shared_bytes = tile.shared_bytes };
@@ -25,9 +25,9 @@ pub const Variant = struct {
 pub fn forToken(rows: u32, columns: Columns) ?Variant {
     if (columns.groups != 1 or columns.columns % 4 != 0 or columns.padded() > kernels.token_columns_max) return null;
     const shared: u32 = @intCast(columns.padded());
-    if (columns.chunks <= 10) return .{ .kernel = .multiply_token_10_4, .rows = 32, .threads = 320, .shared_bytes = shared };
-    if (rows <= 8192) return .{ .kernel = .multiply_token_16_2, .rows = 16, .threads = 512, .shared_bytes = shared };
-    return .{ .kernel = .multiply_staying_8_4_4, .rows = 32, .threads = 256, .shared_bytes = shared, .resident = 4 };
+    if (rows > 8192 or (rows > 4096 and columns.chunks <= 10))
+        return .{ .kernel = .multiply_token_10_4, .rows = 32, .threads = 320, .shared_bytes = shared, .programmatic = true };
+    return .{ .kernel = .multiply_token_16_2, .rows = 16, .threads = 512, .shared_bytes = shared, .programmatic = true };
 }
 
 /// int8 activations in rows, whole-row scales.
@@ -45,10 +45,8 @@ pub fn forRows(rows: u32, columns: Columns, count: u32) Variant {
 }
 
 fn forOne(rows: u32, columns: Columns) Variant {
-    const large = rows * columns.padded() > 80 << 20;
-    if (rows <= 4096 or (columns.chunks > 16 and large)) return .{ .kernel = .multiply_one_16_2, .rows = 16, .threads = 512 };
-    if (columns.chunks > 16) return .{ .kernel = .multiply_one_16_4, .rows = 32, .threads = 512 };
-    return .{ .kernel = .multiply_one_10_4, .rows = 32, .threads = 320 };
+    if (rows > 8192 and columns.chunks <= 16) return .{ .kernel = .multiply_one_10_4, .rows = 32, .threads = 320, .programmatic = true };
+    return .{ .kernel = .multiply_one_16_4, .rows = 32, .threads = 512, .programmatic = true };
 }
 
 /// Whether there are rows for a tile of 64 on every multiprocessor.
