@@ -4,4 +4,6 @@
 #include "packing.cu"
 #include "matmul_one.cu"
 #include "matmul_many.cu"
+#include "matmul_wgmma.cu"
 #include "matmul_floats.cu"
+#include "matmul_split.cu"

@@ -24,6 +24,10 @@ pub const Device = struct {
     pool: driver.Pool,
     functions: [std.enums.values(kernels.Kernel).len]driver.Function,
     multiprocessors: u32,
+    /// Compute capability 9.0, which the kernels with wgmma are compiled for.
+    has_wgmma: bool,
+    /// Kernels may start before those before them are done.
+    has_programmatic_launch: bool,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
 
@@ -73,6 +77,17 @@ pub const Stream = struct {
         var parameters = [1]?*const anyopaque{arguments};
         const device = self.device;
         const function = device.functions[@backingInt(kernel)];
+        if (shape.programmatic and device.has_programmatic_launch) {
+            const config: driver.LaunchConfig = .{
+                .grid = .{ shape.blocks, shape.blocks_y, 1 },
+                .block = .{ shape.threads, 1, 1 },
+                .shared_bytes = shape.shared_bytes,
+                .stream = self.handle,
+                .attributes = &driver.programmatic_launch,
+                .attributes_count = driver.programmatic_launch.len,
+            };
+            return device.check(device.driver.cuLaunchKernelEx(&config, function, &parameters, null), "launch a kernel");
+        }
         try device.check(device.driver.cuLaunchKernel(
             function,
             shape.blocks,
@@ -202,6 +217,8 @@ pub const Launch = struct {
     blocks_y: u32 = 1,
     threads: u32,
     shared_bytes: u32 = 0,
+    /// For a kernel that calls `wait_for_previous` (common.cuh) in every block.
+    programmatic: bool = false,
 };
 
 /// Device memory: of tensors, and of what else lives longer than a call.
@@ -328,6 +345,8 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
     );
     const self = try std.heap.c_allocator.create(Device);
     errdefer std.heap.c_allocator.destroy(self);
+    const major = attribute(found, handle, .compute_capability_major);
+    const minor = attribute(found, handle, .compute_capability_minor);
     self.* = .{
         .index = index,
         .driver = found,
@@ -335,6 +354,9 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         .pool = undefined,
         .functions = undefined,
         .multiprocessors = attribute(found, handle, .multiprocessor_count),
+        .has_wgmma = major == 9 and minor == 0,
+        // Later devices run the PTX of 8.0, whose kernels do not wait.
+        .has_programmatic_launch = major == 9 or major == 10 or major == 12,
     };
     try self.check(found.cuDevicePrimaryCtxRetain(&self.context, handle), "start the device");
     try self.check(found.cuCtxSetCurrent(self.context), "use its context");
@@ -345,7 +367,10 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
     try self.check(found.cuModuleLoadData(&module, kernels.image.ptr), "load the kernels");
     for (std.enums.values(kernels.Kernel), &self.functions) |kernel, *function|
         try self.check(found.cuModuleGetFunction(function, module, @tagName(kernel).ptr), "find a kernel");
-    const many = self.functions[@backingInt(kernels.Kernel.multiply_many)];
-    try self.check(found.cuFuncSetAttribute(many, .max_dynamic_shared_size_bytes, kernels.many_shared_bytes), "set up a kernel");
+    for (kernels.large_shared) |large| {
+        if (large.needs_wgmma and !self.has_wgmma) continue;
+        const function = self.functions[@backingInt(large.kernel)];
+        try self.check(found.cuFuncSetAttribute(function, .max_dynamic_shared_size_bytes, @intCast(large.bytes)), "set up a kernel");
+    }
     return self;
 }

@@ -41,6 +41,25 @@ pub const stream_non_blocking = 1;
 pub const event_disable_timing = 2;
 pub const pool_attribute_release_threshold = 4;
 
+/// How cuLaunchKernelEx launches: CUlaunchConfig.
+pub const LaunchConfig = extern struct {
+    grid: [3]c_uint,
+    block: [3]c_uint,
+    shared_bytes: c_uint,
+    stream: Stream,
+    attributes: [*]const LaunchAttribute,
+    attributes_count: c_uint,
+};
+
+pub const LaunchAttribute = extern struct {
+    id: c_int,
+    padding: [4]u8 = @splat(0),
+    value: extern union { flag: c_int, whole: [64]u8 },
+};
+
+/// The kernel may start before those before it in the stream are done; it waits for them itself.
+pub const programmatic_launch: [1]LaunchAttribute = .{.{ .id = 6, .value = .{ .flag = 1 } }};
+
 /// The functions in use; the names are those of the driver.
 pub const Table = struct {
     cuInit: *const fn (c_uint) callconv(.c) Result,
@@ -78,6 +97,7 @@ pub const Table = struct {
     cuMemHostAlloc: *const fn (*?*anyopaque, usize, c_uint) callconv(.c) Result,
     cuMemFreeHost: *const fn (*anyopaque) callconv(.c) Result,
     cuLaunchKernel: *const fn (Function, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Stream, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
+    cuLaunchKernelEx: *const fn (*const LaunchConfig, Function, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
 };
 
 /// The kernels are compiled for CUDA 13; an older driver would refuse them one by one.
