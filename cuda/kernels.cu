@@ -5,3 +5,7 @@
 #include "matmul_one.cu"
 #include "matmul_many.cu"
 #include "matmul_floats.cu"
+#include "vsa.cu"
+#include "vsa_bundle.cu"
+#include "vsa_compare.cu"
+#include "vsa_search.cu"

@@ -10,6 +10,7 @@ const abi = @import("../abi.zig");
 const driver = @import("driver.zig");
 const kernels = @import("kernels.zig");
 const sync = @import("../sync.zig");
+const vsa = @import("vsa_arguments.zig");
 
 pub const devices_max = 16;
 const streams_max = 16;
@@ -347,5 +348,7 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         try self.check(found.cuModuleGetFunction(function, module, @tagName(kernel).ptr), "find a kernel");
     const many = self.functions[@backingInt(kernels.Kernel.multiply_many)];
     try self.check(found.cuFuncSetAttribute(many, .max_dynamic_shared_size_bytes, kernels.many_shared_bytes), "set up a kernel");
+    const matrix = self.functions[@backingInt(kernels.Kernel.vsa_matrix)];
+    try self.check(found.cuFuncSetAttribute(matrix, .max_dynamic_shared_size_bytes, vsa.matrix_shared_bytes), "set up a kernel");
     return self;
 }
