@@ -9,6 +9,7 @@ const bundles = @import("../cpu/vsa_bundles.zig");
 const cpu = @import("../cpu/vsa_vectors.zig");
 const driver = @import("driver.zig");
 const kernels = @import("kernels.zig");
+const sync = @import("../sync.zig");
 const table = @import("../cpu/vsa_table.zig");
 
 const Buffer = backend.Buffer;
@@ -28,6 +29,9 @@ pub const Vectors = struct {
     /// 32-bit words of one plane.
     words: u32,
     buffer: *Buffer,
+    /// Nonzero and negative trits of each row, two u32, while they are known; held by `lock`.
+    counts: ?*Buffer = null,
+    lock: sync.Mutex = .{},
 
     /// Vectors of zeros.
     pub fn create(device: *backend.Device, count: u32, dim: u32) abi.Failure!*Vectors {
@@ -47,8 +51,44 @@ pub const Vectors = struct {
     }
 
     pub fn destroy(self: *Vectors) void {
+        self.forgetCounts();
         self.buffer.release();
         std.heap.c_allocator.destroy(self);
+    }
+
+    /// The address, for what changes the vectors next.
+    pub fn change(self: *Vectors, stream: *Stream) abi.Failure!driver.Pointer {
+        self.forgetCounts();
+        return self.buffer.use(stream);
+    }
+
+    fn forgetCounts(self: *Vectors) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        if (self.counts) |counts| counts.release();
+        self.counts = null;
+    }
+
+    /// Nonzero and negative trits of each row, two u32, counted once after every change; the caller's
+    /// to release.
+    pub fn countRows(self: *Vectors, stream: *Stream) abi.Failure!*Buffer {
+        self.lock.lock();
+        defer self.lock.unlock();
+        if (self.counts == null) {
+            const counts: *Buffer = try .create(self.device, @as(u64, self.count) * 8);
+            errdefer counts.release();
+            try stream.launch(.vsa_count_rows, shapeFor(self.device, @as(u64, self.count) * 32), .{
+                .a = try self.buffer.use(stream),
+                .scores = try counts.use(stream),
+                .count = self.count,
+                .a_stride = self.stride(),
+                .pieces = self.pieces(),
+                .dim = self.dim,
+            });
+            self.counts = counts;
+        }
+        self.counts.?.retain();
+        return self.counts.?;
     }
 
     pub fn rowBytes(self: *const Vectors) u64 {
@@ -104,7 +144,7 @@ pub const Vectors = struct {
     pub fn upload(self: *Vectors, source: *const cpu.Vectors) abi.Failure!void {
         try self.expectSame(source);
         const stream = try self.device.stream();
-        return stream.upload(try self.buffer.use(stream), std.mem.sliceAsBytes(source.data));
+        return stream.upload(try self.change(stream), std.mem.sliceAsBytes(source.data));
     }
 
     pub fn download(self: *Vectors, target: *const cpu.Vectors) abi.Failure!void {
@@ -144,7 +184,7 @@ pub fn copyRows(source: *Vectors, source_row: u32, target: *Vectors, target_row:
     const device = target.device;
     const stream = try device.stream();
     const from = try source.buffer.use(stream) + source_row * source.rowBytes();
-    const to = try target.buffer.use(stream) + target_row * target.rowBytes();
+    const to = try target.change(stream) + target_row * target.rowBytes();
     const bytes: usize = @intCast(rows * source.rowBytes());
     try device.check(device.driver.cuMemcpyPeerAsync(to, device.context, from, source.device.context, bytes, stream.handle), "copy vectors");
 }
@@ -153,7 +193,7 @@ pub fn copyRows(source: *Vectors, source_row: u32, target: *Vectors, target_row:
 pub fn random(vectors: *Vectors, seed: u64, below: ?u32) abi.Failure!void {
     const stream = try vectors.device.stream();
     const told: arguments.Random = .{
-        .out = try vectors.buffer.use(stream),
+        .out = try vectors.change(stream),
         .seed = seed,
         .count = vectors.count,
         .words = vectors.words,
@@ -183,7 +223,7 @@ pub fn bind(a: *Vectors, b: *Vectors, out: *Vectors, operation: u32) abi.Failure
     const told: arguments.Bind = .{
         .a = try a.buffer.use(stream),
         .b = try b.buffer.use(stream),
-        .out = try out.buffer.use(stream),
+        .out = try out.change(stream),
         .count = out.count,
         .a_stride = a_stride,
         .b_stride = b_stride,
@@ -199,7 +239,7 @@ pub fn negate(a: *Vectors, out: *Vectors) abi.Failure!void {
     const stream = try out.device.stream();
     return stream.launch(.vsa_negate, shapeFor(out.device, @as(u64, out.count) * out.pieces()), .{
         .a = try a.buffer.use(stream),
-        .out = try out.buffer.use(stream),
+        .out = try out.change(stream),
         .count = out.count,
         .a_stride = a.stride(),
         .pieces = out.pieces(),
@@ -220,7 +260,7 @@ pub fn rotate(a: *Vectors, out: *Vectors, shift: u32) abi.Failure!void {
     }
     return stream.launch(.vsa_rotate, shapeFor(out.device, @as(u64, out.count) * out.words), .{
         .a = try a.buffer.use(stream),
-        .out = try out.buffer.use(stream),
+        .out = try out.change(stream),
         .count = out.count,
         .words = out.words,
         .dim = out.dim,
@@ -267,7 +307,7 @@ pub fn fold(from: *Vectors, group: u32, to: *Vectors, operation: u32) abi.Failur
     const stream = try to.device.stream();
     return stream.launch(.vsa_fold, shapeFor(to.device, @as(u64, to.count) * to.pieces()), .{
         .a = try from.buffer.use(stream),
-        .out = try to.buffer.use(stream),
+        .out = try to.change(stream),
         .count = to.count,
         .a_stride = from.stride(),
         .pieces = to.pieces(),
@@ -283,7 +323,7 @@ pub fn bundle(from: *Vectors, group: u32, to: *Vectors, weights: []const f32, op
     const stream = try to.device.stream();
     var told: arguments.Bundle = .{
         .source = try from.buffer.use(stream),
-        .out = try to.buffer.use(stream),
+        .out = try to.change(stream),
         .seed = options.seed,
         .count = to.count,
         .group = group,

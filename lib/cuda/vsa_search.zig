@@ -30,25 +30,10 @@ fn rowsShape(device: *const backend.Device, rows: u32) backend.Launch {
     return vsa.shapeFor(device, @as(u64, rows) * 32);
 }
 
-/// Nonzero and negative trits of the first rows, two u32 each, in memory of the call.
-fn countRows(stream: *Stream, vectors: *Vectors, rows: u32) abi.Failure!*Buffer {
-    const counts: *Buffer = try .create(vectors.device, @as(u64, rows) * 8);
-    errdefer counts.release();
-    try stream.launch(.vsa_count_rows, rowsShape(vectors.device, rows), .{
-        .a = try vectors.buffer.use(stream),
-        .scores = try counts.use(stream),
-        .count = rows,
-        .a_stride = vectors.stride(),
-        .pieces = vectors.pieces(),
-        .dim = vectors.dim,
-    });
-    return counts;
-}
-
 /// counts[2 * i ..] = nonzero and negative trits of row i.
 pub fn readCounts(vectors: *Vectors, counts: []u32) abi.Failure!void {
     const stream = try vectors.device.stream();
-    const buffer = try countRows(stream, vectors, vectors.count);
+    const buffer = try vectors.countRows(stream);
     defer buffer.release();
     return stream.download(try buffer.use(stream), std.mem.sliceAsBytes(counts));
 }
@@ -98,9 +83,9 @@ const Meeting = struct {
         const stride = try strideOf(row_count);
         const fitting: u32 = @intCast(std.math.clamp(sums_bytes_max / (@as(u64, stride) * 4), 1, queries.count));
         const at_once = if (fitting < arguments.matrix_side or fitting == queries.count) fitting else fitting / arguments.matrix_side * arguments.matrix_side;
-        const row_counts = try countRows(stream, rows, row_count);
+        const row_counts = try rows.countRows(stream);
         errdefer row_counts.release();
-        const query_counts = try countRows(stream, queries, queries.count);
+        const query_counts = try queries.countRows(stream);
         errdefer query_counts.release();
         return .{
             .stream = stream,
@@ -190,31 +175,29 @@ pub fn matrix(rows: *Vectors, queries: *Vectors, metric: Metric, out: []f64) abi
     return stream.download(try scores.use(stream), std.mem.sliceAsBytes(out));
 }
 
-/// The best rows of some queries while they are being found: [query][place], larger keys first.
+/// The best rows of some queries while they are being found, [query][place], larger keys first: all
+/// keys, then all rows.
 const Found = struct {
     stream: *Stream,
-    keys: *Buffer,
-    places: *Buffer,
+    buffer: *Buffer,
+    entries: u64,
     k: u32,
 
     fn create(device: *backend.Device, queries: u32, k: u32) abi.Failure!Found {
         const entries = @as(u64, queries) * k;
-        const keys: *Buffer = try .create(device, entries * 8);
-        errdefer keys.release();
-        return .{ .stream = try device.stream(), .keys = keys, .places = try .create(device, entries * 4), .k = k };
+        return .{ .stream = try device.stream(), .buffer = try .create(device, entries * 12), .entries = entries, .k = k };
     }
 
     fn destroy(self: *const Found) void {
-        self.keys.release();
-        self.places.release();
+        self.buffer.release();
     }
 
-    fn keyAt(self: *const Found, place: u32) abi.Failure!driver.Pointer {
-        return try self.keys.use(self.stream) + @as(u64, place) * 8;
+    fn keyAt(self: *const Found, place: u64) abi.Failure!driver.Pointer {
+        return try self.buffer.use(self.stream) + place * 8;
     }
 
-    fn placeAt(self: *const Found, place: u32) abi.Failure!driver.Pointer {
-        return try self.places.use(self.stream) + @as(u64, place) * 4;
+    fn placeAt(self: *const Found, place: u64) abi.Failure!driver.Pointer {
+        return try self.buffer.use(self.stream) + self.entries * 8 + place * 4;
     }
 };
 
@@ -224,8 +207,12 @@ pub fn topK(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric, k
     const found: Found = try .create(rows.device, queries.count, k);
     defer found.destroy();
     if (queries.count == 1) try scan(rows, row_count, queries, metric, &found) else try meet(rows, row_count, queries, metric, &found);
-    try found.stream.download(try found.placeAt(0), std.mem.sliceAsBytes(indices));
-    try found.stream.download(try found.keyAt(0), std.mem.sliceAsBytes(scores));
+    // One copy to the host, as waiting for two takes twice as long.
+    const bytes = try std.heap.c_allocator.alignedAlloc(u8, .of(f64), @intCast(found.buffer.bytes));
+    defer std.heap.c_allocator.free(bytes);
+    try found.stream.download(try found.keyAt(0), bytes);
+    @memcpy(std.mem.sliceAsBytes(scores), bytes[0 .. scores.len * 8]);
+    @memcpy(std.mem.sliceAsBytes(indices), bytes[scores.len * 8 ..]);
     // Keys of distances are negative.
     if (metric == .hamming) for (scores) |*score| {
         score.* = 0 - score.*;
@@ -290,10 +277,10 @@ fn meet(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric, found
                 .sums = try meeting.sums.use(stream),
                 .query_counts = try meeting.queryCountsAt(first_query),
                 .row_counts = try meeting.row_counts.use(stream),
-                .after_key = if (first == 0) 0 else try found.keyAt(first - 1) + base * 8,
-                .after_row = if (first == 0) 0 else try found.placeAt(first - 1) + base * 4,
-                .best_keys = try found.keyAt(first) + base * 8,
-                .indices = try found.placeAt(first) + base * 4,
+                .after_key = if (first == 0) 0 else try found.keyAt(base + first - 1),
+                .after_row = if (first == 0) 0 else try found.placeAt(base + first - 1),
+                .best_keys = try found.keyAt(base + first),
+                .indices = try found.placeAt(base + first),
                 .count = row_count,
                 .stride = meeting.stride,
                 .after_stride = found.k,
