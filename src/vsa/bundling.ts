@@ -3,7 +3,7 @@
 import { checkArray, checkChoice, checkCount, describe } from "../checks.ts";
 import type { Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
-import { callsAt } from "./calls.ts";
+import * as calls from "./calls.ts";
 import { checkVectors, handleAt, type Hypervectors, writeHandlesOf } from "./hypervectors.ts";
 import {
   bindOperation,
@@ -179,8 +179,7 @@ export function bundleList<T extends Hypervectors>(
   const target = out ?? make(first);
   list[length] = handleAt(target, first.device, "out");
   return settled(
-    callsAt(first.device)
-      .bundle(list, length + 1, weights, weights.length, threshold, tie, seed),
+    calls.bundle(first.device, list, length + 1, weights, weights.length, threshold, tie, seed),
     target,
     out,
   );
@@ -200,7 +199,7 @@ export function bindList<T extends Hypervectors>(
   const list = handlesOf(vectors, length, first);
   const target = out ?? make(first);
   list[length] = handleAt(target, first.device, "out");
-  return settled(callsAt(first.device).bind_many(list, length + 1, operation), target, out);
+  return settled(calls.bindMany(first.device, list, length + 1, operation), target, out);
 }
 
 /** Checks what is to take a result, where there is such: as many vectors of these dimensions. */
@@ -248,7 +247,7 @@ export function bundleGroups<T extends Hypervectors>(
   const target = out ?? make(count);
   const to = handleAt(target, device, "out");
   return settled(
-    callsAt(device).bundle_rows(from, size, to, weights, length, threshold, tie, seed),
+    calls.bundleRows(device, from, size, to, weights, length, threshold, tie, seed),
     target,
     out,
   );
@@ -266,5 +265,5 @@ export function bindGroups<T extends Hypervectors>(
   const from = handleAt(rows, device, "rows");
   const target = out ?? make(count);
   const to = handleAt(target, device, "out");
-  return settled(callsAt(device).bind_rows(from, size, to, operation), target, out);
+  return settled(calls.bindRows(device, from, size, to, operation), target, out);
 }

@@ -1,127 +1,219 @@
-// The functions of the library that operations on vectors call, by where the vectors are.
+// What both the CPU and CUDA devices do with vectors, by where those are; each returns a status.
+//
+// The arguments are those of the library's functions. Functions of a module and not an object of them:
+// what is called is then known when the caller is compiled, which short vectors notice.
 
 import type { Place } from "../device.ts";
-import { native, type NativeLibrary } from "../native/library.ts";
+import { native } from "../native/library.ts";
 
-/** What both the CPU and CUDA devices do, by the same arguments. */
-type Shared =
-  | "bind"
-  | "bind_many"
-  | "bind_rows"
-  | "bundle"
-  | "bundle_rows"
-  | "copy"
-  | "count"
-  | "count_rows"
-  | "equal"
-  | "negate"
-  | "random"
-  | "rotate"
-  | "similarity"
-  | "similarity_matrix"
-  | "top_k";
+/** Binds rows. */
+export function bind(place: Place, a: bigint, b: bigint, out: bigint, operation: number): number {
+  return place === "cpu"
+    ? native.vectors_bind(a, b, out, operation)
+    : native.cuda_vectors_bind(a, b, out, operation);
+}
 
-/** Functions of the library by name. */
-export type VectorCalls = { readonly [N in Shared]: NativeLibrary[`vectors_${N}`] };
+/** Binds single vectors from the left. */
+export function bindMany(
+  place: Place,
+  list: BigUint64Array,
+  listLength: number,
+  operation: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_bind_many(list, listLength, operation)
+    : native.cuda_vectors_bind_many(list, listLength, operation);
+}
 
-// Getters, as without a library the first use fails and not the import.
-const onCpu: VectorCalls = {
-  get bind() {
-    return native.vectors_bind;
-  },
-  get bind_many() {
-    return native.vectors_bind_many;
-  },
-  get bind_rows() {
-    return native.vectors_bind_rows;
-  },
-  get bundle() {
-    return native.vectors_bundle;
-  },
-  get bundle_rows() {
-    return native.vectors_bundle_rows;
-  },
-  get copy() {
-    return native.vectors_copy;
-  },
-  get count() {
-    return native.vectors_count;
-  },
-  get count_rows() {
-    return native.vectors_count_rows;
-  },
-  get equal() {
-    return native.vectors_equal;
-  },
-  get negate() {
-    return native.vectors_negate;
-  },
-  get random() {
-    return native.vectors_random;
-  },
-  get rotate() {
-    return native.vectors_rotate;
-  },
-  get similarity() {
-    return native.vectors_similarity;
-  },
-  get similarity_matrix() {
-    return native.vectors_similarity_matrix;
-  },
-  get top_k() {
-    return native.vectors_top_k;
-  },
-};
+/** Binds groups of rows from the left. */
+export function bindRows(
+  place: Place,
+  source: bigint,
+  group: number,
+  out: bigint,
+  operation: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_bind_rows(source, group, out, operation)
+    : native.cuda_vectors_bind_rows(source, group, out, operation);
+}
 
-const onCuda: VectorCalls = {
-  get bind() {
-    return native.cuda_vectors_bind;
-  },
-  get bind_many() {
-    return native.cuda_vectors_bind_many;
-  },
-  get bind_rows() {
-    return native.cuda_vectors_bind_rows;
-  },
-  get bundle() {
-    return native.cuda_vectors_bundle;
-  },
-  get bundle_rows() {
-    return native.cuda_vectors_bundle_rows;
-  },
-  get copy() {
-    return native.cuda_vectors_copy;
-  },
-  get count() {
-    return native.cuda_vectors_count;
-  },
-  get count_rows() {
-    return native.cuda_vectors_count_rows;
-  },
-  get equal() {
-    return native.cuda_vectors_equal;
-  },
-  get negate() {
-    return native.cuda_vectors_negate;
-  },
-  get random() {
-    return native.cuda_vectors_random;
-  },
-  get rotate() {
-    return native.cuda_vectors_rotate;
-  },
-  get similarity() {
-    return native.cuda_vectors_similarity;
-  },
-  get similarity_matrix() {
-    return native.cuda_vectors_similarity_matrix;
-  },
-  get top_k() {
-    return native.cuda_vectors_top_k;
-  },
-};
+/** Bundles single vectors. */
+export function bundle(
+  place: Place,
+  list: BigUint64Array,
+  listLength: number,
+  weights: Float32Array,
+  weightsLength: number,
+  threshold: number,
+  tie: number,
+  seed: bigint,
+): number {
+  return place === "cpu"
+    ? native.vectors_bundle(list, listLength, weights, weightsLength, threshold, tie, seed)
+    : native.cuda_vectors_bundle(list, listLength, weights, weightsLength, threshold, tie, seed);
+}
 
-/** The functions for vectors that are somewhere. */
-export function callsAt(place: Place): VectorCalls {
-  return place === "cpu" ? onCpu : onCuda;
+/** Bundles groups of rows. */
+export function bundleRows(
+  place: Place,
+  source: bigint,
+  group: number,
+  out: bigint,
+  weights: Float32Array,
+  weightsLength: number,
+  threshold: number,
+  tie: number,
+  seed: bigint,
+): number {
+  return place === "cpu"
+    ? native.vectors_bundle_rows(source, group, out, weights, weightsLength, threshold, tie, seed)
+    : native.cuda_vectors_bundle_rows(
+      source,
+      group,
+      out,
+      weights,
+      weightsLength,
+      threshold,
+      tie,
+      seed,
+    );
+}
+
+/** Copies rows. */
+export function copy(
+  place: Place,
+  source: bigint,
+  sourceRow: number,
+  target: bigint,
+  targetRow: number,
+  rows: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_copy(source, sourceRow, target, targetRow, rows)
+    : native.cuda_vectors_copy(source, sourceRow, target, targetRow, rows);
+}
+
+/** Counts trits over rows. */
+export function count(
+  place: Place,
+  handle: bigint,
+  row: number,
+  rows: number,
+  counts: Float64Array,
+  countsLength: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_count(handle, row, rows, counts, countsLength)
+    : native.cuda_vectors_count(handle, row, rows, counts, countsLength);
+}
+
+/** Counts trits of each row. */
+export function countRows(
+  place: Place,
+  handle: bigint,
+  counts: Uint32Array,
+  countsLength: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_count_rows(handle, counts, countsLength)
+    : native.cuda_vectors_count_rows(handle, counts, countsLength);
+}
+
+/** Compares all trits. */
+export function equal(
+  place: Place,
+  a: bigint,
+  b: bigint,
+  equal: Uint32Array,
+  equalLength: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_equal(a, b, equal, equalLength)
+    : native.cuda_vectors_equal(a, b, equal, equalLength);
+}
+
+/** Changes signs. */
+export function negate(place: Place, a: bigint, out: bigint): number {
+  return place === "cpu" ? native.vectors_negate(a, out) : native.cuda_vectors_negate(a, out);
+}
+
+/** Draws random trits. */
+export function random(place: Place, handle: bigint, seed: bigint, below: number): number {
+  return place === "cpu"
+    ? native.vectors_random(handle, seed, below)
+    : native.cuda_vectors_random(handle, seed, below);
+}
+
+/** Moves trits round and round. */
+export function rotate(place: Place, a: bigint, out: bigint, shift: number): number {
+  return place === "cpu"
+    ? native.vectors_rotate(a, out, shift)
+    : native.cuda_vectors_rotate(a, out, shift);
+}
+
+/** Scores pairs of rows. */
+export function similarity(
+  place: Place,
+  a: bigint,
+  b: bigint,
+  metric: number,
+  scores: Float64Array,
+  scoresLength: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_similarity(a, b, metric, scores, scoresLength)
+    : native.cuda_vectors_similarity(a, b, metric, scores, scoresLength);
+}
+
+/** Scores all pairs. */
+export function similarityMatrix(
+  place: Place,
+  rows: bigint,
+  queries: bigint,
+  metric: number,
+  scores: Float64Array,
+  scoresLength: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_similarity_matrix(rows, queries, metric, scores, scoresLength)
+    : native.cuda_vectors_similarity_matrix(rows, queries, metric, scores, scoresLength);
+}
+
+/** Finds the best rows. */
+export function topK(
+  place: Place,
+  rows: bigint,
+  rowCount: number,
+  queries: bigint,
+  metric: number,
+  k: number,
+  indices: Uint32Array,
+  indicesLength: number,
+  scores: Float64Array,
+  scoresLength: number,
+): number {
+  return place === "cpu"
+    ? native.vectors_top_k(
+      rows,
+      rowCount,
+      queries,
+      metric,
+      k,
+      indices,
+      indicesLength,
+      scores,
+      scoresLength,
+    )
+    : native.cuda_vectors_top_k(
+      rows,
+      rowCount,
+      queries,
+      metric,
+      k,
+      indices,
+      indicesLength,
+      scores,
+      scoresLength,
+    );
 }

@@ -4,7 +4,7 @@ import { describe } from "../checks.ts";
 import { cudaIndex, type Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
-import { callsAt } from "./calls.ts";
+import * as calls from "./calls.ts";
 import type { Rows } from "./formats.ts";
 
 /** Vectors, as far as this file knows them. */
@@ -23,11 +23,30 @@ export interface Access {
   writeHandles: typeof writeHandlesOf;
 }
 
-let access: Access;
+let readHandle: Access["handle"];
+let isVectors: Access["isVectors"];
+let writeHandles: Access["writeHandles"];
 
 /** Called by the class, once. */
 export function grantAccess(granted: Access): void {
-  access = granted;
+  readHandle = granted.handle;
+  isVectors = granted.isVectors;
+  writeHandles = granted.writeHandles;
+}
+
+// Apart from what asks, which is short enough to be compiled into its callers so.
+function refuseDevice({ device }: Located): never {
+  throw tritterError(
+    "unsupported",
+    `This operation has no CUDA kernels: to("cpu") copies the vectors, which are on ${device}`,
+  );
+}
+
+function refusePlace({ device }: Located, place: Place, name: string): never {
+  throw tritterError(
+    "invalid_value",
+    `${name} must be on ${place}, got vectors on ${device}: to("${place}") copies them there`,
+  );
 }
 
 /**
@@ -35,20 +54,12 @@ export function grantAccess(granted: Access): void {
  * asks for it has no CUDA kernels.
  */
 export function handleOf(vectors: Located): bigint {
-  if (vectors.device === "cpu") return access.handle(vectors);
-  throw tritterError(
-    "unsupported",
-    `This operation has no CUDA kernels: to("cpu") copies the vectors, which are on ${vectors.device}`,
-  );
+  return vectors.device === "cpu" ? readHandle(vectors) : refuseDevice(vectors);
 }
 
 /** The number of vectors that must be somewhere: nothing travels unasked. */
 export function handleAt(vectors: Located, place: Place, name: string): bigint {
-  if (vectors.device === place) return access.handle(vectors);
-  throw tritterError(
-    "invalid_value",
-    `${name} must be on ${place}, got vectors on ${vectors.device}: to("${place}") copies them there`,
-  );
+  return vectors.device === place ? readHandle(vectors) : refusePlace(vectors, place, name);
 }
 
 /**
@@ -63,12 +74,12 @@ export function writeHandlesOf(
   like: { readonly dim: number; readonly device: Place },
   halves: Uint32Array,
 ): number {
-  return access.writeHandles(list, count, like, halves);
+  return writeHandles(list, count, like, halves);
 }
 
 /** Checks that a value is a hypervector or a batch, of as many dimensions as asked for. */
 export function checkVectors<T extends Located>(value: T, name: string, dim?: number): T {
-  if (!access.isVectors(value)) {
+  if (!isVectors(value)) {
     throw tritterError(
       "invalid_type",
       `${name} must be a Hypervector or a HypervectorBatch, got ${describe(value)}`,
@@ -87,8 +98,8 @@ export function copyRows(
   rows: number,
 ): number {
   const { device } = source;
-  const from = access.handle(source);
-  return callsAt(device).copy(from, row, handleAt(target, device, "vectors"), to, rows);
+  const from = readHandle(source);
+  return calls.copy(device, from, row, handleAt(target, device, "vectors"), to, rows);
 }
 
 /** Allocates vectors of zeros, and writes their handle to the first element. */
@@ -109,7 +120,7 @@ function hostLike(vectors: Rows): NativeHandle {
 
 /** Reads vectors by a handle that the CPU knows; those on a device are copied for that. */
 export function readOnHost<T>(vectors: Located, read: (handle: bigint) => T): T {
-  const handle = access.handle(vectors);
+  const handle = readHandle(vectors);
   if (vectors.device === "cpu") return read(handle);
   using host = hostLike(vectors);
   check(native.cuda_vectors_read(handle, host.value));
@@ -118,7 +129,7 @@ export function readOnHost<T>(vectors: Located, read: (handle: bigint) => T): T 
 
 /** Writes vectors by a handle that the CPU knows; what is not written is 0 where they are on a device. */
 export function writeOnHost(vectors: Located, write: (handle: bigint) => void): void {
-  const handle = access.handle(vectors);
+  const handle = readHandle(vectors);
   if (vectors.device === "cpu") return write(handle);
   using host = hostLike(vectors);
   write(host.value);
@@ -127,8 +138,8 @@ export function writeOnHost(vectors: Located, write: (handle: bigint) => void): 
 
 /** Copies all vectors to others of the same shape, of which one side is on a device. */
 export function copyBetween(source: Located, target: Located): void {
-  const from = access.handle(source);
-  const to = access.handle(target);
+  const from = readHandle(source);
+  const to = readHandle(target);
   if (source.device === "cpu") check(native.cuda_vectors_write(to, from));
   else if (target.device === "cpu") check(native.cuda_vectors_read(from, to));
   else check(native.cuda_vectors_copy(from, 0, to, 0, source.count));

@@ -4,7 +4,7 @@ import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { Place } from "../device.ts";
 import { check, native } from "../native/library.ts";
-import { callsAt } from "./calls.ts";
+import * as calls from "./calls.ts";
 import { bindList, bundleList, type BundleOptions } from "./bundling.ts";
 import {
   checkBytes,
@@ -346,7 +346,7 @@ export class Hypervector extends Hypervectors {
       );
     }
     const [a, b] = [handleAt(this, this.device, "this"), handleAt(other, this.device, "other")];
-    check(callsAt(this.device).similarity(a, b, metric, oneScore, 1));
+    check(calls.similarity(this.device, a, b, metric, oneScore, 1));
     return oneScore[0]!;
   }
 }

@@ -4,7 +4,7 @@ import { checkNumber, checkOptions } from "../checks.ts";
 import { type Device, namedPlace, type Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
-import { callsAt, type VectorCalls } from "./calls.ts";
+import * as calls from "./calls.ts";
 import { readFormat, readTrits, saveRows, writeFormat } from "./formats.ts";
 import {
   checkVectors,
@@ -62,7 +62,6 @@ export abstract class Hypervectors implements Disposable {
   /** Where they are. */
   readonly device: Place;
 
-  readonly #calls: VectorCalls;
   readonly #handle: NativeHandle;
   /** The halves of the handle; the low one is 0 after disposal, which no handle's is. */
   #low: number;
@@ -96,7 +95,6 @@ export abstract class Hypervectors implements Disposable {
       );
     }
     this.device = placeOfOptions(options);
-    this.#calls = callsAt(this.device);
     this.dim = checkDim(dim);
     this.count = count;
     createVectors(this.device, this, newHandle);
@@ -180,7 +178,7 @@ export abstract class Hypervectors implements Disposable {
     const a = this.#handle.value;
     const b = handleAt(other, this.device, "other");
     const target = this.target(out);
-    return settled(this.#calls.bind(a, b, target.#handle.value, operation), target, out);
+    return settled(calls.bind(this.device, a, b, target.#handle.value, operation), target, out);
   }
 
   /**
@@ -214,7 +212,7 @@ export abstract class Hypervectors implements Disposable {
   negate(options?: OutOptions<this>): this {
     const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
-    check(this.#calls.negate(handle, target.#handle.value));
+    check(calls.negate(this.device, handle, target.#handle.value));
     return target;
   }
 
@@ -234,7 +232,7 @@ export abstract class Hypervectors implements Disposable {
     const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
     if (target === this) return target;
-    check(this.#calls.copy(handle, 0, target.#handle.value, 0, this.count));
+    check(calls.copy(this.device, handle, 0, target.#handle.value, 0, this.count));
     return target;
   }
 
@@ -252,7 +250,7 @@ export abstract class Hypervectors implements Disposable {
     checkVectors(other, "other");
     if (other.dim !== this.dim || other.count !== this.count) return false;
     const [a, b] = [this.#handle.value, handleAt(other, this.device, "other")];
-    check(this.#calls.equal(a, b, oneFlag, 1));
+    check(calls.equal(this.device, a, b, oneFlag, 1));
     return oneFlag[0] === 1;
   }
 
@@ -267,7 +265,7 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   counts(): TritCounts {
-    check(this.#calls.count(this.#handle.value, 0, this.count, twoCounts, 2));
+    check(calls.count(this.device, this.#handle.value, 0, this.count, twoCounts, 2));
     const [nonzero, negative] = [twoCounts[0]!, twoCounts[1]!];
     return {
       positive: nonzero - negative,
@@ -336,7 +334,7 @@ export abstract class Hypervectors implements Disposable {
     const places = checkShift(shift, this.dim);
     const handle = this.#handle.value;
     const target = this.target(out);
-    return settled(this.#calls.rotate(handle, target.#handle.value, places), target, out);
+    return settled(calls.rotate(this.device, handle, target.#handle.value, places), target, out);
   }
 
   #reorder(order: Permutation, inverse: boolean, out: this | undefined): this {
@@ -451,7 +449,7 @@ export abstract class Hypervectors implements Disposable {
   protected fillRandom(seed: number | bigint, options: RandomOptions | undefined): this {
     return filled(this, () => {
       const share = randomShare(checkOptions(options, "options").distribution);
-      check(this.#calls.random(this.#handle.value, checkSeed(seed), share));
+      check(calls.random(this.device, this.#handle.value, checkSeed(seed), share));
     });
   }
 

@@ -4,7 +4,7 @@ import { checkChoice } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check } from "../native/library.ts";
 import { copyList } from "./bundling.ts";
-import { callsAt } from "./calls.ts";
+import * as calls from "./calls.ts";
 import { checkLength } from "./formats.ts";
 import { checkVectors, handleAt, type Hypervectors } from "./hypervectors.ts";
 import type { HypervectorOptions } from "./options.ts";
@@ -57,7 +57,7 @@ export function countRows(vectors: Hypervectors): RowCounts {
   const { count, dim, device } = vectors;
   checkLength(2 * count, "counts");
   const ones = new Uint32Array(2 * count);
-  check(callsAt(device).count_rows(handleAt(vectors, device, "rows"), ones, ones.length));
+  check(calls.countRows(device, handleAt(vectors, device, "rows"), ones, ones.length));
   const counts = {
     positive: new Uint32Array(count),
     negative: new Uint32Array(count),

@@ -3,7 +3,7 @@
 import { checkArray, checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check } from "../native/library.ts";
-import { callsAt } from "./calls.ts";
+import * as calls from "./calls.ts";
 import { checkVectors, handleAt, type Hypervectors } from "./hypervectors.ts";
 import { metricCode, type SimilarityMetric } from "./options.ts";
 
@@ -85,7 +85,7 @@ export function pairScores(
   const code = metricCode(metric);
   const scores = resultOf(Float64Array, rows.count, out, "out");
   const [a, b] = handlesOf(rows, other, "other");
-  check(callsAt(rows.device).similarity(a, b, code, scores, scores.length));
+  check(calls.similarity(rows.device, a, b, code, scores, scores.length));
   return scores;
 }
 
@@ -100,7 +100,7 @@ export function scoreMatrix(
   const code = metricCode(metric);
   const scores = resultOf(Float64Array, rows.count * other.count, out, "out");
   const [a, b] = handlesOf(rows, other, "other");
-  check(callsAt(rows.device).similarity_matrix(a, b, code, scores, scores.length));
+  check(calls.similarityMatrix(rows.device, a, b, code, scores, scores.length));
   return scores;
 }
 
@@ -123,6 +123,6 @@ export function bestRows(
   const indices = resultOf(Uint32Array, found, taken?.indices, "out.indices");
   const scores = resultOf(Float64Array, found, taken?.scores, "out.scores");
   const [a, b] = handlesOf(vectors, queries, "queries");
-  check(callsAt(vectors.device).top_k(a, count, b, code, k, indices, found, scores, found));
+  check(calls.topK(vectors.device, a, count, b, code, k, indices, found, scores, found));
   return taken === undefined ? { indices, scores } : taken as TopK;
 }
