@@ -77,6 +77,11 @@ struct Bound {
     }
 };
 
+/// The key of no row.
+__device__ __forceinline__ double least_of_all() {
+    return -__longlong_as_double(0x7ff0000000000000);
+}
+
 /// The k best rows that a warp has seen, k at most 32: the first in lane 0, and so on.
 struct Best {
     double key;
@@ -86,7 +91,7 @@ struct Best {
     double least;
     u32 least_row;
 
-    __device__ __forceinline__ explicit Best(u32 k) : key(-__longlong_as_double(0x7ff0000000000000)), row(no_row), k(k), least(key), least_row(no_row) {}
+    __device__ __forceinline__ explicit Best(u32 k) : key(least_of_all()), row(no_row), k(k), least(key), least_row(no_row) {}
 
     /// Takes a row that all lanes know.
     __device__ __forceinline__ void take(double other, u32 other_row) {
@@ -116,16 +121,42 @@ struct Best {
         }
     }
 
-    /// Gives the first warp the best of all warps, at most 32, of the block.
+    /// Gives the first warp the best of all warps, at most 32, of the block: each entry counts, in the
+    /// sorted list of every other warp, what comes before it.
     __device__ __forceinline__ void merge_block() {
         __shared__ double keys[32][33];
         __shared__ u32 rows[32][33];
+        __shared__ double best_keys[32];
+        __shared__ u32 best_rows[32];
         const u32 lane = threadIdx.x % 32;
         const u32 warp = threadIdx.x / 32;
-        keys[warp][lane] = lane < k ? key : -__longlong_as_double(0x7ff0000000000000);
-        rows[warp][lane] = lane < k ? row : no_row;
+        keys[warp][lane] = key;
+        rows[warp][lane] = row;
+        if (warp == 0) {
+            best_keys[lane] = least_of_all();
+            best_rows[lane] = no_row;
+        }
         __syncthreads();
-        if (warp != 0) return;
-        for (u32 other = 1; other < blockDim.x / 32; other++) take_each(keys[other][lane], rows[other][lane]);
+        if (lane < k && row != no_row) {
+            u32 rank = lane;
+            for (u32 other = 0; other < blockDim.x / 32; other++) {
+                if (other == warp) continue;
+                u32 from = 0;
+                u32 to = k;
+                while (from < to) {
+                    const u32 middle = (from + to) / 2;
+                    if (is_before(keys[other][middle], rows[other][middle], key, row)) from = middle + 1;
+                    else to = middle;
+                }
+                rank += from;
+            }
+            if (rank < k) {
+                best_keys[rank] = key;
+                best_rows[rank] = row;
+            }
+        }
+        __syncthreads();
+        key = best_keys[lane];
+        row = best_rows[lane];
     }
 };

@@ -30,7 +30,7 @@ struct VsaBundle {
 };
 
 /// Gives sums of zero their trit; `first` is that of the first row.
-__device__ __forceinline__ Trits<u32> settle_ties(const VsaBundle& p, Trits<u32> trits, Trits<u32> first, u64 row, u32 word, u32 random) {
+__device__ __forceinline__ Trits<u32> settle_ties(const VsaBundle& p, Trits<u32> trits, Trits<u32> first, u32 word, u32 random) {
     const u32 zeros = ~trits.nonzero;
     if (p.tie == tie_first) return {trits.nonzero | first.nonzero, trits.negative | (first.negative & zeros)};
     if (p.tie == tie_zero) return trits;
@@ -38,13 +38,21 @@ __device__ __forceinline__ Trits<u32> settle_ties(const VsaBundle& p, Trits<u32>
     return {trits.nonzero | ties, trits.negative | (p.tie == tie_random ? ties & random : 0)};
 }
 
-/// The random bits of ties for a word.
-__device__ __forceinline__ u32 tie_bits(const VsaBundle& p, u64 row, u32 word) {
-    if (p.tie != tie_random) return 0;
+/// The random bits of ties for W words from `word` on, a multiple of W.
+template <int W>
+__device__ __forceinline__ Words<W> tie_bits(const VsaBundle& p, u64 row, u32 word) {
+    if (p.tie != tie_random) return {};
     const uint4 values = philox(word / 4, row, domain_ties, p.seed);
-    const u32 low = word & 1 ? values.y : values.x;
-    const u32 high = word & 1 ? values.w : values.z;
-    return word & 2 ? high : low;
+    Words<W> bits;
+    if (W == 1) {
+        const u32 low = word & 1 ? values.y : values.x;
+        const u32 high = word & 1 ? values.w : values.z;
+        bits.word[0] = word & 2 ? high : low;
+    } else {
+        bits.word[0] = word & 2 ? values.z : values.x;
+        bits.word[W - 1] = word & 2 ? values.w : values.y;
+    }
+    return bits;
 }
 
 /// Counters of one bit a digit, 32 side by side.
@@ -88,7 +96,7 @@ struct Digits {
     }
 };
 
-/// Counts up to 2^(DIGITS - 1) - 1 rows; W words a thread, UNROLL rows at a time.
+/// Counts up to 2^(DIGITS - 1) - 1 rows; W words a thread, 1 or 2, UNROLL rows at a time.
 template <int DIGITS, int W, int UNROLL>
 __device__ __forceinline__ void bundle_all(const VsaBundle& p) {
     const u32 pieces = p.words / W;
@@ -118,12 +126,13 @@ __device__ __forceinline__ void bundle_all(const VsaBundle& p) {
     }
     Trits<Words<W>> firsts = {};
     if (p.tie == tie_first) firsts = load_trits(first, pieces);
+    const Words<W> random = tie_bits<W>(p, place.row, place.at * W);
     Trits<Words<W>> result;
 #pragma unroll
     for (int w = 0; w < W; w++) {
         const u32 word = place.at * W + w;
         const Trits<u32> sign = digits[w].compare(p.group, p.threshold);
-        const Trits<u32> trits = settle_ties(p, sign, {firsts.nonzero.word[w], firsts.negative.word[w]}, place.row, word, tie_bits(p, place.row, word));
+        const Trits<u32> trits = settle_ties(p, sign, {firsts.nonzero.word[w], firsts.negative.word[w]}, word, random.word[w]);
         result.nonzero.word[w] = trits.nonzero;
         result.negative.word[w] = trits.negative;
     }
@@ -132,7 +141,7 @@ __device__ __forceinline__ void bundle_all(const VsaBundle& p) {
 
 /// Up to 31 rows.
 extern "C" __global__ void __launch_bounds__(256) vsa_bundle_few(const __grid_constant__ VsaBundle p) {
-    bundle_all<6, 1, 8>(p);
+    bundle_all<6, 2, 16>(p);
 }
 
 /// Up to 1023 rows.
@@ -145,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(256) vsa_bundle_many(const __grid_c
     bundle_all<33, 1, 8>(p);
 }
 
-/// Adds the sums of a part of the rows, at most 1023, to the counts: blocks along x have the words of
+/// Adds the sums of a part of the rows, at most 127, to the counts: blocks along x have the words of
 /// all bundles, those along y the parts.
 extern "C" __global__ void __launch_bounds__(128) vsa_count(const __grid_constant__ VsaBundle p) {
     const u64 index = thread_index();
@@ -154,8 +163,8 @@ extern "C" __global__ void __launch_bounds__(128) vsa_count(const __grid_constan
     for (u64 from = u64(blockIdx.y) * p.part; from < p.group; from += u64(gridDim.y) * p.part) {
         const u32 rows = u32(from + p.part <= p.group ? p.part : p.group - from);
         const u32* at = p.source + (place.row * p.group + from) * 2 * p.words + place.at;
-        Digits<11> digits;
-#pragma unroll 4
+        Digits<8> digits;
+#pragma unroll 8
         for (u32 i = 0; i < rows; i++) {
             digits.add(at[0], at[p.words]);
             at += 2 * u64(p.words);
@@ -165,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(128) vsa_count(const __grid_constan
         for (u32 bit = 0; bit < 32; bit++) {
             int sum = int(rows);
 #pragma unroll
-            for (int i = 0; i < 11; i++) sum -= int(digits.digit[i] >> bit & 1) << i;
+            for (int i = 0; i < 8; i++) sum -= int(digits.digit[i] >> bit & 1) << i;
             if (sum != 0) atomicAdd(counts + u64(bit) * p.words, sum);
         }
     }
@@ -186,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(128) vsa_count_signs(const __grid_c
         Trits<u32> first = {0, 0};
         const u32* at = p.source + place.row * p.group * 2 * p.words + place.at;
         if (p.tie == tie_first) first = {at[0], at[p.words]};
-        const Trits<u32> trits = settle_ties(p, sign, first, place.row, place.at, tie_bits(p, place.row, place.at));
+        const Trits<u32> trits = settle_ties(p, sign, first, place.at, tie_bits<1>(p, place.row, place.at).word[0]);
         u32* out = p.out + place.row * 2 * p.words + place.at;
         out[0] = trits.nonzero;
         out[p.words] = trits.negative;
@@ -214,7 +223,7 @@ extern "C" __global__ void __launch_bounds__(256) vsa_bundle_weighted(const __gr
         const u32 nonzero = __ballot_sync(all_lanes, sum > threshold) | negative;
         if (lane != 0) continue;
         const Trits<u32> ties = {first[0], first[p.words]};
-        const Trits<u32> trits = settle_ties(p, {nonzero, negative}, ties, place.row, place.at, tie_bits(p, place.row, place.at));
+        const Trits<u32> trits = settle_ties(p, {nonzero, negative}, ties, place.at, tie_bits<1>(p, place.row, place.at).word[0]);
         u32* out = p.out + place.row * 2 * p.words + place.at;
         out[0] = trits.nonzero;
         out[p.words] = trits.negative;

@@ -160,14 +160,80 @@ __device__ __forceinline__ void scan_rows(const VsaScan& p) {
     }
 }
 
+/// The same with LANES lanes for a row, which suits rows of few pieces.
+template <int KIND, int LANES, int UNROLL>
+__device__ __forceinline__ void scan_parts(const VsaScan& p) {
+    constexpr u32 at_once = 32 / LANES;
+    const u32 lane = threadIdx.x % LANES;
+    const u32 part = threadIdx.x % 32 / LANES;
+    const u64 warps = thread_count() / 32;
+    Best best(p.k);
+    const Bound bound = Bound::of(p.after_key, p.after_row);
+    u32 query_nonzeros = 0;
+    for (u32 i = threadIdx.x % 32; i < p.pieces; i += 32) {
+#pragma unroll
+        for (int w = 0; w < 4; w++) query_nonzeros += __popc(p.query[i].word[w]);
+    }
+    query_nonzeros = __reduce_add_sync(all_lanes, query_nonzeros);
+    for (u64 first_row = warp_index() * at_once; first_row < p.count; first_row += warps * at_once) {
+        const u64 row = first_row + part;
+        const bool there = row < p.count;
+        const uint4* at = reinterpret_cast<const uint4*>(p.rows + (there ? row : first_row) * 2 * p.pieces);
+        u32 first = 0;
+        u32 second = 0;
+        u32 nonzeros = 0;
+#pragma unroll UNROLL
+        for (u32 i = lane; i < p.pieces; i += LANES) {
+            const uint4 nonzero = load_stream(at + i);
+            const uint4 negative = load_stream(at + p.pieces + i);
+            const u32 m[4] = {nonzero.x, nonzero.y, nonzero.z, nonzero.w};
+            const u32 n[4] = {negative.x, negative.y, negative.z, negative.w};
+            const Trits<Piece> y = load_trits(p.query + i, p.pieces);
+#pragma unroll
+            for (int w = 0; w < 4; w++) {
+                const u32 k = y.nonzero.word[w];
+                const u32 l = y.negative.word[w];
+                if (KIND == kind_distance) {
+                    first += __popc((m[w] ^ k) | (n[w] ^ l));
+                    continue;
+                }
+                first += __popc(m[w] & k);
+                if (KIND == kind_dot) second += __popc(m[w] & k & (n[w] ^ l));
+                nonzeros += __popc(m[w]);
+            }
+        }
+        int sum = int(first) - 2 * int(second);
+#pragma unroll
+        for (int offset = LANES / 2; offset > 0; offset /= 2) {
+            sum += __shfl_xor_sync(all_lanes, sum, offset);
+            if (KIND != kind_distance) nonzeros += __shfl_xor_sync(all_lanes, nonzeros, offset);
+        }
+        double key = least_of_all();
+        u32 taken = no_row;
+        if (there && lane == 0) {
+            const double exact = key_of(p.metric, sum, nonzeros, query_nonzeros, p.dim);
+            if (bound.admits(exact, u32(row))) {
+                key = exact;
+                taken = u32(row);
+            }
+        }
+        best.take_each(key, taken);
+    }
+    best.merge_block();
+    if (threadIdx.x < p.k) {
+        p.keys[u64(blockIdx.x) * p.k + threadIdx.x] = best.key;
+        p.places[u64(blockIdx.x) * p.k + threadIdx.x] = best.row;
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(256) vsa_scan_dot(const __grid_constant__ VsaScan p) {
-    scan_rows<kind_dot, 1>(p);
+    scan_rows<kind_dot, 2>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(256) vsa_scan_distance(const __grid_constant__ VsaScan p) {
-    scan_rows<kind_distance, 1>(p);
+    scan_rows<kind_distance, 2>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(256) vsa_scan_common(const __grid_constant__ VsaScan p) {
-    scan_rows<kind_common, 1>(p);
+    scan_rows<kind_common, 2>(p);
 }

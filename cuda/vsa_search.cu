@@ -1,17 +1,20 @@
 // Many queries against many rows, on tensor cores: one bit a multiplication (mma.m16n8k256 AND, POPC).
 //
-// With planes (m, n) of a query and (k, l) of a row, and the positive trits p = m ^ n and q = k ^ l,
+// Of the planes (nonzero, negative) of a query and a row, m, n and k, l, and of the positive trits
+// p = m ^ n and q = k ^ l, fragments are combined in registers, so that one sum of bits is all there is:
 //
-//     common   = |m & k|
-//     opposite = |p & l| + |n & q|
+//     dot       |p & q| + |n & l| + |p & ~l| + |n & ~q| - |m|
+//     distance  dim - (|p & q| + |n & l| + |~m & ~k|), padding being equal
+//     common    |m & k|
 //
-// and every similarity follows from these two and from the nonzero trits of both: three products of
-// bits where int8 would take eight times the bytes. p and q are made of the fragments in registers.
+// Two sums, of m & k and of what is opposite, would take three products for dot as well, but twice the
+// registers, and so half the rows that meet what is read from shared memory.
 //
-// A block computes 128 queries x 128 rows; chunks of 512 trits of both are copied to shared memory
+// A block computes 128 queries x 256 rows; chunks of 512 trits of both are copied to shared memory
 // ahead. A row's chunk is 128 bytes there: 64 of each plane, the 16-byte pieces exchanged by the row's
-// number so that eight rows of a fragment lie in different banks. Floor: 3 x queries x rows x dim bit
-// products; memory: the rows once, from L2 once for every 128 queries.
+// number so that eight rows of a fragment lie in different banks. Floor: 4 (3, 1) x queries x rows x dim
+// products of bits, 5.2e15 a second by mma.sync on an H100; memory: the rows once, from L2 once for
+// every 128 queries.
 
 #include "vsa.cuh"
 #include "vsa_best.cuh"
@@ -21,23 +24,22 @@ struct VsaMatrix {
     const Piece* rows;
     /// [query][row], rows padded to `stride`.
     int* sums;
-    /// [nonzero, negative] of queries and rows; needed for distances.
+    /// [nonzero, negative] of queries.
     const uint2* query_counts;
-    const uint2* row_counts;
     u32 query_count;
     u32 row_count;
     u32 stride;
     /// Pieces of a plane, a multiple of 4.
     u32 pieces;
-    u32 metric;
+    /// Stages of shared memory: 4, or 2.
+    u32 stages;
     u32 reserved;
 };
 
-constexpr u32 matrix_side = 128;
-/// As many as fit the shared memory of every device.
-constexpr int matrix_stages = 3;
-/// Bytes of a stage: 128 queries and 128 rows, 128 bytes each.
-constexpr u32 matrix_stage_bytes = 2 * matrix_side * 128;
+/// Queries and rows of a block.
+constexpr u32 matrix_queries = 128;
+constexpr u32 matrix_rows = 256;
+constexpr u32 matrix_stage_bytes = (matrix_queries + matrix_rows) * 128;
 
 __device__ __forceinline__ void copy_piece(u32 shared, const Piece* source, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(source), "r"(there ? 16 : 0));
@@ -56,10 +58,11 @@ __device__ __forceinline__ void multiply_bits(int (&sums)[4], const u32 (&a)[4],
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Copies a chunk of 512 trits of 128 vectors: piece i of plane j of a row is at (4 j + i) ^ (row % 8).
+/// Copies a chunk of 512 trits of some vectors: piece i of plane j of a row is at (4 j + i) ^ (row % 8).
+template <u32 COUNT>
 __device__ __forceinline__ void copy_chunk(u32 shared, const Piece* vectors, u32 first, u32 count, u32 pieces, u32 chunk) {
 #pragma unroll
-    for (u32 i = 0; i < matrix_side * 8 / 256; i++) {
+    for (u32 i = 0; i < COUNT * 8 / 256; i++) {
         const u32 index = i * 256 + threadIdx.x;
         const u32 row = index / 8;
         const u32 piece = index % 8;
@@ -69,127 +72,164 @@ __device__ __forceinline__ void copy_chunk(u32 shared, const Piece* vectors, u32
     }
 }
 
-/// Warp tiles of 64 queries x 32 rows, 8 warps.
-template <int STAGES>
+/// Where a lane finds piece `piece` of a row's chunk.
+__device__ __forceinline__ u32 piece_at(u32 vectors, u32 row, u32 piece) {
+    return vectors + row * 128 + ((piece ^ (row % 8)) * 16);
+}
+
+/// Fragments of 16 queries: both planes of 256 trits.
+struct QueryBits {
+    u32 nonzero[4];
+    u32 negative[4];
+};
+
+/// One product of bits for all 4 x 2 fragments.
+template <class A, class B>
+__device__ __forceinline__ void multiply_all(int (&sums)[4][8][4], int pair, const QueryBits (&queries)[4], A a_of, B b_of) {
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        const u32 b0 = b_of(j, 0);
+        const u32 b1 = b_of(j, 1);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            u32 a[4];
+#pragma unroll
+            for (int word = 0; word < 4; word++) a[word] = a_of(queries[i].nonzero[word], queries[i].negative[word]);
+            multiply_bits(sums[i][pair * 2 + j], a, b0, b1);
+        }
+    }
+}
+
+/// Warp tiles of 64 queries x 64 rows, 8 warps.
+template <int KIND, int STEPS = 2>
 __device__ __forceinline__ void compare_tile(const VsaMatrix& p) {
     extern __shared__ __align__(128) u8 shared_bytes[];
     const u32 shared = u32(__cvta_generic_to_shared(shared_bytes));
     const u32 lane = threadIdx.x % 32;
     const u32 warp = threadIdx.x / 32;
-    const u32 query_tiles = (p.query_count + matrix_side - 1) / matrix_side;
-    const u32 first_query = blockIdx.x % query_tiles * matrix_side;
-    const u32 first_row = blockIdx.x / query_tiles * matrix_side;
+    const u32 query_tiles = (p.query_count + matrix_queries - 1) / matrix_queries;
+    const u32 first_query = blockIdx.x % query_tiles * matrix_queries;
+    const u32 first_row = blockIdx.x / query_tiles * matrix_rows;
     const u32 chunks = p.pieces / 4;
 
-    int common[4][4][4];
-    int opposite[4][4][4];
+    int sums[4][8][4];
 #pragma unroll
-    for (int i = 0; i < 64; i++) (&common[0][0][0])[i] = (&opposite[0][0][0])[i] = 0;
+    for (int i = 0; i < 128; i++) (&sums[0][0][0])[i] = 0;
 
-    auto copy = [&](u32 chunk) {
-        if (chunk < chunks) {
-            const u32 stage = shared + chunk % STAGES * matrix_stage_bytes;
-            copy_chunk(stage, p.queries, first_query, p.query_count, p.pieces, chunk);
-            copy_chunk(stage + matrix_side * 128, p.rows, first_row, p.row_count, p.pieces, chunk);
+    u32 ahead = 0;
+    u32 ahead_stage = shared;
+    const u32 end = shared + p.stages * matrix_stage_bytes;
+    auto copy = [&]() {
+        if (ahead < chunks) {
+            copy_chunk<matrix_queries>(ahead_stage, p.queries, first_query, p.query_count, p.pieces, ahead);
+            copy_chunk<matrix_rows>(ahead_stage + matrix_queries * 128, p.rows, first_row, p.row_count, p.pieces, ahead);
         }
         asm volatile("cp.async.commit_group;");
+        ahead++;
+        ahead_stage = ahead_stage + matrix_stage_bytes == end ? shared : ahead_stage + matrix_stage_bytes;
     };
-#pragma unroll
-    for (u32 chunk = 0; chunk < STAGES - 1; chunk++) copy(chunk);
+    for (u32 stage = 1; stage < p.stages; stage++) copy();
 
-    // A fragment's rows: those of matrix `lane / 8`. Queries: rows 0-7 and 8-15, then the second half of
-    // the bits; rows: both halves of 8, then those of the next 8.
+    // Fragments of queries: rows 0-7 and 8-15, then the second half of the bits; of rows: both halves of
+    // 8, then those of the next 8.
     const u32 query_row = warp / 4 * 64 + lane % 16;
     const u32 query_half = lane / 16;
-    const u32 row_row = warp % 4 * 32 + lane / 16 * 8 + lane % 8;
+    const u32 row_row = warp % 4 * 64 + lane / 16 * 8 + lane % 8;
     const u32 row_half = lane / 8 % 2;
 
+    u32 queries = shared;
     for (u32 chunk = 0; chunk < chunks; chunk++) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2));
+        if (p.stages == 4) asm volatile("cp.async.wait_group 2;");
+        else asm volatile("cp.async.wait_group 0;");
         __syncthreads();
-        copy(chunk + STAGES - 1);
-        const u32 queries = shared + chunk % STAGES * matrix_stage_bytes;
-        const u32 rows = queries + matrix_side * 128;
-#pragma unroll
+        copy();
+        const u32 rows = queries + matrix_queries * 128;
+#pragma unroll STEPS
         for (u32 step = 0; step < 2; step++) {
-            u32 k[2][4];
-            u32 l[2][4];
-#pragma unroll
-            for (u32 tile = 0; tile < 2; tile++) {
-                const u32 row = row_row + tile * 16;
-                load_matrices(k[tile], rows + row * 128 + (((step * 2 + row_half) ^ (row % 8)) * 16));
-                load_matrices(l[tile], rows + row * 128 + (((4 + step * 2 + row_half) ^ (row % 8)) * 16));
-            }
+            QueryBits a[4];
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
-                const u32 row = query_row + i * 16;
-                u32 m[4];
-                u32 n[4];
-                load_matrices(m, queries + row * 128 + (((step * 2 + query_half) ^ (row % 8)) * 16));
-                load_matrices(n, queries + row * 128 + (((4 + step * 2 + query_half) ^ (row % 8)) * 16));
+                load_matrices(a[i].nonzero, piece_at(queries, query_row + i * 16, step * 2 + query_half));
+                load_matrices(a[i].negative, piece_at(queries, query_row + i * 16, 4 + step * 2 + query_half));
+                // From here on the positive trits, for what has no use for the nonzero ones.
+                if constexpr (KIND != kind_common) {
 #pragma unroll
-                for (u32 j = 0; j < 4; j++) multiply_bits(common[i][j], m, k[j / 2][j % 2 * 2], k[j / 2][j % 2 * 2 + 1]);
+                    for (int word = 0; word < 4; word++) a[i].nonzero[word] ^= a[i].negative[word];
+                }
+            }
 #pragma unroll
-                for (u32 word = 0; word < 4; word++) m[word] ^= n[word];
-#pragma unroll
-                for (u32 j = 0; j < 4; j++) multiply_bits(opposite[i][j], m, l[j / 2][j % 2 * 2], l[j / 2][j % 2 * 2 + 1]);
-#pragma unroll
-                for (u32 j = 0; j < 4; j++) {
-                    const u32 b0 = k[j / 2][j % 2 * 2] ^ l[j / 2][j % 2 * 2];
-                    const u32 b1 = k[j / 2][j % 2 * 2 + 1] ^ l[j / 2][j % 2 * 2 + 1];
-                    multiply_bits(opposite[i][j], n, b0, b1);
+            for (int pair = 0; pair < 4; pair++) {
+                u32 k[4];
+                u32 l[4];
+                load_matrices(k, piece_at(rows, row_row + pair * 16, step * 2 + row_half));
+                load_matrices(l, piece_at(rows, row_row + pair * 16, 4 + step * 2 + row_half));
+                auto first = [](u32 positive, u32) { return positive; };
+                auto second = [](u32, u32 negative) { return negative; };
+                if constexpr (KIND == kind_common) {
+                    multiply_all(sums, pair, a, first, [&](int j, int half) { return k[j * 2 + half]; });
+                    continue;
+                }
+                multiply_all(sums, pair, a, first, [&](int j, int half) { return k[j * 2 + half] ^ l[j * 2 + half]; });
+                multiply_all(sums, pair, a, second, [&](int j, int half) { return l[j * 2 + half]; });
+                if (KIND == kind_distance) {
+                    multiply_all(sums, pair, a, [](u32 positive, u32 negative) { return ~(positive | negative); }, [&](int j, int half) { return ~k[j * 2 + half]; });
+                } else {
+                    multiply_all(sums, pair, a, first, [&](int j, int half) { return ~l[j * 2 + half]; });
+                    multiply_all(sums, pair, a, second, [&](int j, int half) { return ~(k[j * 2 + half] ^ l[j * 2 + half]); });
                 }
             }
         }
+        queries = queries + matrix_stage_bytes == end ? shared : queries + matrix_stage_bytes;
     }
 
-    const Kind kind = kind_of(p.metric);
 #pragma unroll
     for (u32 i = 0; i < 4; i++) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u32 query = first_query + warp / 4 * 64 + i * 16 + half * 8 + lane / 4;
             if (query >= p.query_count) continue;
-            const u32 query_nonzeros = kind == kind_distance ? p.query_counts[query].x : 0;
+            const int nonzeros = KIND == kind_dot ? int(p.query_counts[query].x) : 0;
+            int* target = p.sums + u64(query) * p.stride;
 #pragma unroll
-            for (u32 j = 0; j < 4; j++) {
-                const u32 row = first_row + warp % 4 * 32 + j * 8 + lane % 4 * 2;
-                int sums[2];
-#pragma unroll
-                for (u32 c = 0; c < 2; c++) {
-                    const u32 both = u32(common[i][j][half * 2 + c]);
-                    const u32 against = u32(opposite[i][j][half * 2 + c]);
-                    const u32 row_nonzeros = kind == kind_distance && row + c < p.row_count ? p.row_counts[row + c].x : 0;
-                    sums[c] = sum_of(p.metric, {both, against, query_nonzeros, row_nonzeros});
-                }
-                int* target = p.sums + u64(query) * p.stride + row;
-                // Rows are padded to pairs: the second of a pair may be none.
-                if (row < p.row_count) *reinterpret_cast<int2*>(target) = make_int2(sums[0], sums[1]);
+            for (u32 j = 0; j < 8; j++) {
+                const u32 row = first_row + warp % 4 * 64 + j * 8 + lane % 4 * 2;
+                // Rows are padded: the second of a pair may be none.
+                if (row >= p.row_count) continue;
+                const int x = sums[i][j][half * 2];
+                const int y = sums[i][j][half * 2 + 1];
+                const int same = int(p.pieces * 128);
+                const int2 pair = KIND == kind_dot ? make_int2(x - nonzeros, y - nonzeros) : KIND == kind_distance ? make_int2(same - x, same - y) : make_int2(x, y);
+                *reinterpret_cast<int2*>(target + row) = pair;
             }
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 1) vsa_matrix(const __grid_constant__ VsaMatrix p) {
-    compare_tile<matrix_stages>(p);
+extern "C" __global__ void __launch_bounds__(256, 1) vsa_matrix_dot(const __grid_constant__ VsaMatrix p) {
+    compare_tile<kind_dot>(p);
 }
 
-/// The best rows of each query, from their sums or from lists of rows.
+extern "C" __global__ void __launch_bounds__(256, 1) vsa_matrix_distance(const __grid_constant__ VsaMatrix p) {
+    compare_tile<kind_distance>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 1) vsa_matrix_common(const __grid_constant__ VsaMatrix p) {
+    compare_tile<kind_common>(p);
+}
+
+/// The best rows of each query from their sums.
 struct VsaSelect {
-    /// [query][row], or null.
+    /// [query][row]
     const int* sums;
     const uint2* query_counts;
     const uint2* row_counts;
-    /// [query][entry]: keys and rows, where there are no sums.
-    const double* keys;
-    const u32* places;
     /// [query] x after_stride: the last that was found before, or null.
     const double* after_key;
     const u32* after_row;
     /// [query] x out_stride
     double* best_keys;
     u32* indices;
-    /// Rows, or entries, of each query.
+    /// Rows, and integers from a query's sums to the next, a multiple of 4.
     u32 count;
     u32 stride;
     u32 after_stride;
@@ -215,53 +255,154 @@ __device__ __forceinline__ float rough_key(u32 metric, int sum, u32 row_nonzeros
     }
 }
 
-/// A block has a query. Rows that are below the last of the best by a rough f32 are not looked at.
+/// Floats in their order.
+__device__ __forceinline__ u32 ordered(float value) {
+    const u32 bits = __float_as_uint(value);
+    return bits >> 31 ? ~bits : bits | 0x80000000;
+}
+
+__device__ __forceinline__ float unordered(u32 bits) {
+    return __uint_as_float(bits >> 31 ? bits & 0x7fffffff : ~bits);
+}
+
+/// Integers of a lane's, four at a time, of a stretch.
+constexpr u32 stretch_fours = 4;
+constexpr u32 stretch = stretch_fours * 128;
+
+/// A block has a query. Rows whose f32 is below that of the last of any warp's best are not looked at.
 extern "C" __global__ void __launch_bounds__(512) vsa_select(const __grid_constant__ VsaSelect p) {
+    __shared__ u32 shared_least;
     const u32 query = blockIdx.x;
     const u32 lane = threadIdx.x % 32;
     const u32 warp = threadIdx.x / 32;
-    const u32 warps = blockDim.x / 32;
     const Bound bound = Bound::of(p.after_key, p.after_row, u64(query) * p.after_stride);
+    const int* sums = p.sums + u64(query) * p.stride;
+    const bool needs_counts = p.metric == metric_cosine || p.metric == metric_jaccard;
+    const u32 query_nonzeros = needs_counts ? p.query_counts[query].x : 0;
+    auto rough_of = [&](u32 row, int sum) {
+        return rough_key(p.metric, sum, needs_counts ? p.row_counts[row].x : 0, query_nonzeros);
+    };
+    if (threadIdx.x == 0) shared_least = 0;
+    __syncthreads();
     Best best(p.k);
-    if (p.sums != nullptr) {
-        const int* sums = p.sums + u64(query) * p.stride;
-        const bool needs_counts = p.metric == metric_cosine || p.metric == metric_jaccard;
-        const u32 query_nonzeros = needs_counts ? p.query_counts[query].x : 0;
-        float least = -__int_as_float(0x7f800000);
-        // Each warp has stretches of 128 rows, in ascending order.
-        for (u64 first = u64(warp) * 128; first < p.count; first += u64(warps) * 128) {
+    for (u64 first = u64(warp) * stretch; first < p.count; first += u64(blockDim.x / 32) * stretch) {
+        const u32 least = *static_cast<volatile u32*>(&shared_least);
+        // Which of the lanes' sums are worth a look; reading them again costs nothing beside that.
+        u32 worth = 0;
 #pragma unroll
-            for (u32 part = 0; part < 4; part++) {
-                const u32 row = u32(first) + part * 32 + lane;
-                const bool there = row < p.count;
-                const int sum = there ? sums[row] : 0;
-                const u32 row_nonzeros = needs_counts && there ? p.row_counts[row].x : 0;
-                const float rough = rough_key(p.metric, sum, row_nonzeros, query_nonzeros);
-                if (!__any_sync(all_lanes, there && rough >= least)) continue;
-                const double key = key_of(p.metric, sum, query_nonzeros, row_nonzeros, p.dim);
-                const bool taken = there && bound.admits(key, row);
-                const u32 before = best.least_row;
-                best.take_each(taken ? key : -__longlong_as_double(0x7ff0000000000000), taken ? row : no_row);
-                if (best.least_row == before || best.least_row == no_row) continue;
-                const u32 last = best.least_row;
-                const float last_rough = rough_key(p.metric, sums[last], needs_counts ? p.row_counts[last].x : 0, query_nonzeros);
-                least = last_rough - fabsf(last_rough) * 4e-6f;
+        for (u32 four = 0; four < stretch_fours; four++) {
+            const u32 row = u32(first) + four * 128 + lane * 4;
+            if (row >= p.count) continue;
+            const int4 values = *reinterpret_cast<const int4*>(sums + row);
+            const int value[4] = {values.x, values.y, values.z, values.w};
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                if (row + i < p.count && ordered(rough_of(row + i, value[i])) >= least) worth |= 1u << (four * 4 + i);
             }
         }
-    } else {
-        const double* keys = p.keys + u64(query) * p.count;
-        const u32* places = p.places + u64(query) * p.count;
-        for (u32 first = warp * 32; first < p.count; first += warps * 32) {
-            const u32 at = first + lane;
-            const bool there = at < p.count;
-            best.take_each(there ? keys[at] : -__longlong_as_double(0x7ff0000000000000), there ? places[at] : no_row);
+        u32 left = __reduce_or_sync(all_lanes, worth);
+        while (left != 0) {
+            const u32 bit = __ffs(left) - 1;
+            left &= left - 1;
+            const u32 row = u32(first) + bit / 4 * 128 + lane * 4 + bit % 4;
+            double key = least_of_all();
+            u32 taken = no_row;
+            if (worth >> bit & 1) {
+                const double exact = key_of(p.metric, sums[row], query_nonzeros, needs_counts ? p.row_counts[row].x : 0, p.dim);
+                if (bound.admits(exact, row)) {
+                    key = exact;
+                    taken = row;
+                }
+            }
+            best.take_each(key, taken);
         }
+        if (best.least_row == no_row || lane != 0) continue;
+        const float last = rough_of(best.least_row, sums[best.least_row]);
+        atomicMax(&shared_least, ordered(last - fabsf(last) * 4e-6f));
     }
     best.merge_block();
     if (threadIdx.x >= p.k) return;
     const u64 target = u64(query) * p.out_stride + lane;
     p.best_keys[target] = best.key;
     p.indices[target] = best.row;
+}
+
+/// The best of lists of k, each sorted, at most 1024.
+struct VsaMerge {
+    const double* keys;
+    const u32* places;
+    double* best_keys;
+    u32* indices;
+    u32 lists;
+    u32 k;
+};
+
+/// The first of what the lanes have, again and again: a lane has a list, `next` gives its next entry.
+template <class Next>
+__device__ __forceinline__ void merge_lists(u32 k, double& key, u32& row, Next next) {
+    const u32 lane = threadIdx.x % 32;
+    double found_key = least_of_all();
+    u32 found_row = no_row;
+    u32 place = 0;
+    double own_key;
+    u32 own_row;
+    double next_key;
+    u32 next_row;
+    next(0, own_key, own_row);
+    next(1, next_key, next_row);
+    for (u32 i = 0; i < k; i++) {
+        double first_key = own_key;
+        u32 first_row = own_row;
+#pragma unroll
+        for (int offset = 16; offset > 0; offset /= 2) {
+            const double other_key = __shfl_xor_sync(all_lanes, first_key, offset);
+            const u32 other_row = __shfl_xor_sync(all_lanes, first_row, offset);
+            if (is_before(other_key, other_row, first_key, first_row)) {
+                first_key = other_key;
+                first_row = other_row;
+            }
+        }
+        if (lane == i) {
+            found_key = first_key;
+            found_row = first_row;
+        }
+        if (first_row == no_row) break;
+        if (own_row != first_row) continue;
+        own_key = next_key;
+        own_row = next_row;
+        place++;
+        next(place + 1, next_key, next_row);
+    }
+    key = found_key;
+    row = found_row;
+}
+
+/// One block: each warp merges some lists, the first one theirs.
+extern "C" __global__ void __launch_bounds__(1024) vsa_merge(const __grid_constant__ VsaMerge p) {
+    __shared__ double keys[32][33];
+    __shared__ u32 rows[32][33];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    double key;
+    u32 row;
+    const u32 list = lane * 32 + warp;
+    merge_lists(p.k, key, row, [&](u32 place, double& next_key, u32& next_row) {
+        const bool there = list < p.lists && place < p.k;
+        next_key = there ? p.keys[list * p.k + place] : least_of_all();
+        next_row = there ? p.places[list * p.k + place] : no_row;
+    });
+    keys[warp][lane] = key;
+    rows[warp][lane] = row;
+    __syncthreads();
+    if (warp != 0) return;
+    merge_lists(p.k, key, row, [&](u32 place, double& next_key, u32& next_row) {
+        const bool there = place < p.k;
+        next_key = there ? keys[lane][place] : least_of_all();
+        next_row = there ? rows[lane][place] : no_row;
+    });
+    if (lane >= p.k) return;
+    p.best_keys[lane] = key;
+    p.indices[lane] = row;
 }
 
 /// Scores of all pairs from their sums: [row][query].

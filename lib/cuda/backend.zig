@@ -25,6 +25,8 @@ pub const Device = struct {
     pool: driver.Pool,
     functions: [std.enums.values(kernels.Kernel).len]driver.Function,
     multiprocessors: u32,
+    /// Stages of vsa_matrix_* that its shared memory holds: 4 or 2.
+    matrix_stages: u32 = 2,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
 
@@ -348,7 +350,11 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         try self.check(found.cuModuleGetFunction(function, module, @tagName(kernel).ptr), "find a kernel");
     const many = self.functions[@backingInt(kernels.Kernel.multiply_many)];
     try self.check(found.cuFuncSetAttribute(many, .max_dynamic_shared_size_bytes, kernels.many_shared_bytes), "set up a kernel");
-    const matrix = self.functions[@backingInt(kernels.Kernel.vsa_matrix)];
-    try self.check(found.cuFuncSetAttribute(matrix, .max_dynamic_shared_size_bytes, vsa.matrix_shared_bytes), "set up a kernel");
+    const shared = attribute(found, handle, .max_shared_memory_per_block_optin);
+    if (shared >= 4 * vsa.matrix_stage_bytes) self.matrix_stages = 4;
+    for ([_]kernels.Kernel{ .vsa_matrix_dot, .vsa_matrix_distance, .vsa_matrix_common }) |kernel| {
+        const bytes: c_int = @intCast(self.matrix_stages * vsa.matrix_stage_bytes);
+        try self.check(found.cuFuncSetAttribute(self.functions[@backingInt(kernel)], .max_dynamic_shared_size_bytes, bytes), "set up a kernel");
+    }
     return self;
 }

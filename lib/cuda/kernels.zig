@@ -65,8 +65,11 @@ pub const Kernel = enum {
     vsa_scan_dot,
     vsa_scan_distance,
     vsa_scan_common,
-    vsa_matrix,
+    vsa_matrix_dot,
+    vsa_matrix_distance,
+    vsa_matrix_common,
     vsa_select,
+    vsa_merge,
     vsa_scores,
 
     pub fn Arguments(comptime self: Kernel) type {
@@ -80,8 +83,9 @@ pub const Kernel = enum {
             .vsa_bundle_few, .vsa_bundle_some, .vsa_bundle_many, .vsa_bundle_weighted, .vsa_count, .vsa_count_signs => vsa.Bundle,
             .vsa_pairs, .vsa_count_rows => vsa.Pairs,
             .vsa_scan_dot, .vsa_scan_distance, .vsa_scan_common => vsa.Scan,
-            .vsa_matrix => vsa.Matrix,
+            .vsa_matrix_dot, .vsa_matrix_distance, .vsa_matrix_common => vsa.Matrix,
             .vsa_select => vsa.Select,
+            .vsa_merge => vsa.Merge,
             .vsa_scores => vsa.Scores,
             else => Product,
         };

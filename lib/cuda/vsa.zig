@@ -18,9 +18,11 @@ const Stream = backend.Stream;
 /// Counts and dot products of device kernels are i32.
 const dim_max = cpu.dim_max - 1;
 
-/// The most rows that counters of one bit a digit take in vsa_bundle_few, _some and in a part.
+/// The most rows that counters of one bit a digit take in vsa_bundle_few and _some.
 const few_max = 31;
 const some_max = 1023;
+/// Rows of a part of vsa_count.
+const part_max = 127;
 
 pub const Vectors = struct {
     device: *backend.Device,
@@ -353,7 +355,7 @@ fn partOf(device: *const backend.Device, words: u64, group: u32) u32 {
     const wanted = @as(u64, device.multiprocessors) * 1024;
     if (words >= wanted or group <= 2 * few_max) return group;
     const parts = kernels.divideUp(wanted, words);
-    return @intCast(std.math.clamp(kernels.divideUp(@as(u64, group), parts), few_max, some_max));
+    return @intCast(std.math.clamp(kernels.divideUp(@as(u64, group), parts), few_max, part_max));
 }
 
 /// Blocks along a grid's second axis, at most.

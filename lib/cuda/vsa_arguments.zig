@@ -89,33 +89,39 @@ pub const Matrix = extern struct {
     rows: u64,
     sums: u64,
     query_counts: u64,
-    row_counts: u64,
     query_count: u32,
     row_count: u32,
     stride: u32,
     pieces: u32,
-    metric: u32,
+    stages: u32,
     reserved: u32 = 0,
 };
 
 pub const Select = extern struct {
-    sums: u64 = 0,
-    query_counts: u64 = 0,
-    row_counts: u64 = 0,
-    keys: u64 = 0,
-    places: u64 = 0,
-    after_key: u64 = 0,
-    after_row: u64 = 0,
+    sums: u64,
+    query_counts: u64,
+    row_counts: u64,
+    after_key: u64,
+    after_row: u64,
     best_keys: u64,
     indices: u64,
     count: u32,
-    stride: u32 = 0,
-    after_stride: u32 = 0,
+    stride: u32,
+    after_stride: u32,
     out_stride: u32,
     dim: u32,
     metric: u32,
     k: u32,
     reserved: u32 = 0,
+};
+
+pub const Merge = extern struct {
+    keys: u64,
+    places: u64,
+    best_keys: u64,
+    indices: u64,
+    lists: u32,
+    k: u32,
 };
 
 pub const Scores = extern struct {
@@ -131,8 +137,9 @@ pub const Scores = extern struct {
     metric: u32,
 };
 
-/// Queries, and rows, of a block of vsa_matrix.
-pub const matrix_side = 128;
+/// Queries and rows of a block of vsa_matrix_*.
+pub const matrix_queries = 128;
+pub const matrix_rows = 256;
 
-/// Three stages of a chunk of both, 128 bytes each; see vsa_search.cu.
-pub const matrix_shared_bytes = 3 * 2 * matrix_side * 128;
+/// Shared memory of a stage: a chunk of both, 128 bytes each; see vsa_search.cu.
+pub const matrix_stage_bytes = (matrix_queries + matrix_rows) * 128;

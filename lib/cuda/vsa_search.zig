@@ -22,6 +22,8 @@ const Vectors = vsa.Vectors;
 const round_max = 32;
 /// Memory that the sums of one call may take.
 const sums_bytes_max = 512 << 20;
+/// Lists that vsa_merge takes.
+const lists_max = 1024;
 /// Blocks of a scan for each multiprocessor.
 const scan_blocks = 4;
 
@@ -82,7 +84,7 @@ const Meeting = struct {
         const stream = try device.stream();
         const stride = try strideOf(row_count);
         const fitting: u32 = @intCast(std.math.clamp(sums_bytes_max / (@as(u64, stride) * 4), 1, queries.count));
-        const at_once = if (fitting < arguments.matrix_side or fitting == queries.count) fitting else fitting / arguments.matrix_side * arguments.matrix_side;
+        const at_once = if (fitting < arguments.matrix_queries or fitting == queries.count) fitting else fitting / arguments.matrix_queries * arguments.matrix_queries;
         const row_counts = try rows.countRows(stream);
         errdefer row_counts.release();
         const query_counts = try queries.countRows(stream);
@@ -113,31 +115,37 @@ const Meeting = struct {
 
     /// The sums of `count` queries from `first` on.
     fn run(self: *const Meeting, first: u32, count: u32) abi.Failure!void {
-        const side = arguments.matrix_side;
-        const blocks = @as(u64, kernels.divideUp(count, side)) * kernels.divideUp(self.row_count, side);
-        return self.stream.launch(.vsa_matrix, .{
-            .blocks = std.math.cast(u31, blocks) orelse return abi.fail(error.Unsupported, "Expected fewer pairs of rows and queries, got {d} x {d}", .{ self.row_count, count }),
-            .threads = 256,
-            .shared_bytes = arguments.matrix_shared_bytes,
-        }, .{
+        const blocks = @as(u64, kernels.divideUp(count, arguments.matrix_queries)) * kernels.divideUp(self.row_count, arguments.matrix_rows);
+        const stages = self.rows.device.matrix_stages;
+        const told: arguments.Matrix = .{
             .queries = try self.queries.buffer.use(self.stream) + first * self.queries.rowBytes(),
             .rows = try self.rows.buffer.use(self.stream),
             .sums = try self.sums.use(self.stream),
             .query_counts = try self.queryCountsAt(first),
-            .row_counts = try self.row_counts.use(self.stream),
             .query_count = count,
             .row_count = self.row_count,
             .stride = self.stride,
             .pieces = self.rows.pieces(),
-            .metric = @backingInt(self.metric),
-        });
+            .stages = stages,
+        };
+        const kernel: kernels.Kernel = switch (self.metric) {
+            .dot, .cosine => .vsa_matrix_dot,
+            .hamming, .hamming_similarity => .vsa_matrix_distance,
+            .overlap, .jaccard => .vsa_matrix_common,
+        };
+        return self.stream.launchOf(kernel, .{
+            .blocks = std.math.cast(u31, blocks) orelse
+                return abi.fail(error.Unsupported, "Expected fewer pairs of rows and queries, got {d} x {d}", .{ self.row_count, count }),
+            .threads = 256,
+            .shared_bytes = stages * arguments.matrix_stage_bytes,
+        }, &told);
     }
 };
 
-/// Rows padded to pairs, which are written at once.
+/// Rows padded to fours, which are read at once.
 fn strideOf(rows: u32) abi.Failure!u32 {
     if (rows > std.math.maxInt(i32)) return abi.fail(error.Unsupported, "Expected fewer than 2^31 rows on a CUDA device, got {d}", .{rows});
-    return rows + rows % 2;
+    return (rows + 3) / 4 * 4;
 }
 
 fn expectMeeting(rows: *Vectors, queries: *Vectors) abi.Failure!void {
@@ -222,7 +230,7 @@ pub fn topK(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric, k
 fn scan(rows: *Vectors, row_count: u32, query: *Vectors, metric: Metric, found: *const Found) abi.Failure!void {
     const device = rows.device;
     const stream = found.stream;
-    const blocks: u32 = @min(kernels.divideUp(row_count, 8), device.multiprocessors * scan_blocks);
+    const blocks: u32 = @min(kernels.divideUp(row_count, 8), device.multiprocessors * scan_blocks, lists_max);
     const lists: Found = try .create(device, blocks, @min(found.k, round_max));
     defer lists.destroy();
     const kernel: kernels.Kernel = switch (metric) {
@@ -247,15 +255,12 @@ fn scan(rows: *Vectors, row_count: u32, query: *Vectors, metric: Metric, found: 
             .k = k,
         };
         try stream.launchOf(kernel, .{ .blocks = blocks, .threads = 256 }, &told);
-        try stream.launch(.vsa_select, .{ .blocks = 1, .threads = 512 }, .{
-            .keys = try lists.keyAt(0),
-            .places = try lists.placeAt(0),
+        try stream.launch(.vsa_merge, .{ .blocks = 1, .threads = 1024 }, .{
+            .keys = told.keys,
+            .places = told.places,
             .best_keys = try found.keyAt(first),
             .indices = try found.placeAt(first),
-            .count = blocks * k,
-            .out_stride = found.k,
-            .dim = rows.dim,
-            .metric = @backingInt(metric),
+            .lists = blocks,
             .k = k,
         });
     }
