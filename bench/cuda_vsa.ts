@@ -102,8 +102,6 @@ for (const [name, bytes, make] of cases) {
   console.log(`${name}: ${onGpu.toFixed(1)} us on the GPU${share}`);
   const onCpu = measure(make(cpu), () => {}, 1, isLong ? 1 : 7);
   console.log(
-    `${name}: ${onCpu.toFixed(0)} us on the CPU, ${
-      (onCpu / onGpu).toFixed(1)
-    }x`,
+    `${name}: ${onCpu.toFixed(0)} us on the CPU, ${(onCpu / onGpu).toFixed(1)}x`,
   );
 }

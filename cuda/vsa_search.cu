@@ -343,13 +343,13 @@ __device__ __forceinline__ void merge_lists(u32 k, double& key, u32& row, Next n
     const u32 lane = threadIdx.x % 32;
     double found_key = least_of_all();
     u32 found_row = no_row;
-    u32 place = 0;
     double own_key;
     u32 own_row;
     double next_key;
     u32 next_row;
     next(0, own_key, own_row);
     next(1, next_key, next_row);
+    u32 ahead = 2;
     for (u32 i = 0; i < k; i++) {
         double first_key = own_key;
         u32 first_row = own_row;
@@ -367,11 +367,13 @@ __device__ __forceinline__ void merge_lists(u32 k, double& key, u32& row, Next n
             found_row = first_row;
         }
         if (first_row == no_row) break;
-        if (own_row != first_row) continue;
-        own_key = next_key;
-        own_row = next_row;
-        place++;
-        next(place + 1, next_key, next_row);
+        if (own_row == first_row) {
+            own_key = next_key;
+            own_row = next_row;
+            next(ahead, next_key, next_row);
+            ahead++;
+        }
+        __syncwarp();
     }
     key = found_key;
     row = found_row;
