@@ -51,7 +51,8 @@ __device__ __forceinline__ double score_of(u32 metric, int sum, u32 nonzero_a, u
 /// The score, or for distances its negative: the larger the better.
 __device__ __forceinline__ double key_of(u32 metric, int sum, u32 nonzero_a, u32 nonzero_b, u32 dim) {
     const double score = score_of(metric, sum, nonzero_a, nonzero_b, dim);
-    return metric == metric_hamming ? -score : score;
+    // Not -score, which would be a zero of its own.
+    return metric == metric_hamming ? 0.0 - score : score;
 }
 
 constexpr u32 no_row = 0xffffffff;

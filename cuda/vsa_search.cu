@@ -24,8 +24,11 @@ struct VsaMatrix {
     const Piece* rows;
     /// [query][row], rows padded to `stride`.
     int* sums;
-    /// [nonzero, negative] of queries.
+    /// [query][tile of 64 rows]: the largest rough key, or null.
+    float* tops;
+    /// [nonzero, negative] of queries and rows.
     const uint2* query_counts;
+    const uint2* row_counts;
     u32 query_count;
     u32 row_count;
     u32 stride;
@@ -33,13 +36,31 @@ struct VsaMatrix {
     u32 pieces;
     /// Stages of shared memory: 4, or 2.
     u32 stages;
-    u32 reserved;
+    u32 metric;
 };
 
 /// Queries and rows of a block.
 constexpr u32 matrix_queries = 128;
 constexpr u32 matrix_rows = 256;
 constexpr u32 matrix_stage_bytes = (matrix_queries + matrix_rows) * 128;
+
+/// Rows of a tile that has its largest key noted.
+constexpr u32 tile_side = 64;
+
+/// About the key, in f32: wrong by less than 1e-6 of it.
+__device__ __forceinline__ float rough_key(u32 metric, int sum, u32 row_nonzeros, u32 query_nonzeros) {
+    const float value = float(sum);
+    switch (metric) {
+        case metric_cosine: return row_nonzeros == 0 ? 0.0f : value * rsqrtf(float(row_nonzeros));
+        case metric_hamming:
+        case metric_hamming_similarity: return -value;
+        case metric_jaccard: {
+            const float either = float(query_nonzeros + row_nonzeros - u32(sum));
+            return either == 0 ? 0.0f : value / either;
+        }
+        default: return value;
+    }
+}
 
 __device__ __forceinline__ void copy_piece(u32 shared, const Piece* source, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(source), "r"(there ? 16 : 0));
@@ -101,7 +122,7 @@ __device__ __forceinline__ void multiply_all(int (&sums)[4][8][4], int pair, con
 }
 
 /// Warp tiles of 64 queries x 64 rows, 8 warps.
-template <int KIND, int STEPS = 2>
+template <int KIND, int STEPS = 1>
 __device__ __forceinline__ void compare_tile(const VsaMatrix& p) {
     extern __shared__ __align__(128) u8 shared_bytes[];
     const u32 shared = u32(__cvta_generic_to_shared(shared_bytes));
@@ -182,25 +203,37 @@ __device__ __forceinline__ void compare_tile(const VsaMatrix& p) {
         queries = queries + matrix_stage_bytes == end ? shared : queries + matrix_stage_bytes;
     }
 
+    const u32 tile_row = first_row + warp % 4 * tile_side;
+    const u32 tiles = (p.row_count + tile_side - 1) / tile_side;
+    const bool needs_counts = p.metric == metric_cosine || p.metric == metric_jaccard;
 #pragma unroll
     for (u32 i = 0; i < 4; i++) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u32 query = first_query + warp / 4 * 64 + i * 16 + half * 8 + lane / 4;
-            if (query >= p.query_count) continue;
-            const int nonzeros = KIND == kind_dot ? int(p.query_counts[query].x) : 0;
+            const bool there = query < p.query_count;
+            const u32 nonzeros = there && KIND != kind_distance ? p.query_counts[query].x : 0;
             int* target = p.sums + u64(query) * p.stride;
+            float top = -__int_as_float(0x7f800000);
 #pragma unroll
             for (u32 j = 0; j < 8; j++) {
-                const u32 row = first_row + warp % 4 * 64 + j * 8 + lane % 4 * 2;
+                const u32 row = tile_row + j * 8 + lane % 4 * 2;
                 // Rows are padded: the second of a pair may be none.
-                if (row >= p.row_count) continue;
+                if (!there || row >= p.row_count) continue;
                 const int x = sums[i][j][half * 2];
                 const int y = sums[i][j][half * 2 + 1];
                 const int same = int(p.pieces * 128);
-                const int2 pair = KIND == kind_dot ? make_int2(x - nonzeros, y - nonzeros) : KIND == kind_distance ? make_int2(same - x, same - y) : make_int2(x, y);
+                const int all = int(nonzeros);
+                const int2 pair = KIND == kind_dot ? make_int2(x - all, y - all) : KIND == kind_distance ? make_int2(same - x, same - y) : make_int2(x, y);
                 *reinterpret_cast<int2*>(target + row) = pair;
+                if (p.tops == nullptr) continue;
+                top = fmaxf(top, rough_key(p.metric, pair.x, needs_counts ? p.row_counts[row].x : 0, nonzeros));
+                if (row + 1 < p.row_count) top = fmaxf(top, rough_key(p.metric, pair.y, needs_counts ? p.row_counts[row + 1].x : 0, nonzeros));
             }
+            if (p.tops == nullptr) continue;
+            top = fmaxf(top, __shfl_xor_sync(all_lanes, top, 1));
+            top = fmaxf(top, __shfl_xor_sync(all_lanes, top, 2));
+            if (there && lane % 4 == 0 && tile_row < p.row_count) p.tops[u64(query) * tiles + tile_row / tile_side] = top;
         }
     }
 }
@@ -221,6 +254,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) vsa_matrix_common(const __g
 struct VsaSelect {
     /// [query][row]
     const int* sums;
+    /// [query][tile]
+    const float* tops;
     const uint2* query_counts;
     const uint2* row_counts;
     /// [query] x after_stride: the last that was found before, or null.
@@ -240,21 +275,6 @@ struct VsaSelect {
     u32 reserved;
 };
 
-/// About the key, in f32: wrong by less than 1e-6 of it.
-__device__ __forceinline__ float rough_key(u32 metric, int sum, u32 row_nonzeros, u32 query_nonzeros) {
-    const float value = float(sum);
-    switch (metric) {
-        case metric_cosine: return row_nonzeros == 0 ? 0.0f : value * rsqrtf(float(row_nonzeros));
-        case metric_hamming:
-        case metric_hamming_similarity: return -value;
-        case metric_jaccard: {
-            const float either = float(query_nonzeros + row_nonzeros - u32(sum));
-            return either == 0 ? 0.0f : value / either;
-        }
-        default: return value;
-    }
-}
-
 /// Floats in their order.
 __device__ __forceinline__ u32 ordered(float value) {
     const u32 bits = __float_as_uint(value);
@@ -265,61 +285,67 @@ __device__ __forceinline__ float unordered(u32 bits) {
     return __uint_as_float(bits >> 31 ? bits & 0x7fffffff : ~bits);
 }
 
-/// Integers of a lane's, four at a time, of a stretch.
-constexpr u32 stretch_fours = 4;
-constexpr u32 stretch = stretch_fours * 128;
-
-/// A block has a query. Rows whose f32 is below that of the last of any warp's best are not looked at.
-extern "C" __global__ void __launch_bounds__(512) vsa_select(const __grid_constant__ VsaSelect p) {
+/// A block has a query. The k-th largest of the tiles' largest keys is one that k rows reach: tiles below
+/// it are not looked at, nor what is below the last of any warp's best.
+extern "C" __global__ void __launch_bounds__(256) vsa_select(const __grid_constant__ VsaSelect p) {
     __shared__ u32 shared_least;
     const u32 query = blockIdx.x;
     const u32 lane = threadIdx.x % 32;
     const u32 warp = threadIdx.x / 32;
-    const Bound bound = Bound::of(p.after_key, p.after_row, u64(query) * p.after_stride);
+    const u32 warps = blockDim.x / 32;
+    const u32 tiles = (p.count + tile_side - 1) / tile_side;
+    const float* tops = p.tops + u64(query) * tiles;
     const int* sums = p.sums + u64(query) * p.stride;
+    const Bound bound = Bound::of(p.after_key, p.after_row, u64(query) * p.after_stride);
     const bool needs_counts = p.metric == metric_cosine || p.metric == metric_jaccard;
     const u32 query_nonzeros = needs_counts ? p.query_counts[query].x : 0;
-    auto rough_of = [&](u32 row, int sum) {
-        return rough_key(p.metric, sum, needs_counts ? p.row_counts[row].x : 0, query_nonzeros);
-    };
+    auto nonzeros_of = [&](u32 row) { return needs_counts ? p.row_counts[row].x : 0; };
+    auto note = [&](float rough) { atomicMax(&shared_least, ordered(rough - fabsf(rough) * 4e-6f)); };
     if (threadIdx.x == 0) shared_least = 0;
     __syncthreads();
-    Best best(p.k);
-    for (u64 first = u64(warp) * stretch; first < p.count; first += u64(blockDim.x / 32) * stretch) {
-        const u32 least = *static_cast<volatile u32*>(&shared_least);
-        // Which of the lanes' sums are worth a look; reading them again costs nothing beside that.
-        u32 worth = 0;
-#pragma unroll
-        for (u32 four = 0; four < stretch_fours; four++) {
-            const u32 row = u32(first) + four * 128 + lane * 4;
-            if (row >= p.count) continue;
-            const int4 values = *reinterpret_cast<const int4*>(sums + row);
-            const int value[4] = {values.x, values.y, values.z, values.w};
-#pragma unroll
-            for (u32 i = 0; i < 4; i++) {
-                if (row + i < p.count && ordered(rough_of(row + i, value[i])) >= least) worth |= 1u << (four * 4 + i);
-            }
+    if (!bound.is_there && tiles >= p.k) {
+        Best best(p.k);
+        for (u32 first = warp * 32; first < tiles; first += warps * 32) {
+            const u32 tile = first + lane;
+            best.take_each(tile < tiles ? double(tops[tile]) : least_of_all(), tile < tiles ? tile : no_row);
         }
-        u32 left = __reduce_or_sync(all_lanes, worth);
-        while (left != 0) {
-            const u32 bit = __ffs(left) - 1;
-            left &= left - 1;
-            const u32 row = u32(first) + bit / 4 * 128 + lane * 4 + bit % 4;
-            double key = least_of_all();
-            u32 taken = no_row;
-            if (worth >> bit & 1) {
-                const double exact = key_of(p.metric, sums[row], query_nonzeros, needs_counts ? p.row_counts[row].x : 0, p.dim);
-                if (bound.admits(exact, row)) {
-                    key = exact;
-                    taken = row;
-                }
-            }
-            best.take_each(key, taken);
-        }
-        if (best.least_row == no_row || lane != 0) continue;
-        const float last = rough_of(best.least_row, sums[best.least_row]);
-        atomicMax(&shared_least, ordered(last - fabsf(last) * 4e-6f));
+        best.merge_block();
+        if (threadIdx.x == p.k - 1) note(float(best.key));
+        __syncthreads();
     }
+    Best best(p.k);
+    for (u32 first = warp * 32; first < tiles; first += warps * 32) {
+        const u32 tile = first + lane;
+        const u32 top = tile < tiles ? ordered(tops[tile]) : 0;
+        u32 left = __ballot_sync(all_lanes, tile < tiles && top >= *static_cast<volatile u32*>(&shared_least));
+        while (left != 0) {
+            const u32 from = __ffs(left) - 1;
+            left &= left - 1;
+            const u32 least = *static_cast<volatile u32*>(&shared_least);
+            if (__shfl_sync(all_lanes, top, from) < least) continue;
+#pragma unroll
+            for (u32 part = 0; part < tile_side; part += 32) {
+                const u32 row = (first + from) * tile_side + part + lane;
+                double key = least_of_all();
+                u32 taken = no_row;
+                if (row < p.count) {
+                    const int sum = sums[row];
+                    const u32 nonzeros = nonzeros_of(row);
+                    if (ordered(rough_key(p.metric, sum, nonzeros, query_nonzeros)) >= least) {
+                        const double exact = key_of(p.metric, sum, query_nonzeros, nonzeros, p.dim);
+                        if (bound.admits(exact, row)) {
+                            key = exact;
+                            taken = row;
+                        }
+                    }
+                }
+                best.take_each(key, taken);
+            }
+            if (best.least_row == no_row || lane != 0) continue;
+            note(rough_key(p.metric, sums[best.least_row], nonzeros_of(best.least_row), query_nonzeros));
+        }
+    }
+    __syncthreads();
     best.merge_block();
     if (threadIdx.x >= p.k) return;
     const u64 target = u64(query) * p.out_stride + lane;
@@ -337,74 +363,67 @@ struct VsaMerge {
     u32 k;
 };
 
-/// The first of what the lanes have, again and again: a lane has a list, `next` gives its next entry.
+/// An entry of a list: the key as an integer of the same order.
+struct Entry {
+    u32 high;
+    u32 low;
+    u32 row;
+
+    __device__ __forceinline__ static Entry none() { return {0, 0, no_row}; }
+
+    __device__ __forceinline__ static Entry of(double key, u32 row) {
+        const u64 bits = u64(__double_as_longlong(key));
+        const u64 place = bits >> 63 ? ~bits : bits | u64(1) << 63;
+        return {u32(place >> 32), u32(place), row};
+    }
+
+    __device__ __forceinline__ double key() const {
+        if (row == no_row) return least_of_all();
+        const u64 place = u64(high) << 32 | low;
+        return __longlong_as_double((long long)(place >> 63 ? place & ~(u64(1) << 63) : ~place));
+    }
+};
+
+/// The first of what the lanes have, k times: a lane has a list, `next` gives its entries.
 template <class Next>
-__device__ __forceinline__ void merge_lists(u32 k, double& key, u32& row, Next next) {
+__device__ __forceinline__ Entry merge_lists(u32 k, Next next) {
     const u32 lane = threadIdx.x % 32;
-    double found_key = least_of_all();
-    u32 found_row = no_row;
-    double own_key;
-    u32 own_row;
-    double next_key;
-    u32 next_row;
-    next(0, own_key, own_row);
-    next(1, next_key, next_row);
+    Entry found = Entry::none();
+    Entry own = next(0);
+    Entry coming = next(1);
     u32 ahead = 2;
     for (u32 i = 0; i < k; i++) {
-        double first_key = own_key;
-        u32 first_row = own_row;
-#pragma unroll
-        for (int offset = 16; offset > 0; offset /= 2) {
-            const double other_key = __shfl_xor_sync(all_lanes, first_key, offset);
-            const u32 other_row = __shfl_xor_sync(all_lanes, first_row, offset);
-            if (is_before(other_key, other_row, first_key, first_row)) {
-                first_key = other_key;
-                first_row = other_row;
-            }
-        }
-        if (lane == i) {
-            found_key = first_key;
-            found_row = first_row;
-        }
-        if (first_row == no_row) break;
-        if (own_row == first_row) {
-            own_key = next_key;
-            own_row = next_row;
-            next(ahead, next_key, next_row);
+        const u32 high = __reduce_max_sync(all_lanes, own.high);
+        const u32 low = __reduce_max_sync(all_lanes, own.high == high ? own.low : 0);
+        const u32 row = __reduce_min_sync(all_lanes, own.high == high && own.low == low ? own.row : no_row);
+        if (row == no_row) break;
+        if (lane == i) found = {high, low, row};
+        if (own.row == row) {
+            own = coming;
+            coming = next(ahead);
             ahead++;
         }
         __syncwarp();
     }
-    key = found_key;
-    row = found_row;
+    return found;
 }
 
 /// One block: each warp merges some lists, the first one theirs.
 extern "C" __global__ void __launch_bounds__(1024) vsa_merge(const __grid_constant__ VsaMerge p) {
-    __shared__ double keys[32][33];
-    __shared__ u32 rows[32][33];
+    __shared__ Entry entries[32][33];
     const u32 lane = threadIdx.x % 32;
     const u32 warp = threadIdx.x / 32;
-    double key;
-    u32 row;
     const u32 list = lane * 32 + warp;
-    merge_lists(p.k, key, row, [&](u32 place, double& next_key, u32& next_row) {
-        const bool there = list < p.lists && place < p.k;
-        next_key = there ? p.keys[list * p.k + place] : least_of_all();
-        next_row = there ? p.places[list * p.k + place] : no_row;
+    entries[warp][lane] = merge_lists(p.k, [&](u32 place) {
+        if (list >= p.lists || place >= p.k) return Entry::none();
+        return Entry::of(p.keys[list * p.k + place], p.places[list * p.k + place]);
     });
-    keys[warp][lane] = key;
-    rows[warp][lane] = row;
     __syncthreads();
     if (warp != 0) return;
-    merge_lists(p.k, key, row, [&](u32 place, double& next_key, u32& next_row) {
-        const bool there = place < p.k;
-        next_key = there ? keys[lane][place] : least_of_all();
-        next_row = there ? rows[lane][place] : no_row;
-    });
+    const Entry found = merge_lists(p.k, [&](u32 place) { return place < p.k ? entries[lane][place] : Entry::none(); });
     if (lane >= p.k) return;
-    p.best_keys[lane] = key;
-    p.indices[lane] = row;
+    p.best_keys[lane] = found.key();
+    p.indices[lane] = found.row;
 }
 
 /// Scores of all pairs from their sums: [row][query].

@@ -88,17 +88,20 @@ pub const Matrix = extern struct {
     queries: u64,
     rows: u64,
     sums: u64,
+    tops: u64,
     query_counts: u64,
+    row_counts: u64,
     query_count: u32,
     row_count: u32,
     stride: u32,
     pieces: u32,
     stages: u32,
-    reserved: u32 = 0,
+    metric: u32,
 };
 
 pub const Select = extern struct {
     sums: u64,
+    tops: u64,
     query_counts: u64,
     row_counts: u64,
     after_key: u64,
@@ -140,6 +143,9 @@ pub const Scores = extern struct {
 /// Queries and rows of a block of vsa_matrix_*.
 pub const matrix_queries = 128;
 pub const matrix_rows = 256;
+
+/// Rows of a tile whose largest key is noted.
+pub const tile_side = 64;
 
 /// Shared memory of a stage: a chunk of both, 128 bytes each; see vsa_search.cu.
 pub const matrix_stage_bytes = (matrix_queries + matrix_rows) * 128;

@@ -76,10 +76,12 @@ const Meeting = struct {
     /// Queries at a time.
     at_once: u32,
     sums: *Buffer,
+    /// The largest key, about, of every tile of rows, [query][tile]; for searches.
+    tops: ?*Buffer,
     row_counts: *Buffer,
     query_counts: *Buffer,
 
-    fn create(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric) abi.Failure!Meeting {
+    fn create(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric, with_tops: bool) abi.Failure!Meeting {
         const device = rows.device;
         const stream = try device.stream();
         const stride = try strideOf(row_count);
@@ -89,7 +91,11 @@ const Meeting = struct {
         errdefer row_counts.release();
         const query_counts = try queries.countRows(stream);
         errdefer query_counts.release();
+        const tiles = kernels.divideUp(row_count, arguments.tile_side);
+        const tops: ?*Buffer = if (with_tops) try .create(device, @as(u64, at_once) * tiles * 4) else null;
+        errdefer if (tops) |buffer| buffer.release();
         return .{
+            .tops = tops,
             .stream = stream,
             .rows = rows,
             .row_count = row_count,
@@ -105,12 +111,17 @@ const Meeting = struct {
 
     fn destroy(self: *const Meeting) void {
         self.sums.release();
+        if (self.tops) |tops| tops.release();
         self.row_counts.release();
         self.query_counts.release();
     }
 
     fn queryCountsAt(self: *const Meeting, first: u32) abi.Failure!driver.Pointer {
         return try self.query_counts.use(self.stream) + @as(u64, first) * 8;
+    }
+
+    fn topsAt(self: *const Meeting) abi.Failure!driver.Pointer {
+        return if (self.tops) |tops| tops.use(self.stream) else 0;
     }
 
     /// The sums of `count` queries from `first` on.
@@ -121,12 +132,15 @@ const Meeting = struct {
             .queries = try self.queries.buffer.use(self.stream) + first * self.queries.rowBytes(),
             .rows = try self.rows.buffer.use(self.stream),
             .sums = try self.sums.use(self.stream),
+            .tops = try self.topsAt(),
             .query_counts = try self.queryCountsAt(first),
+            .row_counts = try self.row_counts.use(self.stream),
             .query_count = count,
             .row_count = self.row_count,
             .stride = self.stride,
             .pieces = self.rows.pieces(),
             .stages = stages,
+            .metric = @backingInt(self.metric),
         };
         const kernel: kernels.Kernel = switch (self.metric) {
             .dot, .cosine => .vsa_matrix_dot,
@@ -156,7 +170,7 @@ fn expectMeeting(rows: *Vectors, queries: *Vectors) abi.Failure!void {
 /// out[row * queries + query]
 pub fn matrix(rows: *Vectors, queries: *Vectors, metric: Metric, out: []f64) abi.Failure!void {
     try expectMeeting(rows, queries);
-    const meeting: Meeting = try .create(rows, rows.count, queries, metric);
+    const meeting: Meeting = try .create(rows, rows.count, queries, metric, false);
     defer meeting.destroy();
     const stream = meeting.stream;
     const scores: *Buffer = try .create(rows.device, out.len * 8);
@@ -267,7 +281,7 @@ fn scan(rows: *Vectors, row_count: u32, query: *Vectors, metric: Metric, found: 
 }
 
 fn meet(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric, found: *const Found) abi.Failure!void {
-    const meeting: Meeting = try .create(rows, row_count, queries, metric);
+    const meeting: Meeting = try .create(rows, row_count, queries, metric, true);
     defer meeting.destroy();
     const stream = meeting.stream;
     var first_query: u32 = 0;
@@ -278,8 +292,9 @@ fn meet(rows: *Vectors, row_count: u32, queries: *Vectors, metric: Metric, found
         var first: u32 = 0;
         while (first < found.k) : (first += round_max) {
             const k = @min(round_max, found.k - first);
-            try stream.launch(.vsa_select, .{ .blocks = count, .threads = 512 }, .{
+            try stream.launch(.vsa_select, .{ .blocks = count, .threads = 256 }, .{
                 .sums = try meeting.sums.use(stream),
+                .tops = try meeting.topsAt(),
                 .query_counts = try meeting.queryCountsAt(first_query),
                 .row_counts = try meeting.row_counts.use(stream),
                 .after_key = if (first == 0) 0 else try found.keyAt(base + first - 1),
