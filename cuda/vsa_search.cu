@@ -121,6 +121,52 @@ __device__ __forceinline__ void multiply_all(int (&sums)[4][8][4], int pair, con
     }
 }
 
+/// What 16 rows of a lane, pairs of every 8 from `first` on, give to rough keys, so that those take few
+/// instructions: a block has 128 of them for each thread.
+template <int KIND>
+struct RowParts {
+    /// Rows that there are.
+    u32 there;
+    /// For dot products a factor, for what is common the nonzero trits.
+    float part[16];
+    bool is_jaccard;
+
+    __device__ __forceinline__ void read(const VsaMatrix& p, u32 first) {
+        const bool needs_counts = p.metric == metric_cosine || p.metric == metric_jaccard;
+        is_jaccard = p.metric == metric_jaccard;
+        there = 0;
+#pragma unroll
+        for (u32 j = 0; j < 16; j++) {
+            const u32 row = first + j / 2 * 8 + j % 2;
+            if (row < p.row_count) there |= 1u << j;
+            if constexpr (KIND != kind_distance) {
+                const u32 nonzeros = needs_counts && row < p.row_count ? p.row_counts[row].x : 0;
+                if (KIND == kind_common) part[j] = float(nonzeros);
+                else part[j] = !needs_counts ? 1.0f : nonzeros == 0 ? 0.0f : rsqrtf(float(nonzeros));
+            }
+        }
+    }
+
+    __device__ __forceinline__ float largest(const int (&values)[16], int query_nonzeros) const {
+        float top = -__int_as_float(0x7f800000);
+#pragma unroll
+        for (u32 j = 0; j < 16; j++) {
+            const float value = float(values[j]);
+            float rough;
+            if constexpr (KIND == kind_distance) {
+                rough = -value;
+            } else if constexpr (KIND == kind_dot) {
+                rough = value * part[j];
+            } else {
+                const float either = float(query_nonzeros) + part[j] - value;
+                rough = !is_jaccard ? value : either == 0 ? 0.0f : __fdividef(value, either);
+            }
+            if (there >> j & 1) top = fmaxf(top, rough);
+        }
+        return top;
+    }
+};
+
 /// Warp tiles of 64 queries x 64 rows, 8 warps.
 template <int KIND, int STEPS = 1>
 __device__ __forceinline__ void compare_tile(const VsaMatrix& p) {
@@ -205,32 +251,32 @@ __device__ __forceinline__ void compare_tile(const VsaMatrix& p) {
 
     const u32 tile_row = first_row + warp % 4 * tile_side;
     const u32 tiles = (p.row_count + tile_side - 1) / tile_side;
-    const bool needs_counts = p.metric == metric_cosine || p.metric == metric_jaccard;
+    // What the lane's 16 rows give to their rough keys.
+    RowParts<KIND> parts;
+    if (p.tops != nullptr) parts.read(p, tile_row + lane % 4 * 2);
 #pragma unroll
     for (u32 i = 0; i < 4; i++) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u32 query = first_query + warp / 4 * 64 + i * 16 + half * 8 + lane / 4;
             const bool there = query < p.query_count;
-            const u32 nonzeros = there && KIND != kind_distance ? p.query_counts[query].x : 0;
-            int* target = p.sums + u64(query) * p.stride;
-            float top = -__int_as_float(0x7f800000);
+            const int nonzeros = there && KIND != kind_distance ? int(p.query_counts[query].x) : 0;
+            int values[16];
 #pragma unroll
-            for (u32 j = 0; j < 8; j++) {
-                const u32 row = tile_row + j * 8 + lane % 4 * 2;
+            for (u32 j = 0; j < 16; j++) {
+                const int sum = sums[i][j / 2][half * 2 + j % 2];
+                values[j] = KIND == kind_dot ? sum - nonzeros : KIND == kind_distance ? int(p.pieces * 128) - sum : sum;
+            }
+            if (there) {
+                int* target = p.sums + u64(query) * p.stride + tile_row + lane % 4 * 2;
                 // Rows are padded: the second of a pair may be none.
-                if (!there || row >= p.row_count) continue;
-                const int x = sums[i][j][half * 2];
-                const int y = sums[i][j][half * 2 + 1];
-                const int same = int(p.pieces * 128);
-                const int all = int(nonzeros);
-                const int2 pair = KIND == kind_dot ? make_int2(x - all, y - all) : KIND == kind_distance ? make_int2(same - x, same - y) : make_int2(x, y);
-                *reinterpret_cast<int2*>(target + row) = pair;
-                if (p.tops == nullptr) continue;
-                top = fmaxf(top, rough_key(p.metric, pair.x, needs_counts ? p.row_counts[row].x : 0, nonzeros));
-                if (row + 1 < p.row_count) top = fmaxf(top, rough_key(p.metric, pair.y, needs_counts ? p.row_counts[row + 1].x : 0, nonzeros));
+#pragma unroll
+                for (u32 j = 0; j < 8; j++) {
+                    if (tile_row + j * 8 + lane % 4 * 2 < p.row_count) *reinterpret_cast<int2*>(target + j * 8) = make_int2(values[2 * j], values[2 * j + 1]);
+                }
             }
             if (p.tops == nullptr) continue;
+            float top = parts.largest(values, nonzeros);
             top = fmaxf(top, __shfl_xor_sync(all_lanes, top, 1));
             top = fmaxf(top, __shfl_xor_sync(all_lanes, top, 2));
             if (there && lane % 4 == 0 && tile_row < p.row_count) p.tops[u64(query) * tiles + tile_row / tile_side] = top;
@@ -389,19 +435,27 @@ template <class Next>
 __device__ __forceinline__ Entry merge_lists(u32 k, Next next) {
     const u32 lane = threadIdx.x % 32;
     Entry found = Entry::none();
-    Entry own = next(0);
-    Entry coming = next(1);
-    u32 ahead = 2;
+    // Four of each list are at hand, as few lists have more of the best: a load would be waited for.
+    Entry own[4];
+    u32 ahead = 0;
+    u32 left = 0;
     for (u32 i = 0; i < k; i++) {
-        const u32 high = __reduce_max_sync(all_lanes, own.high);
-        const u32 low = __reduce_max_sync(all_lanes, own.high == high ? own.low : 0);
-        const u32 row = __reduce_min_sync(all_lanes, own.high == high && own.low == low ? own.row : no_row);
+        if (left == 0) {
+#pragma unroll
+            for (u32 j = 0; j < 4; j++) own[j] = next(ahead + j);
+            ahead += 4;
+            left = 4;
+        }
+        __syncwarp();
+        const u32 high = __reduce_max_sync(all_lanes, own[0].high);
+        const u32 low = __reduce_max_sync(all_lanes, own[0].high == high ? own[0].low : 0);
+        const u32 row = __reduce_min_sync(all_lanes, own[0].high == high && own[0].low == low ? own[0].row : no_row);
         if (row == no_row) break;
         if (lane == i) found = {high, low, row};
-        if (own.row == row) {
-            own = coming;
-            coming = next(ahead);
-            ahead++;
+        if (own[0].row == row) {
+#pragma unroll
+            for (u32 j = 0; j < 3; j++) own[j] = own[j + 1];
+            left--;
         }
         __syncwarp();
     }
