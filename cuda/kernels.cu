@@ -7,3 +7,7 @@
 #include "matmul_wgmma.cu"
 #include "matmul_floats.cu"
 #include "matmul_split.cu"
+#include "vsa.cu"
+#include "vsa_bundle.cu"
+#include "vsa_compare.cu"
+#include "vsa_search.cu"

@@ -34,6 +34,8 @@ pub const modules = .{
     @import("api/optimizers.zig"),
     @import("api/cuda.zig"),
     @import("api/distributed.zig"),
+    @import("api/cuda_vsa.zig"),
+    @import("api/cuda_vsa_search.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

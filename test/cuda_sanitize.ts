@@ -1,5 +1,5 @@
 // One small call of every family of kernels: what compute-sanitizer watches, because it is slow.
-import { PackedTernary, Tensor } from "../mod.ts";
+import { Hypervector, HypervectorBatch, PackedTernary, Tensor } from "../mod.ts";
 import { randomFloats, randomTrits } from "./support.ts";
 
 const device = "cuda";
@@ -21,5 +21,35 @@ for (const [rows, cols, groups] of [[33, 300, 1], [40, 512, 1], [40, 512, 4]] as
   using bytes = Tensor.from(trits, [rows, cols], { device });
   using packed = PackedTernary.fromTernary(bytes, scales, [rows, cols]);
   packed.toTernary();
+}
+for (const dim of [33, 700]) {
+  using a = HypervectorBatch.random(300, dim, 1, { device });
+  using b = HypervectorBatch.random(300, dim, 2, { device, distribution: "bipolar" });
+  using one = a.get(7);
+  for (const mode of ["add", "subtract", "multiply"] as const) {
+    using bound = a.bind(b, { mode });
+    bound.unbind(one, { mode, out: bound });
+    using all = bound.bindMany({ mode });
+    all.negate({ out: all });
+    all.permute(5, { out: all });
+    all.equals(one);
+  }
+  for (const size of [2, 100, 300]) {
+    for (const tie of ["zero", "positive", "random", "first"] as const) {
+      a.bundleGroups(size, { tie })[Symbol.dispose]();
+    }
+    a.bundleGroups(size, { weights: new Float32Array(size).fill(0.5) })[Symbol.dispose]();
+  }
+  using big = HypervectorBatch.random(3000, dim, 3, { device });
+  using sum = big.bundle({ tie: "random" });
+  Hypervector.bundle([one, sum])[Symbol.dispose]();
+  a.rowCounts();
+  a.similarity(b);
+  using queries = HypervectorBatch.random(130, dim, 4, { device });
+  for (const metric of ["dot", "cosine", "hamming", "jaccard"] as const) {
+    a.topK(one, 40, { metric });
+    a.topK(queries, 40, { metric });
+    a.similarityMatrix(queries, { metric });
+  }
 }
 console.log("every kernel family ran");

@@ -10,6 +10,7 @@ const abi = @import("../abi.zig");
 const driver = @import("driver.zig");
 const kernels = @import("kernels.zig");
 const sync = @import("../sync.zig");
+const vsa = @import("vsa_arguments.zig");
 
 pub const devices_max = 16;
 const streams_max = 16;
@@ -28,6 +29,8 @@ pub const Device = struct {
     has_wgmma: bool,
     /// Kernels may start before those before them are done.
     has_programmatic_launch: bool,
+    /// Stages of vsa_matrix_* that its shared memory holds: 4 or 2.
+    matrix_stages: u32 = 2,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
 
@@ -371,6 +374,12 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         if (large.needs_wgmma and !self.has_wgmma) continue;
         const function = self.functions[@backingInt(large.kernel)];
         try self.check(found.cuFuncSetAttribute(function, .max_dynamic_shared_size_bytes, @intCast(large.bytes)), "set up a kernel");
+    }
+    const shared = attribute(found, handle, .max_shared_memory_per_block_optin);
+    if (shared >= 4 * vsa.matrix_stage_bytes) self.matrix_stages = 4;
+    for ([_]kernels.Kernel{ .vsa_matrix_dot, .vsa_matrix_distance, .vsa_matrix_common }) |kernel| {
+        const bytes: c_int = @intCast(self.matrix_stages * vsa.matrix_stage_bytes);
+        try self.check(found.cuFuncSetAttribute(self.functions[@backingInt(kernel)], .max_dynamic_shared_size_bytes, bytes), "set up a kernel");
     }
     return self;
 }

@@ -93,6 +93,7 @@ pub const Table = struct {
     cuMemsetD8Async: *const fn (Pointer, u8, usize, Stream) callconv(.c) Result,
     cuMemcpyHtoDAsync_v2: *const fn (Pointer, *const anyopaque, usize, Stream) callconv(.c) Result,
     cuMemcpyDtoHAsync_v2: *const fn (*anyopaque, Pointer, usize, Stream) callconv(.c) Result,
+    cuMemcpyDtoDAsync_v2: *const fn (Pointer, Pointer, usize, Stream) callconv(.c) Result,
     cuMemcpyPeerAsync: *const fn (Pointer, Context, Pointer, Context, usize, Stream) callconv(.c) Result,
     cuMemHostAlloc: *const fn (*?*anyopaque, usize, c_uint) callconv(.c) Result,
     cuMemFreeHost: *const fn (*anyopaque) callconv(.c) Result,

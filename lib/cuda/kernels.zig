@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
+const vsa = @import("vsa_arguments.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -44,11 +45,48 @@ pub const Kernel = enum {
     multiply_floats_8_2_1,
     multiply_floats_8_2_2,
     multiply_floats_8_2_4,
+    vsa_random,
+    vsa_random_bipolar,
+    vsa_add,
+    vsa_subtract,
+    vsa_multiply,
+    vsa_negate,
+    vsa_fold,
+    vsa_rotate,
+    vsa_equal,
+    vsa_bundle_few,
+    vsa_bundle_some,
+    vsa_bundle_many,
+    vsa_bundle_weighted,
+    vsa_count,
+    vsa_count_signs,
+    vsa_pairs,
+    vsa_count_rows,
+    vsa_scan_dot,
+    vsa_scan_distance,
+    vsa_scan_common,
+    vsa_matrix_dot,
+    vsa_matrix_distance,
+    vsa_matrix_common,
+    vsa_select,
+    vsa_merge,
+    vsa_scores,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
             .quantize_tokens, .pad_tokens, .split_tokens => Tokens,
             .pack_trits, .pack_wire, .quantize_absmean, .quantize_absmean_rows, .unpack_wire => Packing,
+            .vsa_random, .vsa_random_bipolar => vsa.Random,
+            .vsa_add, .vsa_subtract, .vsa_multiply, .vsa_negate, .vsa_fold => vsa.Bind,
+            .vsa_rotate => vsa.Rotate,
+            .vsa_equal => vsa.Equal,
+            .vsa_bundle_few, .vsa_bundle_some, .vsa_bundle_many, .vsa_bundle_weighted, .vsa_count, .vsa_count_signs => vsa.Bundle,
+            .vsa_pairs, .vsa_count_rows => vsa.Pairs,
+            .vsa_scan_dot, .vsa_scan_distance, .vsa_scan_common => vsa.Scan,
+            .vsa_matrix_dot, .vsa_matrix_distance, .vsa_matrix_common => vsa.Matrix,
+            .vsa_select => vsa.Select,
+            .vsa_merge => vsa.Merge,
+            .vsa_scores => vsa.Scores,
             else => Product,
         };
     }

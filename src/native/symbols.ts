@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xf4252152bc1c8141n;
+export const abiFingerprint = 0x2f782bb82f823fabn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -364,6 +364,121 @@ export const symbols = {
     bias: "u64",
     output: "u64",
     activations: "u32",
+  },
+  cuda_vectors_create: {
+    device: "u32",
+    count: "u32",
+    dim: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_vectors_write: {
+    target: "u64",
+    source: "u64",
+  },
+  cuda_vectors_read: {
+    source: "u64",
+    target: "u64",
+  },
+  cuda_vectors_copy: {
+    source: "u64",
+    source_row: "u32",
+    target: "u64",
+    target_row: "u32",
+    rows: "u32",
+  },
+  cuda_vectors_random: {
+    handle: "u64",
+    seed: "u64",
+    below: "u32",
+  },
+  cuda_vectors_bind: {
+    a: "u64",
+    b: "u64",
+    out: "u64",
+    operation: "u32",
+  },
+  cuda_vectors_negate: {
+    a: "u64",
+    out: "u64",
+  },
+  cuda_vectors_rotate: {
+    a: "u64",
+    out: "u64",
+    shift: "u32",
+  },
+  cuda_vectors_equal: {
+    a: "u64",
+    b: "u64",
+    equal: "w:u32",
+    equal_length: "u32",
+  },
+  cuda_vectors_bundle: {
+    list: "r:u64",
+    list_length: "u32",
+    weights: "r:f32",
+    weights_length: "u32",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  cuda_vectors_bundle_rows: {
+    source: "u64",
+    group: "u32",
+    out: "u64",
+    weights: "r:f32",
+    weights_length: "u32",
+    threshold: "u32",
+    tie: "u32",
+    seed: "u64",
+  },
+  cuda_vectors_bind_many: {
+    list: "r:u64",
+    list_length: "u32",
+    operation: "u32",
+  },
+  cuda_vectors_bind_rows: {
+    source: "u64",
+    group: "u32",
+    out: "u64",
+    operation: "u32",
+  },
+  cuda_vectors_count: {
+    handle: "u64",
+    row: "u32",
+    rows: "u32",
+    counts: "w:f64",
+    counts_length: "u32",
+  },
+  cuda_vectors_count_rows: {
+    handle: "u64",
+    counts: "w:u32",
+    counts_length: "u32",
+  },
+  cuda_vectors_similarity: {
+    a: "u64",
+    b: "u64",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  cuda_vectors_similarity_matrix: {
+    rows: "u64",
+    queries: "u64",
+    metric: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
+  },
+  cuda_vectors_top_k: {
+    rows: "u64",
+    row_count: "u32",
+    queries: "u64",
+    metric: "u32",
+    k: "u32",
+    indices: "w:u32",
+    indices_length: "u32",
+    scores: "w:f64",
+    scores_length: "u32",
   },
   distributed_launcher: {
     text: "w:u8",
@@ -1856,6 +1971,144 @@ export interface NativeLibrary {
     bias: bigint,
     output: bigint,
     activations: number,
+  ): number;
+  /**
+   * Makes vectors of zeros on a device.
+   */
+  cuda_vectors_create(
+    device: number,
+    count: number,
+    dim: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Copies all rows of vectors of the CPU to the device.
+   */
+  cuda_vectors_write(target: bigint, source: bigint): number;
+  /**
+   * Copies all rows to vectors of the CPU, when everything asked for before is done.
+   */
+  cuda_vectors_read(source: bigint, target: bigint): number;
+  /**
+   * Copies rows, also to another device; within one object they must not overlap.
+   */
+  cuda_vectors_copy(
+    source: bigint,
+    source_row: number,
+    target: bigint,
+    target_row: number,
+    rows: number,
+  ): number;
+  /**
+   * The function tritter_cuda_vectors_random.
+   */
+  cuda_vectors_random(handle: bigint, seed: bigint, below: number): number;
+  /**
+   * The function tritter_cuda_vectors_bind.
+   */
+  cuda_vectors_bind(a: bigint, b: bigint, out: bigint, operation: number): number;
+  /**
+   * The function tritter_cuda_vectors_negate.
+   */
+  cuda_vectors_negate(a: bigint, out: bigint): number;
+  /**
+   * The function tritter_cuda_vectors_rotate.
+   */
+  cuda_vectors_rotate(a: bigint, out: bigint, shift: number): number;
+  /**
+   * The function tritter_cuda_vectors_equal.
+   */
+  cuda_vectors_equal(a: bigint, b: bigint, equal: Uint32Array | null, equal_length: number): number;
+  /**
+   * The function tritter_cuda_vectors_bundle.
+   */
+  cuda_vectors_bundle(
+    list: BigUint64Array | null,
+    list_length: number,
+    weights: Float32Array | null,
+    weights_length: number,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * The function tritter_cuda_vectors_bundle_rows.
+   */
+  cuda_vectors_bundle_rows(
+    source: bigint,
+    group: number,
+    out: bigint,
+    weights: Float32Array | null,
+    weights_length: number,
+    threshold: number,
+    tie: number,
+    seed: bigint,
+  ): number;
+  /**
+   * The function tritter_cuda_vectors_bind_many.
+   */
+  cuda_vectors_bind_many(
+    list: BigUint64Array | null,
+    list_length: number,
+    operation: number,
+  ): number;
+  /**
+   * The function tritter_cuda_vectors_bind_rows.
+   */
+  cuda_vectors_bind_rows(source: bigint, group: number, out: bigint, operation: number): number;
+  /**
+   * counts = [nonzero trits, negative trits] of `rows` rows from `row` on.
+   */
+  cuda_vectors_count(
+    handle: bigint,
+    row: number,
+    rows: number,
+    counts: Float64Array | null,
+    counts_length: number,
+  ): number;
+  /**
+   * counts[2 * i ..] = [nonzero trits, negative trits] of row i.
+   */
+  cuda_vectors_count_rows(
+    handle: bigint,
+    counts: Uint32Array | null,
+    counts_length: number,
+  ): number;
+  /**
+   * Row by row; one vector serves all rows. Metrics as in vectors_similarity.
+   */
+  cuda_vectors_similarity(
+    a: bigint,
+    b: bigint,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * Scores of every row with every query: scores[row * queries + query].
+   */
+  cuda_vectors_similarity_matrix(
+    rows: bigint,
+    queries: bigint,
+    metric: number,
+    scores: Float64Array | null,
+    scores_length: number,
+  ): number;
+  /**
+   * The k best of the first `row_count` rows for each query, best first, equal scores in ascending
+   * order of rows.
+   */
+  cuda_vectors_top_k(
+    rows: bigint,
+    row_count: number,
+    queries: bigint,
+    metric: number,
+    k: number,
+    indices: Uint32Array | null,
+    indices_length: number,
+    scores: Float64Array | null,
+    scores_length: number,
   ): number;
   /**
    * A JSON object with the variables that launchers of several processes set; `length` receives its

@@ -164,7 +164,7 @@ export class Bundler implements Disposable {
   result(options?: BundlerResultOptions): Hypervector {
     const checked = checkOptions(options, "options");
     const { threshold, tie, seed } = signOf(checked as SignOptions<never>, RESULT_TIES);
-    const out = checkOut(checked.out, this.dim);
+    const out = checkOut(checked.out, this);
     const handle = this.#handle.value;
     const target = out ?? new Hypervector(this.dim, { device: this.device });
     const status = native.counters_result(handle, handleOf(target), threshold, tie, seed);

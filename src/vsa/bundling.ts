@@ -1,9 +1,10 @@
 // What bundles take: options as the library wants them, and lists of vectors.
 
 import { checkArray, checkChoice, checkCount, describe } from "../checks.ts";
+import type { Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
-import { native } from "../native/library.ts";
-import { checkVectors, handleOf, type Hypervectors, writeHandlesOf } from "./hypervectors.ts";
+import * as calls from "./calls.ts";
+import { checkVectors, handleAt, type Hypervectors, writeHandlesOf } from "./hypervectors.ts";
 import {
   bindOperation,
   type BindOptions,
@@ -91,31 +92,37 @@ export function weightsOf(weights: BundleOptions<never>["weights"], count: numbe
 /** Handles of a call's vectors and of its result; grows and is used again. */
 let handles = new BigUint64Array(64);
 let halves = new Uint32Array(handles.buffer);
+/** What the vectors of a call have in common. */
+interface Like {
+  readonly dim: number;
+  readonly device: Place;
+}
+
 /** Whether they are being written: a getter of the caller's list may bundle others meanwhile. */
 let isWriting = false;
 
 function fillHandles(
   vectors: readonly Hypervectors[],
   count: number,
-  dim: number,
+  like: Like,
   target: Uint32Array,
 ): void {
-  const written = writeHandlesOf(vectors, count, dim, target);
+  const written = writeHandlesOf(vectors, count, like, target);
   if (written === count) return;
   const name = `vectors[${written}]`;
-  handleOf(checkVectors(checkSingle(vectors[written]!, name), name, dim));
+  handleAt(checkVectors(checkSingle(vectors[written]!, name), name, like.dim), like.device, name);
   throw tritterError("invalid_value", `${name} must stay what it is while it is read`);
 }
 
-/** The handles of single vectors of `dim` trits, and room for one more. */
+/** The handles of single vectors that are like one, and room for one more. */
 function handlesOf(
   vectors: readonly Hypervectors[],
   count: number,
-  dim: number,
+  like: Like,
 ): BigUint64Array<ArrayBuffer> {
   if (isWriting) {
     const own = new BigUint64Array(count + 1);
-    fillHandles(vectors, count, dim, new Uint32Array(own.buffer));
+    fillHandles(vectors, count, like, new Uint32Array(own.buffer));
     return own;
   }
   if (handles.length <= count) {
@@ -124,7 +131,7 @@ function handlesOf(
   }
   isWriting = true;
   try {
-    fillHandles(vectors, count, dim, halves);
+    fillHandles(vectors, count, like, halves);
   } finally {
     isWriting = false;
   }
@@ -167,12 +174,12 @@ export function bundleList<T extends Hypervectors>(
   const { length } = vectors;
   const weights = weightsOf(options.weights, length);
   const first = checkSingle(vectors[0]!, "vectors[0]");
-  const out = checkOut(options.out, first.dim);
-  const list = handlesOf(vectors, length, first.dim);
+  const out = checkOut(options.out, first);
+  const list = handlesOf(vectors, length, first);
   const target = out ?? make(first);
-  list[length] = handleOf(target);
+  list[length] = handleAt(target, first.device, "out");
   return settled(
-    native.vectors_bundle(list, length + 1, weights, weights.length, threshold, tie, seed),
+    calls.bundle(first.device, list, length + 1, weights, weights.length, threshold, tie, seed),
     target,
     out,
   );
@@ -188,20 +195,24 @@ export function bindList<T extends Hypervectors>(
   const operation = bindOperation(options.mode);
   const { length } = vectors;
   const first = checkSingle(vectors[0]!, "vectors[0]");
-  const out = checkOut(options.out, first.dim);
-  const list = handlesOf(vectors, length, first.dim);
+  const out = checkOut(options.out, first);
+  const list = handlesOf(vectors, length, first);
   const target = out ?? make(first);
-  list[length] = handleOf(target);
-  return settled(native.vectors_bind_many(list, length + 1, operation), target, out);
+  list[length] = handleAt(target, first.device, "out");
+  return settled(calls.bindMany(first.device, list, length + 1, operation), target, out);
 }
 
 /** Checks what is to take a result, where there is such: as many vectors of these dimensions. */
 export function checkOut<T extends Hypervectors>(
   out: T | undefined,
-  dim: number,
+  { dim, device }: Like,
   count = 1,
 ): T | undefined {
-  if (out === undefined || checkVectors(out, "out", dim).count === count) return out;
+  if (out === undefined) return out;
+  if (checkVectors(out, "out", dim).count === count) {
+    handleAt(out, device, "out");
+    return out;
+  }
   const wanted = count === 1 ? "1 vector" : `${count} vectors`;
   throw tritterError("invalid_shape", `out must be ${wanted}, got ${out.count} vectors`);
 }
@@ -230,12 +241,13 @@ export function bundleGroups<T extends Hypervectors>(
   const { threshold, tie, seed } = signOf(options as SignOptions<never>);
   const weights = weightsOf(options.weights, size);
   const { length } = weights;
-  const out = checkOut(options.out, rows.dim, count);
-  const from = handleOf(rows);
+  const out = checkOut(options.out, rows, count);
+  const { device } = rows;
+  const from = handleAt(rows, device, "rows");
   const target = out ?? make(count);
-  const to = handleOf(target);
+  const to = handleAt(target, device, "out");
   return settled(
-    native.vectors_bundle_rows(from, size, to, weights, length, threshold, tie, seed),
+    calls.bundleRows(device, from, size, to, weights, length, threshold, tie, seed),
     target,
     out,
   );
@@ -248,8 +260,10 @@ export function bindGroups<T extends Hypervectors>(
   make: (count: number) => T,
 ): T {
   const operation = bindOperation(options.mode);
-  const out = checkOut(options.out, rows.dim, count);
-  const from = handleOf(rows);
+  const out = checkOut(options.out, rows, count);
+  const { device } = rows;
+  const from = handleAt(rows, device, "rows");
   const target = out ?? make(count);
-  return settled(native.vectors_bind_rows(from, size, handleOf(target), operation), target, out);
+  const to = handleAt(target, device, "out");
+  return settled(calls.bindRows(device, from, size, to, operation), target, out);
 }

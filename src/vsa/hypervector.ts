@@ -2,7 +2,9 @@
 
 import { checkArray, checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import type { Place } from "../device.ts";
 import { check, native } from "../native/library.ts";
+import * as calls from "./calls.ts";
 import { bindList, bundleList, type BundleOptions } from "./bundling.ts";
 import {
   checkBytes,
@@ -11,7 +13,7 @@ import {
   thresholdOf,
   type ThresholdOptions,
 } from "./formats.ts";
-import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
+import { checkVectors, handleAt, handleOf, Hypervectors } from "./hypervectors.ts";
 import {
   type BindOptions,
   type HypervectorOptions,
@@ -19,6 +21,7 @@ import {
   type RandomOptions,
   type SimilarityMetric,
 } from "./options.ts";
+import { filled } from "./ownership.ts";
 
 const oneScore = new Float64Array(1);
 const oneTrit = new Int8Array(1);
@@ -198,7 +201,7 @@ export class Hypervector extends Hypervectors {
     // A list of its own, so that what has been checked is what is read.
     const parts = Array.from(vectors, (vector, index) => checkVector(vector, `vectors[${index}]`));
     const joined = new Hypervector(parts.reduce((sum, { dim }) => sum + dim, 0), options);
-    return joined.fill(() => {
+    return filled(joined, () => {
       let place = 0;
       for (const vector of parts) {
         joined.fillPart(place, vector);
@@ -252,8 +255,8 @@ export class Hypervector extends Hypervectors {
   }
 
   /** Zeros of as many vectors on the same device. */
-  protected override allocate(dim: number = this.dim): this {
-    return new Hypervector(dim, { device: this.device }) as this;
+  protected override allocate(dim: number = this.dim, device: Place = this.device): this {
+    return new Hypervector(dim, { device }) as this;
   }
 
   /**
@@ -342,7 +345,8 @@ export class Hypervector extends Hypervectors {
         `other must be a single vector, got ${other.count} vectors`,
       );
     }
-    check(native.vectors_similarity(handleOf(this), handleOf(other), metric, oneScore, 1));
+    const [a, b] = [handleAt(this, this.device, "this"), handleAt(other, this.device, "other")];
+    check(calls.similarity(this.device, a, b, metric, oneScore, 1));
     return oneScore[0]!;
   }
 }

@@ -1,8 +1,9 @@
 // Many hypervectors of the same dimensions, side by side.
 
 import { checkArray, checkCount, checkOptions, checkShape } from "../checks.ts";
+import type { Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
-import { check, native } from "../native/library.ts";
+import { check } from "../native/library.ts";
 import {
   bindGroups,
   bundleGroups,
@@ -20,9 +21,10 @@ import {
   thresholdOf,
   type ThresholdOptions,
 } from "./formats.ts";
-import { checkVectors, handleOf, Hypervectors } from "./hypervectors.ts";
+import { copyRows } from "./handles.ts";
+import { checkVectors, handleAt, Hypervectors } from "./hypervectors.ts";
 import type { BindOptions, HypervectorOptions, RandomOptions } from "./options.ts";
-import { settled } from "./ownership.ts";
+import { filled, settled } from "./ownership.ts";
 import { type ConcatOptions, countRows, type Joint, jointOf, type RowCounts } from "./rows.ts";
 import {
   bestRows,
@@ -153,7 +155,7 @@ export class HypervectorBatch extends Hypervectors {
     options: HypervectorOptions | undefined,
   ): HypervectorBatch {
     const batch = new HypervectorBatch(count, dim, options);
-    return batch.fill(() => {
+    return filled(batch, () => {
       let place = 0;
       for (const part of parts) {
         if (axis === "rows") batch.set(place, part);
@@ -259,8 +261,8 @@ export class HypervectorBatch extends Hypervectors {
   }
 
   /** Zeros of as many vectors on the same device. */
-  protected override allocate(dim: number = this.dim): this {
-    return new HypervectorBatch(this.count, dim, { device: this.device }) as this;
+  protected override allocate(dim: number = this.dim, device: Place = this.device): this {
+    return new HypervectorBatch(this.count, dim, { device }) as this;
   }
 
   /**
@@ -278,10 +280,10 @@ export class HypervectorBatch extends Hypervectors {
   get(row: number, options?: { out?: Hypervector | undefined }): Hypervector {
     const { out } = checkOptions(options, "options");
     const index = checkCount(row, "row", { max: this.count - 1 });
-    checkOut(out, this.dim);
-    const handle = handleOf(this);
+    checkOut(out, this);
+    handleAt(this, this.device, "this");
     const target = out ?? this.#single();
-    return settled(native.vectors_copy(handle, index, handleOf(target), 0, 1), target, out);
+    return settled(copyRows([this, index], [target, 0], 1), target, out);
   }
 
   /**
@@ -312,7 +314,8 @@ export class HypervectorBatch extends Hypervectors {
         `row must be at most ${last}, for ${vectors.count} vectors to fit ${this.count} rows, got ${row}`,
       );
     }
-    check(native.vectors_copy(handleOf(vectors), 0, handleOf(this), first, vectors.count));
+    handleAt(vectors, this.device, "vectors");
+    check(copyRows([vectors, 0], [this, first], vectors.count));
   }
 
   /**

@@ -1,9 +1,21 @@
 // What single hypervectors and batches have in common.
 
-import { checkNumber, checkOptions, describe } from "../checks.ts";
+import { checkNumber, checkOptions } from "../checks.ts";
+import { type Device, namedPlace, type Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
+import * as calls from "./calls.ts";
 import { readFormat, readTrits, saveRows, writeFormat } from "./formats.ts";
+import {
+  checkVectors,
+  copyBetween,
+  createVectors,
+  grantAccess,
+  handleAt,
+  handleOf,
+  readOnHost,
+  writeOnHost,
+} from "./handles.ts";
 import {
   bindOperation,
   type BindOptions,
@@ -11,9 +23,9 @@ import {
   checkSeed,
   checkShift,
   checkSlice,
-  deviceOf,
   type HypervectorOptions,
   type OutOptions,
+  placeOfOptions,
   type RandomOptions,
   randomShare,
   type ThinOptions,
@@ -23,6 +35,7 @@ import {
 import { filled, settled } from "./ownership.ts";
 import { checkPermutation, type Permutation, sourcesOf } from "./permutation.ts";
 
+export { checkVectors, handleAt, handleOf, writeHandlesOf } from "./handles.ts";
 export type { BindOptions, OutOptions, ThinOptions, TritCounts } from "./options.ts";
 
 const newHandle = new BigUint64Array(1);
@@ -30,52 +43,16 @@ const newHandleHalves = new Uint32Array(newHandle.buffer);
 const twoCounts = new Float64Array(2);
 const oneFlag = new Uint32Array(1);
 
-/** Set by the class, the only place that can read its private fields. */
-let readHandle: (vectors: Hypervectors) => bigint;
-let isVectors: (value: unknown) => value is Hypervectors;
-let writeHandles: typeof writeHandlesOf;
-
-/** The number that the library knows the vectors by; throws `disposed` after disposal. */
-export function handleOf(vectors: Hypervectors): bigint {
-  return readHandle(vectors);
-}
-
-/**
- * Writes the handles of `count` single vectors, two halves each, and returns how many came before the
- * first value that is none, that has other dimensions or that has been disposed.
- *
- * Halves, as storing a bigint takes Bun longer than all the rest.
- */
-export function writeHandlesOf(
-  list: readonly unknown[],
-  count: number,
-  dim: number,
-  halves: Uint32Array,
-): number {
-  return writeHandles(list, count, dim, halves);
-}
-
-/** Checks that a value is a hypervector or a batch, of as many dimensions as asked for. */
-export function checkVectors<T extends Hypervectors>(value: T, name: string, dim?: number): T {
-  // By its private fields: the prototype may be anybody's.
-  if (!isVectors(value)) {
-    throw tritterError(
-      "invalid_type",
-      `${name} must be a Hypervector or a HypervectorBatch, got ${describe(value)}`,
-    );
-  }
-  if (dim !== undefined && value.dim !== dim) {
-    throw tritterError("invalid_shape", `${name} must have ${dim} dimensions, got ${value.dim}`);
-  }
-  return value;
-}
-
 /**
  * Vectors of trits in native memory: the base of `Hypervector` and `HypervectorBatch`.
  *
  * Every trit takes two bits, in blocks of 512: one says whether it is nonzero, one whether it is
  * negative. They own native memory: declare them with `using` or call `[Symbol.dispose]()`; every use
  * after that throws `disposed`.
+ *
+ * On a CUDA device they have the same bits. What there are kernels for runs there, in the order it
+ * was asked for and without waiting; what there are none for throws `unsupported`. They travel only
+ * when `to` is called, or what makes or reads arrays and bytes.
  */
 export abstract class Hypervectors implements Disposable {
   /** Trits of one vector. */
@@ -83,7 +60,7 @@ export abstract class Hypervectors implements Disposable {
   /** Number of vectors. */
   readonly count: number;
   /** Where they are. */
-  readonly device: "cpu";
+  readonly device: Place;
 
   readonly #handle: NativeHandle;
   /** The halves of the handle; the low one is 0 after disposal, which no handle's is. */
@@ -91,20 +68,22 @@ export abstract class Hypervectors implements Disposable {
   readonly #high: number;
 
   static {
-    readHandle = (vectors) => vectors.#handle.value;
-    isVectors = (value): value is Hypervectors =>
-      typeof value === "object" && value !== null && #handle in value;
-    writeHandles = (list, count, dim, halves) => {
-      let index = 0;
-      for (; index < count; index++) {
-        const vector = list[index];
-        if (typeof vector !== "object" || vector === null || !(#high in vector)) break;
-        if (vector.dim !== dim || vector.count !== 1 || vector.#low === 0) break;
-        halves[2 * index] = vector.#low;
-        halves[2 * index + 1] = vector.#high;
-      }
-      return index;
-    };
+    grantAccess({
+      handle: (vectors) => (vectors as Hypervectors).#handle.value,
+      isVectors: (value) => typeof value === "object" && value !== null && #handle in value,
+      writeHandles: (list, count, { dim, device }, halves) => {
+        let index = 0;
+        for (; index < count; index++) {
+          const vector = list[index];
+          if (typeof vector !== "object" || vector === null || !(#high in vector)) break;
+          if (vector.dim !== dim || vector.count !== 1 || vector.#low === 0) break;
+          if (vector.device !== device) break;
+          halves[2 * index] = vector.#low;
+          halves[2 * index + 1] = vector.#high;
+        }
+        return index;
+      },
+    });
   }
 
   /** Allocates vectors of zeros. */
@@ -115,17 +94,34 @@ export abstract class Hypervectors implements Disposable {
         "Hypervectors is made by the constructors of Hypervector and HypervectorBatch",
       );
     }
-    this.device = deviceOf(options);
+    this.device = placeOfOptions(options);
     this.dim = checkDim(dim);
     this.count = count;
-    check(native.vectors_create(count, dim, newHandle, 1));
+    createVectors(this.device, this, newHandle);
     this.#handle = new NativeHandle(newHandle[0]!, this.constructor.name);
     this.#low = newHandleHalves[0]!;
     this.#high = newHandleHalves[1]!;
   }
 
-  /** Zeros of the same shape, or of other dimensions, on the same device. */
-  protected abstract allocate(dim?: number): this;
+  /** Zeros of as many vectors: of the same dimensions, on the same device, or of others. */
+  protected abstract allocate(dim?: number, device?: Place): this;
+
+  /**
+   * Returns the vectors on another device: themselves where they already are there, else a copy.
+   *
+   * @example
+   * ```ts
+   * import { HypervectorBatch } from "tritter-accel";
+   *
+   * using batch = HypervectorBatch.random(10, 1000, 1);
+   * console.log(batch.to("cpu") === batch); // true
+   * ```
+   */
+  to(device: Device): this {
+    const place = namedPlace(device);
+    if (place === this.device && this.#handle.value) return this;
+    return filled(this.allocate(this.dim, place), (copy) => copyBetween(this, copy));
+  }
 
   /** Memory of the vectors, in bytes: 2 bits a trit, in blocks of 512 trits. */
   get memoryBytes(): number {
@@ -180,9 +176,9 @@ export abstract class Hypervectors implements Disposable {
       );
     }
     const a = this.#handle.value;
-    const b = other.#handle.value;
+    const b = handleAt(other, this.device, "other");
     const target = this.target(out);
-    return settled(native.vectors_bind(a, b, target.#handle.value, operation), target, out);
+    return settled(calls.bind(this.device, a, b, target.#handle.value, operation), target, out);
   }
 
   /**
@@ -216,7 +212,7 @@ export abstract class Hypervectors implements Disposable {
   negate(options?: OutOptions<this>): this {
     const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
-    check(native.vectors_negate(handle, target.#handle.value));
+    check(calls.negate(this.device, handle, target.#handle.value));
     return target;
   }
 
@@ -236,7 +232,7 @@ export abstract class Hypervectors implements Disposable {
     const handle = this.#handle.value;
     const target = this.target(checkOptions(options, "options").out);
     if (target === this) return target;
-    check(native.vectors_copy(handle, 0, target.#handle.value, 0, this.count));
+    check(calls.copy(this.device, handle, 0, target.#handle.value, 0, this.count));
     return target;
   }
 
@@ -253,7 +249,8 @@ export abstract class Hypervectors implements Disposable {
   equals(other: Hypervectors): boolean {
     checkVectors(other, "other");
     if (other.dim !== this.dim || other.count !== this.count) return false;
-    check(native.vectors_equal(this.#handle.value, other.#handle.value, oneFlag, 1));
+    const [a, b] = [this.#handle.value, handleAt(other, this.device, "other")];
+    check(calls.equal(this.device, a, b, oneFlag, 1));
     return oneFlag[0] === 1;
   }
 
@@ -268,7 +265,7 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   counts(): TritCounts {
-    check(native.vectors_count(this.#handle.value, 0, this.count, twoCounts, 2));
+    check(calls.count(this.device, this.#handle.value, 0, this.count, twoCounts, 2));
     const [nonzero, negative] = [twoCounts[0]!, twoCounts[1]!];
     return {
       positive: nonzero - negative,
@@ -293,7 +290,8 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   toInt8Array(options?: { out?: Int8Array | undefined }): Int8Array<ArrayBuffer> {
-    return readTrits(this.#handle.value, this, checkOptions(options, "options").out);
+    const { out } = checkOptions(options, "options");
+    return readOnHost(this, (handle) => readTrits(handle, this, out));
   }
 
   /**
@@ -336,12 +334,12 @@ export abstract class Hypervectors implements Disposable {
     const places = checkShift(shift, this.dim);
     const handle = this.#handle.value;
     const target = this.target(out);
-    return settled(native.vectors_rotate(handle, target.#handle.value, places), target, out);
+    return settled(calls.rotate(this.device, handle, target.#handle.value, places), target, out);
   }
 
   #reorder(order: Permutation, inverse: boolean, out: this | undefined): this {
     const sources = sourcesOf(checkPermutation(order, "shift", this.dim), inverse);
-    const handle = this.#handle.value;
+    const handle = handleOf(this);
     const target = this.target(out);
     const { length } = sources;
     const status = native.vectors_gather(handle, target.#handle.value, sources, length);
@@ -368,7 +366,7 @@ export abstract class Hypervectors implements Disposable {
     const below = Math.round(checkNumber(keep, "keep", { min: 0, max: 1 }) * 2 ** 32) + 0;
     const key = checkSeed(seed);
     if (below >= 2 ** 32) return this.copy({ out });
-    const handle = this.#handle.value;
+    const handle = handleOf(this);
     const target = this.target(out);
     return settled(native.vectors_thin(handle, target.#handle.value, key, below), target, out);
   }
@@ -391,7 +389,7 @@ export abstract class Hypervectors implements Disposable {
     const { out } = checkOptions(options, "options");
     const first = checkSlice(start, end, this.dim);
     const dim = end - first;
-    const handle = this.#handle.value;
+    const handle = handleOf(this);
     const target = this.target(out, dim);
     return settled(native.vectors_move(handle, first, target.#handle.value, 0, dim), target, out);
   }
@@ -409,7 +407,7 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   toPackedBytes(): Uint8Array<ArrayBuffer> {
-    return readFormat(this.#handle.value, "wire", this);
+    return readOnHost(this, (handle) => readFormat(handle, "wire", this));
   }
 
   /**
@@ -424,7 +422,7 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   toBase3Bytes(): Uint8Array<ArrayBuffer> {
-    return readFormat(this.#handle.value, "base3", this);
+    return readOnHost(this, (handle) => readFormat(handle, "base3", this));
   }
 
   /**
@@ -439,19 +437,19 @@ export abstract class Hypervectors implements Disposable {
    * ```
    */
   save(): Uint8Array<ArrayBuffer> {
-    return saveRows(this.#handle.value, this);
+    return readOnHost(this, (handle) => saveRows(handle, this));
   }
 
-  /** Fills new vectors, or frees them where that fails. */
+  /** Fills new vectors by a handle of the CPU, or frees them where that fails. */
   protected fill(write: (handle: bigint) => void): this {
-    return filled(this, () => write(this.#handle.value));
+    return filled(this, () => writeOnHost(this, write));
   }
 
   /** Fills all vectors with random trits. */
   protected fillRandom(seed: number | bigint, options: RandomOptions | undefined): this {
-    return this.fill((handle) => {
+    return filled(this, () => {
       const share = randomShare(checkOptions(options, "options").distribution);
-      check(native.vectors_random(handle, checkSeed(seed), share));
+      check(calls.random(this.device, this.#handle.value, checkSeed(seed), share));
     });
   }
 
@@ -476,7 +474,7 @@ export abstract class Hypervectors implements Disposable {
   /** Writes trits of every vector from place `to` on, from others. */
   protected fillPart(to: number, vectors: Hypervectors): void {
     const { dim } = vectors;
-    check(native.vectors_move(vectors.#handle.value, 0, this.#handle.value, to, dim));
+    check(native.vectors_move(handleOf(vectors), 0, handleOf(this), to, dim));
   }
 
   /** The vectors to write to: those given, of the same shape, or new ones. */
@@ -486,6 +484,7 @@ export abstract class Hypervectors implements Disposable {
     if (out.count !== this.count) {
       throw tritterError("invalid_shape", `out must be ${this.count} vectors, got ${out.count}`);
     }
+    handleAt(out, this.device, "out");
     return out;
   }
 

@@ -2,19 +2,21 @@
 
 import { checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { check, native } from "../native/library.ts";
+import type { Place } from "../device.ts";
+import { check } from "../native/library.ts";
 import { checkSingle } from "./bundling.ts";
 import { checkPayload, headerCount, readContainer, writeContainer } from "./container.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
 import { ItemNames, ITEMS_MAX } from "./item_names.ts";
-import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import { checkVectors, type Hypervectors } from "./hypervectors.ts";
+import { copyRows } from "./handles.ts";
 import {
   checkDim,
-  deviceOf,
   DIM_MAX,
   type HypervectorOptions,
   metricCode,
+  placeOfOptions,
   type RandomOptions,
   type SimilarityMetric,
 } from "./options.ts";
@@ -72,7 +74,7 @@ export class ItemMemory implements Disposable {
   /** What the nearest item is nearest by. */
   readonly metric: SimilarityMetric;
   /** Where the vectors are. */
-  readonly device: "cpu";
+  readonly device: Place;
 
   /** Room for the vectors; none before there is an item, or it is asked for. */
   #vectors: HypervectorBatch | undefined;
@@ -92,7 +94,7 @@ export class ItemMemory implements Disposable {
    */
   constructor(dim: number, options?: ItemMemoryOptions) {
     const { capacity, metric = "cosine" } = checkOptions(options, "options");
-    this.device = deviceOf(options);
+    this.device = placeOfOptions(options);
     this.dim = checkDim(dim);
     metricCode(metric);
     this.metric = metric;
@@ -254,7 +256,7 @@ export class ItemMemory implements Disposable {
     const old = this.#vectors;
     const { dim, device, size } = this;
     this.#vectors = filled(new HypervectorBatch(capacity, dim, { device }), (grown) => {
-      if (old) check(native.vectors_copy(handleOf(old), 0, handleOf(grown), 0, size));
+      if (old) check(copyRows([old, 0], [grown, 0], size));
     });
     old?.[Symbol.dispose]();
   }
@@ -286,8 +288,8 @@ export class ItemMemory implements Disposable {
     const index = this.#names.find(name);
     if (index === undefined) return false;
     const last = this.size - 1;
-    const handle = handleOf(this.#batch);
-    if (index !== last) check(native.vectors_copy(handle, last, handle, index, 1));
+    const batch = this.#batch;
+    if (index !== last) check(copyRows([batch, last], [batch, index], 1));
     this.#names.remove(name);
     return true;
   }

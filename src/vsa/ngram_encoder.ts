@@ -154,7 +154,7 @@ export class NgramEncoder implements Disposable {
     make: () => T,
   ): T {
     const { tie, seed, threshold } = signOf(options as SignOptions<never>);
-    const out = checkOut(options.out, this.dim, rows);
+    const out = checkOut(options.out, this, rows);
     const { symbols, count, lengths } = this.#table.read(texts);
     const table = handleOf(this.#table.rows);
     const target = out ?? make();

@@ -1,7 +1,7 @@
 // What the operations on hypervectors take: names, and the numbers that stand for them natively.
 
 import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
-import { type Device, resolveDevice } from "../device.ts";
+import { type Device, type Place, placeOf, resolveDevice } from "../device.ts";
 import { tritterError } from "../errors.ts";
 
 /** The most dimensions that a hypervector can have. */
@@ -195,6 +195,11 @@ export function checkSlice(start: number, end: number, dim: number): number {
 }
 
 /** Checks options that name a device, and returns the device. */
+export function placeOfOptions(options: HypervectorOptions | undefined): Place {
+  return placeOf(checkOptions(options, "options").device);
+}
+
+/** Does the same for what only the CPU has kernels for, and throws `unsupported` for another. */
 export function deviceOf(options: HypervectorOptions | undefined): "cpu" {
   return resolveDevice(checkOptions(options, "options").device);
 }

@@ -1,7 +1,8 @@
 // Vectors as part of what else is saved: two planes a row, as formats.ts describes them.
 
 import { readFormat, writeFormat } from "./formats.ts";
-import { handleOf, type Hypervectors } from "./hypervectors.ts";
+import { readOnHost, writeOnHost } from "./handles.ts";
+import type { Hypervectors } from "./hypervectors.ts";
 
 /** Bytes of the planes of vectors. */
 export function planeBytes(count: number, dim: number): number {
@@ -13,10 +14,13 @@ export function readPlanes(
   vectors: Hypervectors,
   count: number = vectors.count,
 ): Uint8Array<ArrayBuffer> {
-  return readFormat(handleOf(vectors), "planes", { count, dim: vectors.dim });
+  return readOnHost(
+    vectors,
+    (handle) => readFormat(handle, "planes", { count, dim: vectors.dim }),
+  );
 }
 
 /** Writes the first vectors from planes; throws `invalid_format` where they hold no trits. */
 export function writePlanes(vectors: Hypervectors, planes: Uint8Array): void {
-  writeFormat(handleOf(vectors), "planes", planes);
+  writeOnHost(vectors, (handle) => writeFormat(handle, "planes", planes));
 }

@@ -118,7 +118,7 @@ export class ProjectionEncoder implements Disposable {
     const { out } = checkOptions(options, "options");
     checkArray(features, Float32Array, "features", this.features);
     checkFinite(features, "features");
-    checkOut(out, this.dim);
+    checkOut(out, this);
     const products = this.#matrix.matmul(features, { out: this.#products });
     return this.#sign(products, out, () => new Hypervector(this.dim, { device: this.device }));
   }
@@ -145,7 +145,7 @@ export class ProjectionEncoder implements Disposable {
       );
     }
     checkFinite(features, "features");
-    checkOut(out, this.dim, count);
+    checkOut(out, this, count);
     const products = this.#matrix.matmul(features);
     const { dim, device } = this;
     return this.#sign(products, out, () => new HypervectorBatch(count, dim, { device }));

@@ -2,10 +2,11 @@
 
 import { checkChoice } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { check, native } from "../native/library.ts";
+import { check } from "../native/library.ts";
 import { copyList } from "./bundling.ts";
+import * as calls from "./calls.ts";
 import { checkLength } from "./formats.ts";
-import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import { checkVectors, handleAt, type Hypervectors } from "./hypervectors.ts";
 import type { HypervectorOptions } from "./options.ts";
 
 /** How batches are put together. */
@@ -53,10 +54,10 @@ export function jointOf(vectors: readonly Hypervectors[], wanted: ConcatOptions[
 
 /** Counts the trits of each kind in each row. */
 export function countRows(vectors: Hypervectors): RowCounts {
-  const { count, dim } = vectors;
+  const { count, dim, device } = vectors;
   checkLength(2 * count, "counts");
   const ones = new Uint32Array(2 * count);
-  check(native.vectors_count_rows(handleOf(vectors), ones, ones.length));
+  check(calls.countRows(device, handleAt(vectors, device, "rows"), ones, ones.length));
   const counts = {
     positive: new Uint32Array(count),
     negative: new Uint32Array(count),

@@ -2,8 +2,9 @@
 
 import { checkArray, checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { check, native } from "../native/library.ts";
-import { checkVectors, handleOf, type Hypervectors } from "./hypervectors.ts";
+import { check } from "../native/library.ts";
+import * as calls from "./calls.ts";
+import { checkVectors, handleAt, type Hypervectors } from "./hypervectors.ts";
 import { metricCode, type SimilarityMetric } from "./options.ts";
 
 /** The most similar rows of a batch, for each query. */
@@ -67,6 +68,12 @@ export function checkPartner<T extends Hypervectors>(other: T, rows: Hypervector
   );
 }
 
+/** The handles of rows and of what they meet, which must be where they are. */
+function handlesOf(rows: Hypervectors, other: Hypervectors, name: string): [bigint, bigint] {
+  const { device } = rows;
+  return [handleAt(rows, device, "rows"), handleAt(other, device, name)];
+}
+
 /** The similarity of each row to its partner. */
 export function pairScores(
   rows: Hypervectors,
@@ -77,7 +84,8 @@ export function pairScores(
   checkPartner(other, rows);
   const code = metricCode(metric);
   const scores = resultOf(Float64Array, rows.count, out, "out");
-  check(native.vectors_similarity(handleOf(rows), handleOf(other), code, scores, scores.length));
+  const [a, b] = handlesOf(rows, other, "other");
+  check(calls.similarity(rows.device, a, b, code, scores, scores.length));
   return scores;
 }
 
@@ -91,8 +99,8 @@ export function scoreMatrix(
   checkVectors(other, "other", rows.dim);
   const code = metricCode(metric);
   const scores = resultOf(Float64Array, rows.count * other.count, out, "out");
-  const { length } = scores;
-  check(native.vectors_similarity_matrix(handleOf(rows), handleOf(other), code, scores, length));
+  const [a, b] = handlesOf(rows, other, "other");
+  check(calls.similarityMatrix(rows.device, a, b, code, scores, scores.length));
   return scores;
 }
 
@@ -114,16 +122,7 @@ export function bestRows(
   const found = queries.count * k;
   const indices = resultOf(Uint32Array, found, taken?.indices, "out.indices");
   const scores = resultOf(Float64Array, found, taken?.scores, "out.scores");
-  check(native.vectors_top_k(
-    handleOf(vectors),
-    count,
-    handleOf(queries),
-    code,
-    k,
-    indices,
-    found,
-    scores,
-    found,
-  ));
+  const [a, b] = handlesOf(vectors, queries, "queries");
+  check(calls.topK(vectors.device, a, count, b, code, k, indices, found, scores, found));
   return taken === undefined ? { indices, scores } : taken as TopK;
 }

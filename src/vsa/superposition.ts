@@ -89,7 +89,7 @@ export abstract class Superposition implements Disposable {
       throw error;
     }
     this.dim = this.#trace.dim;
-    this.device = this.#trace.device;
+    this.device = this.#sum.device;
   }
 
   /** How many vectors it holds. */

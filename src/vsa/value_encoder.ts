@@ -102,7 +102,8 @@ export abstract class ValueEncoder<Value> implements Disposable {
       throw tritterError("invalid_type", "ValueEncoder is made by the constructors of encoders");
     }
     this.dim = table.dim;
-    this.device = table.device;
+    handleOf(table);
+    this.device = "cpu";
     this.#table = table;
   }
 
@@ -153,7 +154,7 @@ export abstract class ValueEncoder<Value> implements Disposable {
       (value, index) => this.rowOf(value, `values[${index}]`),
     );
     const { length } = rows;
-    checkOut(out, this.dim, length);
+    checkOut(out, this, length);
     const table = handleOf(this.#table);
     const target = out ?? new HypervectorBatch(length, this.dim, { device: this.device });
     return settled(native.vectors_take(table, rows, length, handleOf(target)), target, out);

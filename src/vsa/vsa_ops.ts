@@ -1,7 +1,8 @@
 // The operations on hypervectors as methods of one object that has chosen a device.
 
 import { checkOptions } from "../checks.ts";
-import { type DevicePreference, resolvePreference } from "./device_preference.ts";
+import type { Place } from "../device.ts";
+import { type DevicePreference, preferredPlace } from "./device_preference.ts";
 import type { BundleOptions } from "./bundling.ts";
 import { checkVector, Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
@@ -44,7 +45,7 @@ export interface VsaConfig {
  */
 export class VsaOps {
   /** Where new vectors are. */
-  readonly device: "cpu";
+  readonly device: Place;
 
   /**
    * Chooses the device.
@@ -57,7 +58,7 @@ export class VsaOps {
    * ```
    */
   constructor(config?: VsaConfig) {
-    this.device = resolvePreference(checkOptions(config, "config").device);
+    this.device = preferredPlace(checkOptions(config, "config").device);
   }
 
   /**
