@@ -5,3 +5,6 @@
 #include "matmul_one.cu"
 #include "matmul_many.cu"
 #include "matmul_floats.cu"
+#include "floats.cu"
+#include "gradients_blocks.cu"
+#include "gradients_rotated.cu"

@@ -44,11 +44,44 @@ pub const Kernel = enum {
     multiply_floats_4_4_1,
     multiply_floats_8_2_2,
     multiply_floats_8_2_4,
+    floats_combine,
+    floats_scale,
+    floats_clip,
+    floats_find,
+    floats_sum_squares,
+    floats_narrow,
+    floats_widen,
+    gradients_sign_encode,
+    gradients_sign_scales,
+    gradients_sign_decode,
+    gradients_ternary_encode,
+    gradients_ternary_decode,
+    gradients_rotated_encode_2,
+    gradients_rotated_encode_3,
+    gradients_rotated_encode_4,
+    gradients_rotated_encode_8,
+    gradients_rotated_encode_16,
+    gradients_rotated_decode_2,
+    gradients_rotated_decode_3,
+    gradients_rotated_decode_4,
+    gradients_rotated_decode_8,
+    gradients_rotated_decode_16,
+    gradients_projection_encode,
+    gradients_projection_decode,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
             .quantize_tokens, .pad_tokens => Tokens,
             .pack_trits, .pack_wire, .quantize_absmean, .unpack_wire => Packing,
+            .floats_combine, .floats_scale, .floats_clip, .floats_find => Pass,
+            .floats_sum_squares, .floats_narrow, .floats_widen => Pass,
+            .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => Scaled,
+            .gradients_ternary_encode, .gradients_ternary_decode => Scaled,
+            .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => Rotation,
+            .gradients_rotated_encode_8, .gradients_rotated_encode_16 => Rotation,
+            .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => Rotation,
+            .gradients_rotated_decode_8, .gradients_rotated_decode_16 => Rotation,
+            .gradients_projection_encode, .gradients_projection_decode => Rotation,
             else => Product,
         };
     }
@@ -118,6 +151,52 @@ pub const Product = extern struct {
     columns: Columns,
     rows: u32,
     count: u32,
+};
+
+/// See floats.cu.
+pub const Pass = extern struct {
+    source: u64,
+    second: u64 = 0,
+    target: u64 = 0,
+    found: u64 = 0,
+    count: u64,
+    factor: f64 = 0,
+    alpha: f32 = 0,
+    beta: f32 = 0,
+    option: u32 = 0,
+    reserved: u32 = 0,
+};
+
+/// See gradients_blocks.cu.
+pub const Scaled = extern struct {
+    gradients: u64,
+    scales: u64,
+    codes: u64,
+    sums: u64 = 0,
+    found: u64,
+    count: u32,
+    block: u32,
+    blocks: u32,
+    rule: u32,
+};
+
+/// See gradients_rotated.cu.
+pub const Piece = extern struct { start: u32, count: u32, size: u32, codes: u32, factor: f32 };
+pub const Rotation = extern struct {
+    gradients: u64,
+    payload: u64,
+    found: u64,
+    seed: u64,
+    places: u64 = 0,
+    kept: u64 = 0,
+    whole: u64 = 0,
+    rest: u64 = 0,
+    inverse: f64 = 0,
+    full: u32,
+    factor: f32 = 0,
+    blocks: u32,
+    weighted: u32 = 0,
+    pieces: [13]Piece,
 };
 
 pub fn divideUp(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
