@@ -70,7 +70,13 @@ export {
   type TernaryMatmulConfig,
 } from "./src/packing/packed_ternary.ts";
 export { type PackOptions, type WeightLayout } from "./src/packing/keep.ts";
-export { denseMatmul, type DenseMatmulOptions, matmul, ternaryMatmul } from "./src/matmul.ts";
+export {
+  denseMatmul,
+  type DenseMatmulOptions,
+  type DenseTensorOptions,
+  matmul,
+  ternaryMatmul,
+} from "./src/matmul.ts";
 
 // Gradients
 export {
@@ -80,6 +86,7 @@ export {
   createCodec,
   decompressGradients,
   type DecompressOptions,
+  type DecompressTensorOptions,
   GradientCodec,
 } from "./src/gradients/codec.ts";
 export {
@@ -270,9 +277,11 @@ export type {
 } from "./src/training/gradients.ts";
 export {
   type FloatOutOptions,
+  type FloatTensorOptions,
   fromBf16,
   fromF16,
   type HalfOutOptions,
+  type HalfTensorOptions,
   toBf16,
   toF16,
 } from "./src/formats/half.ts";

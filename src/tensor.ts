@@ -145,8 +145,18 @@ function residentTensor<D extends Dtype>(
 
 /** Returns a new f32 tensor on a CUDA device, to be written by a kernel. */
 export function emptyTensor(shape: readonly number[], place: Place): Tensor<"f32"> {
+  return emptyTensorOf("f32", shape, place);
+}
+
+/** Returns a new tensor on a CUDA device, to be written by a kernel. */
+export function emptyTensorOf<D extends Dtype>(
+  dtype: D,
+  shape: readonly number[],
+  place: Place,
+): Tensor<D> {
   const size = shape.reduce((product, axis) => product * axis, 1);
-  return residentTensor("f32", shape, place, createMemory(place, 4 * size));
+  const bytes = ARRAYS[dtype].BYTES_PER_ELEMENT * size;
+  return residentTensor(dtype, shape, place, createMemory(place, bytes));
 }
 
 /** Returns the number by which the library knows a tensor's device memory; checks where that is. */

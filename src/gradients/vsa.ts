@@ -41,7 +41,7 @@ export const vsa: Kind = {
     const ratio = checkRatio(options.ratio, RATIO);
     return {
       payloadMax: (count) => payloadBytes(count, dimOf(count, ratio)),
-      encode(gradients, seed, parameters, room) {
+      encode(gradients: Float32Array, seed, parameters, room) {
         const dim = dimOf(gradients.length, ratio);
         const payload = room(payloadBytes(gradients.length, dim));
         parameters[0] = dim;
