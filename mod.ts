@@ -274,6 +274,7 @@ export type {
   GradientSizes,
   GradientsOf,
   GradientsOutOptions,
+  TensorGradients,
 } from "./src/training/gradients.ts";
 export {
   type FloatOutOptions,

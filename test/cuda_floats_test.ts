@@ -1,7 +1,20 @@
 // Half precision and dense products on a device.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cudaAvailable, denseMatmul, fromBf16, fromF16, Tensor, toBf16, toF16 } from "../mod.ts";
+import {
+  clipByGlobalNorm,
+  clipByValue,
+  cudaAvailable,
+  denseMatmul,
+  fromBf16,
+  fromF16,
+  globalNorm,
+  hasOverflow,
+  LossScaler,
+  Tensor,
+  toBf16,
+  toF16,
+} from "../mod.ts";
 import { cudaTest } from "./cuda_support.ts";
 import { assertSame, assertThrowsCode, randomFloats, wrong } from "./support.ts";
 
@@ -148,4 +161,44 @@ cudaTest("dense products of half precision add up in f32", () => {
     }
   }
   assertThrowsCode(() => denseMatmul(a, wrong(b.data()), [m, n, k]), "invalid_type");
+});
+
+cudaTest("norms, clipping and scaling are the CPU's to the last bit", () => {
+  for (const sizes of [[1], [3, 33], [16_383, 16_384, 16_385], [65_537, 300_007]]) {
+    const arrays = sizes.map((size) => randomFloats(size, size));
+    const tensors = arrays.map((array) => Tensor.from(array, [array.length], { device }));
+    const assertAll = (label: string) =>
+      tensors.forEach((tensor, at) => assertSame(tensor.data(), arrays[at]!, label));
+    assert.equal(globalNorm(tensors), globalNorm(arrays));
+    assert.equal(hasOverflow(tensors), false);
+    assert.equal(clipByGlobalNorm(tensors, 0.7), clipByGlobalNorm(arrays, 0.7));
+    assertAll("clipped by norm");
+    clipByValue(tensors, -0.01, 0.005);
+    clipByValue(arrays, -0.01, 0.005);
+    assertAll("clipped by value");
+    const [scaler, known] = [new LossScaler(), new LossScaler()];
+    assert.equal(scaler.unscale(tensors), known.unscale(arrays));
+    assertAll("unscaled");
+    for (const value of [NaN, Infinity]) {
+      const last = arrays.at(-1)!;
+      last[last.length - 1] = value;
+      using bad = Tensor.from(last, [last.length], { device });
+      assert.equal(hasOverflow(bad), true);
+      assert.equal(globalNorm(bad), globalNorm(last));
+      assert.equal(scaler.step(bad, () => assert.fail("applied")), false);
+      clipByValue(bad, -1, 1, { nan: "zero" });
+      clipByValue(last, -1, 1, { nan: "zero" });
+    }
+    for (const tensor of tensors) tensor[Symbol.dispose]();
+  }
+});
+
+test("gradients are arrays or tensors, not both, and none twice", () => {
+  const array = Float32Array.of(3);
+  using tensor = Tensor.from(Float32Array.of(4), [1]);
+  assert.equal(globalNorm(tensor), 4);
+  assertThrowsCode(() => globalNorm(wrong([array, tensor])), "invalid_type", /gradients\[0\]/);
+  assertThrowsCode(() => globalNorm([tensor, tensor]), "invalid_value", /once/);
+  using ints = Tensor.from(Int32Array.of(1), [1]);
+  assertThrowsCode(() => hasOverflow(ints), "invalid_type", /f32/);
 });

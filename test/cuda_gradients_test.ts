@@ -1,7 +1,13 @@
 // Codecs of gradients on a device: bytes and gradients are those of the CPU, to the last bit.
 import assert from "node:assert/strict";
-import { type CodecName, type CodecOptions, createCodec, decompressGradients } from "../mod.ts";
-import { Tensor } from "../mod.ts";
+import {
+  type CodecName,
+  type CodecOptions,
+  createCodec,
+  decompressGradients,
+  ErrorFeedback,
+  Tensor,
+} from "../mod.ts";
 import { assertNothingLeft, cudaTest } from "./cuda_support.ts";
 import { gaussian, heavyTailed } from "./gradients_reference.ts";
 import { assertSame, assertThrowsCode, wrong } from "./support.ts";
@@ -134,4 +140,42 @@ cudaTest("what has no kernels says so", () => {
   const dense = createCodec("projection", { method: "dense" });
   assertThrowsCode(() => dense.compress(there), "unsupported", /"dense"/);
   assertThrowsCode(() => createCodec("sign").compress(wrong([1])), "invalid_type");
+});
+
+cudaTest("error feedback on the device is that of the CPU", () => {
+  assertNothingLeft(() => {
+    for (const mode of ["plain", "ef21"] as const) {
+      for (const momentum of [0, 0.9]) {
+        const make = () =>
+          new ErrorFeedback(createCodec("rotated", { bits: 1 }), { mode, momentum });
+        const [cpu, there, receiver, other] = [make(), make(), make(), make()];
+        for (let step = 0; step < 4; step++) {
+          const gradients = heavyTailed(5000, step);
+          using tensor = Tensor.from(gradients, [50, 100], { device });
+          const expected = cpu.compress(gradients, { seed: step });
+          // The third step is on the CPU: what is remembered goes with the gradients.
+          const bytes = there.compress(step === 2 ? gradients : tensor, { seed: step });
+          assertSame(bytes, expected, `${mode}, ${momentum}, step ${step}`);
+          using restored = receiver.decompress(bytes, { device });
+          assertSame(restored.data(), other.decompress(bytes));
+        }
+        const [state, known] = [there.state(), cpu.state()];
+        for (const name of ["residual", "estimate", "momentum"] as const) {
+          assert.equal(state[name] === undefined, known[name] === undefined);
+          if (known[name] !== undefined) assertSame(state[name]!, known[name], name);
+        }
+        const copy = make();
+        copy.restore(state);
+        using tensor = Tensor.from(heavyTailed(5000, 9), [5000], { device });
+        assertSame(copy.compress(tensor), there.compress(tensor));
+        using short = Tensor.from(new Float32Array(4999), [4999], { device });
+        assertThrowsCode(() => there.compress(short), "invalid_length", /5000/);
+        using bad = Tensor.from(new Float32Array(5000).fill(NaN), [5000], { device });
+        const fresh = make();
+        assertThrowsCode(() => fresh.compress(bad), "invalid_value");
+        assertSame(fresh.compress(tensor), make().compress(heavyTailed(5000, 9)));
+        for (const feedback of [cpu, there, receiver, other, copy, fresh]) feedback.reset();
+      }
+    }
+  });
 });

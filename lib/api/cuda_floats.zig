@@ -12,6 +12,11 @@ pub fn cuda_floats_combine(a: u64, alpha: f32, b: u64, beta: f32, out: u64) call
     return abi.finish(combine(a, alpha, b, beta, out));
 }
 
+/// Copies all values.
+pub fn cuda_floats_copy(values: u64, out: u64) callconv(.c) i32 {
+    return abi.finish(copy(values, out));
+}
+
 /// Multiplies in place; overflow[0] becomes 1 where a product is not finite, else 0.
 pub fn cuda_floats_scale(values: u64, factor: f64, overflow: ?[*]u32, overflow_length: u32) callconv(.c) i32 {
     return abi.finish(scale(values, factor, overflow, overflow_length));
@@ -50,6 +55,14 @@ fn combine(a: u64, alpha: f32, b: u64, beta: f32, out: u64) abi.Failure!void {
     const target = try handles.acquire(Buffer, .tensor, out);
     defer handles.release(out);
     return floats.combine(first, alpha, second, beta, target);
+}
+
+fn copy(source: u64, target: u64) abi.Failure!void {
+    const from = try handles.acquire(Buffer, .tensor, source);
+    defer handles.release(source);
+    const to = try handles.acquire(Buffer, .tensor, target);
+    defer handles.release(target);
+    return floats.copy(from, to);
 }
 
 fn scale(handle: u64, factor: f64, pointer: ?[*]u32, length: u32) abi.Failure!void {

@@ -57,6 +57,18 @@ pub fn combine(a: *Buffer, alpha: f32, b: *Buffer, beta: f32, out: *Buffer) abi.
     });
 }
 
+/// Copies within a device.
+pub fn copy(source: *Buffer, target: *Buffer) abi.Failure!void {
+    try expectDevice(source, target);
+    try expectBytes("the copy", target, source.bytes);
+    const device = source.device;
+    const stream = try device.stream();
+    const from = try source.use(stream);
+    const to = try target.use(stream);
+    if (from == to) return;
+    try device.check(device.driver.cuMemcpyPeerAsync(to, device.context, from, device.context, @intCast(source.bytes), stream.handle), "copy");
+}
+
 /// What a kernel finds: a word that begins with the same byte everywhere.
 fn found(comptime T: type, stream: *Stream, fill: u8, context: anytype, comptime work: fn (@TypeOf(context), *Stream, u64) abi.Failure!void) abi.Failure!T {
     const device = stream.device;

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x0dd381fab432a17fn;
+export const abiFingerprint = 0x733f43d85b606da5n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -368,6 +368,10 @@ export const symbols = {
     alpha: "f32",
     b: "u64",
     beta: "f32",
+    out: "u64",
+  },
+  cuda_floats_copy: {
+    values: "u64",
     out: "u64",
   },
   cuda_floats_scale: {
@@ -1819,6 +1823,10 @@ export interface NativeLibrary {
    * out = alpha a + beta b; `out` may be either.
    */
   cuda_floats_combine(a: bigint, alpha: number, b: bigint, beta: number, out: bigint): number;
+  /**
+   * Copies all values.
+   */
+  cuda_floats_copy(values: bigint, out: bigint): number;
   /**
    * Multiplies in place; overflow[0] becomes 1 where a product is not finite, else 0.
    */
