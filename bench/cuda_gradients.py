@@ -27,7 +27,7 @@ class Rotation(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in
                 ("gradients", "payload", "found", "seed", "places", "kept", "whole", "rest")] + \
         [("inverse", ctypes.c_double), ("full", ctypes.c_uint32), ("factor", ctypes.c_float),
-         ("blocks", ctypes.c_uint32), ("weighted", ctypes.c_uint32), ("pieces", Piece * 13)]
+         ("blocks", ctypes.c_uint32), ("option", ctypes.c_uint32), ("pieces", Piece * 13)]
 
 
 class Pass(ctypes.Structure):
@@ -60,6 +60,12 @@ def cases(count, x, y, payload, found):
         rotation = Rotation(x, payload, found, 7, count, kept, count // kept, count % kept, 1 / kept, full, 1 / 64, full, 1)
         yield f"gradients_projection_encode 1/{share}", full, 256, rotation, 4 * count + 4 * kept
         yield f"gradients_projection_decode 1/{share}", full, 256, rotation, 4 * count + 4 * kept
+    members = 2
+    dim = count // members
+    bundle = Rotation(x, payload, found, 7, count, dim, 0, 0, 0, dim // 4096, 0, dim // 4096, members)
+    yield "gradients_bundle_encode", dim // 4096, 256, bundle, 4 * count + dim / 5
+    yield "gradients_bundle_scales", (dim // 4096, members), 256, bundle, 4 * count + members * dim / 5
+    yield "gradients_bundle_decode", (dim // 4096, members), 256, bundle, 4 * count + members * dim / 5
     whole = up(count, 4096)
     one = Pass(x, y, x, found, count, 1.0, 1.0, 0.0, 2, 0)
     yield "floats_combine", whole, 256, one, 12 * count
@@ -84,7 +90,8 @@ def main():
         lists = [list(cases(count, x.data_ptr(), y.data_ptr(), payload.data_ptr(), found.data_ptr())) for x in xs]
         for which, (name, blocks, threads, _, moved) in enumerate(lists[0]):
             kernel = name.split()[0]
-            launches = [(lambda c: lambda: module.launch(kernel, blocks, threads, lists[c % copies][which][3]))(c)
+            first, second = blocks if isinstance(blocks, tuple) else (blocks, 1)
+            launches = [(lambda c: lambda: module.launch(kernel, first, threads, lists[c % copies][which][3], second))(c)
                         for c in range(2 * copies)]
             us = time_us(launches, 9)
             floor = moved / FLOOR_BYTES_PER_US + LAUNCH_US

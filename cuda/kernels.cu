@@ -7,4 +7,6 @@
 #include "matmul_floats.cu"
 #include "floats.cu"
 #include "gradients_blocks.cu"
+#include "gradients_bundle.cu"
+#include "gradients_projection.cu"
 #include "gradients_rotated.cu"

@@ -30,6 +30,9 @@ const CASES: readonly (readonly [CodecName, CodecOptions])[] = [
   ["projection", { ratio: 3, gain: "contraction", seed: 2n ** 64n - 1n }],
   ["projection", { ratio: 1 }],
   ["projection", { ratio: 1000 }],
+  ["vsa", {}],
+  ["vsa", { ratio: 100, seed: 9 }],
+  ["vsa", { ratio: 20 }],
 ];
 
 const label = ([name, options]: (typeof CASES)[number], what: string) =>
@@ -129,7 +132,7 @@ cudaTest("gradients that are not finite are named, and lose nothing", () => {
 
 cudaTest("what has no kernels says so", () => {
   using there = Tensor.from(new Float32Array(100).fill(1), [100], { device });
-  for (const name of ["entropy", "topk", "lowrank", "vsa"] as const) {
+  for (const name of ["entropy", "topk", "lowrank"] as const) {
     const options = name === "lowrank" ? { shape: [10, 10] as const, rank: 2 } : {};
     const codec = createCodec(name, options);
     assertThrowsCode(() => codec.compress(there), "unsupported", /no CUDA kernels/);

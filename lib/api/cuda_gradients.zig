@@ -42,6 +42,15 @@ pub fn cuda_gradients_projection_decode(payload: ?[*]const u8, payload_length: u
     return abi.finish(decode(payload, payload_length, gradients, codecs.decodeProjection, .{ seed, contraction == 0 }));
 }
 
+/// Members of `dim` gradients, bundled into one hypervector.
+pub fn cuda_gradients_vsa_encode(gradients: u64, dim: u32, seed: u64, payload: ?[*]u8, payload_length: u32) callconv(.c) i32 {
+    return abi.finish(encode(gradients, payload, payload_length, codecs.encodeVsa, .{ dim, seed }));
+}
+
+pub fn cuda_gradients_vsa_decode(payload: ?[*]const u8, payload_length: u32, dim: u32, seed: u64, gradients: u64) callconv(.c) i32 {
+    return abi.finish(decode(payload, payload_length, gradients, codecs.decodeVsa, .{ dim, seed }));
+}
+
 fn encode(handle: u64, pointer: ?[*]u8, length: u32, comptime function: anytype, arguments: anytype) abi.Failure!void {
     const gradients = try handles.acquire(Buffer, .tensor, handle);
     defer handles.release(handle);

@@ -6,6 +6,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const backend = @import("backend.zig");
 const blocks_of = @import("../cpu/gradients_blocks.zig");
+const bundle = @import("../cpu/gradients_bundle.zig");
 const finite = @import("../cpu/gradients_finite.zig");
 const floats = @import("floats.zig");
 const kernels = @import("kernels.zig");
@@ -300,6 +301,46 @@ pub fn decodeProjection(payload: []const u8, seed: u64, is_weighted: bool, gradi
     defer work.deinit();
     try work.stream.upload(work.payload, payload);
     var arguments = projectionArguments(&work, &blocks, samples, seed, 1);
-    arguments.weighted = @intFromBool(is_weighted);
+    arguments.option = @intFromBool(is_weighted);
     return work.stream.launch(.gradients_projection_decode, .{ .blocks = arguments.blocks, .threads = 256 }, arguments);
+}
+
+// ---- vsa ----
+
+fn bundleArguments(work: *const Work, layout: *const bundle.Layout, seed: u64) kernels.Rotation {
+    var arguments = rotation(work, &layout.blocks, seed);
+    arguments.places = layout.count;
+    arguments.kept = layout.dim;
+    arguments.option = @intCast(layout.members);
+    for (layout.blocks.full..layout.blocks.len) |index|
+        arguments.pieces[index - layout.blocks.full].codes = @intCast(layout.codesAt(index));
+    return arguments;
+}
+
+/// A block of threads for each block of a member, as far as a grid's second axis reaches.
+fn membersShape(arguments: *const kernels.Rotation) backend.Launch {
+    return .{ .blocks = arguments.blocks, .blocks_y = @min(arguments.option, 65535), .threads = 256 };
+}
+
+pub fn encodeVsa(gradients: *Buffer, dim: u32, seed: u64, payload: []u8) abi.Failure!void {
+    const layout: bundle.Layout = try .init(try countOf(gradients), dim);
+    try expectBytes(payload, layout.bytes);
+    const work: Work = try .init(gradients, layout.bytes, 0);
+    defer work.deinit();
+    const arguments = bundleArguments(&work, &layout, seed);
+    try work.stream.launch(.gradients_bundle_encode, .{ .blocks = arguments.blocks, .threads = 256 }, arguments);
+    try work.stream.launch(.gradients_bundle_scales, membersShape(&arguments), arguments);
+    return work.finish(payload);
+}
+
+pub fn decodeVsa(payload: []const u8, dim: u32, seed: u64, gradients: *Buffer) abi.Failure!void {
+    const layout: bundle.Layout = try .init(try countOf(gradients), dim);
+    try expectBytes(payload, layout.bytes);
+    try finite.expectScales(payload[0 .. 4 * layout.members * layout.blocks.len]);
+    const work: Work = try .init(gradients, layout.bytes, 0);
+    defer work.deinit();
+    try work.stream.upload(work.payload, payload);
+    const arguments = bundleArguments(&work, &layout, seed);
+    try work.stream.launch(.gradients_bundle_decode, membersShape(&arguments), arguments);
+    return work.expectTrits();
 }

@@ -68,6 +68,9 @@ pub const Kernel = enum {
     gradients_rotated_decode_16,
     gradients_projection_encode,
     gradients_projection_decode,
+    gradients_bundle_encode,
+    gradients_bundle_scales,
+    gradients_bundle_decode,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -82,6 +85,7 @@ pub const Kernel = enum {
             .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => Rotation,
             .gradients_rotated_decode_8, .gradients_rotated_decode_16 => Rotation,
             .gradients_projection_encode, .gradients_projection_decode => Rotation,
+            .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
             else => Product,
         };
     }
@@ -195,7 +199,7 @@ pub const Rotation = extern struct {
     full: u32,
     factor: f32 = 0,
     blocks: u32,
-    weighted: u32 = 0,
+    option: u32 = 0,
     pieces: [13]Piece,
 };
 

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x733f43d85b606da5n;
+export const abiFingerprint = 0x7bd237ec8ea066a8n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -457,6 +457,20 @@ export const symbols = {
     payload_length: "u32",
     seed: "u64",
     contraction: "u32",
+    gradients: "u64",
+  },
+  cuda_gradients_vsa_encode: {
+    gradients: "u64",
+    dim: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_vsa_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    dim: "u32",
+    seed: "u64",
     gradients: "u64",
   },
   vectors_take: {
@@ -1935,6 +1949,26 @@ export interface NativeLibrary {
     payload_length: number,
     seed: bigint,
     contraction: number,
+    gradients: bigint,
+  ): number;
+  /**
+   * Members of `dim` gradients, bundled into one hypervector.
+   */
+  cuda_gradients_vsa_encode(
+    gradients: bigint,
+    dim: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_vsa_decode.
+   */
+  cuda_gradients_vsa_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    dim: number,
+    seed: bigint,
     gradients: bigint,
   ): number;
   /**
