@@ -8,5 +8,6 @@
 #include "floats.cu"
 #include "gradients_blocks.cu"
 #include "gradients_bundle.cu"
+#include "gradients_lowrank.cu"
 #include "gradients_projection.cu"
 #include "gradients_rotated.cu"

@@ -5,6 +5,7 @@ const abi = @import("../abi.zig");
 const Buffer = @import("../cuda/backend.zig").Buffer;
 const codecs = @import("../cuda/gradients.zig");
 const handles = @import("../handles.zig");
+const matrix = @import("../cuda/gradients_matrix.zig");
 
 pub fn cuda_gradients_sign_encode(gradients: u64, block: u32, payload: ?[*]u8, payload_length: u32) callconv(.c) i32 {
     return abi.finish(encode(gradients, payload, payload_length, codecs.encodeSign, .{block}));
@@ -49,6 +50,28 @@ pub fn cuda_gradients_vsa_encode(gradients: u64, dim: u32, seed: u64, payload: ?
 
 pub fn cuda_gradients_vsa_decode(payload: ?[*]const u8, payload_length: u32, dim: u32, seed: u64, gradients: u64) callconv(.c) i32 {
     return abi.finish(decode(payload, payload_length, gradients, codecs.decodeVsa, .{ dim, seed }));
+}
+
+/// `state` is as for gradients_lowrank_encode, and on the host.
+pub fn cuda_gradients_lowrank_encode(
+    gradients: u64,
+    rows: u32,
+    rank: u32,
+    seed: u64,
+    state: ?[*]f32,
+    state_length: u32,
+    payload: ?[*]u8,
+    payload_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(lowrankEncode(gradients, rows, rank, seed, abi.writable(f32, state, state_length, "the state"), payload, payload_length));
+}
+
+pub fn cuda_gradients_lowrank_decode(payload: ?[*]const u8, payload_length: u32, rows: u32, rank: u32, gradients: u64) callconv(.c) i32 {
+    return abi.finish(decode(payload, payload_length, gradients, matrix.decode, .{ rows, rank }));
+}
+
+fn lowrankEncode(gradients: u64, rows: u32, rank: u32, seed: u64, state: abi.Failure![]f32, payload: ?[*]u8, payload_length: u32) abi.Failure!void {
+    return encode(gradients, payload, payload_length, matrix.encode, .{ rows, rank, seed, try state });
 }
 
 fn encode(handle: u64, pointer: ?[*]u8, length: u32, comptime function: anytype, arguments: anytype) abi.Failure!void {

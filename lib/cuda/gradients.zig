@@ -34,7 +34,7 @@ fn expectBytes(payload: []const u8, bytes: u64) abi.Failure!void {
 }
 
 /// Memory of a call: the payload on the device, what else a kernel writes, and what it found.
-const Work = struct {
+pub const Work = struct {
     stream: *backend.Stream,
     gradients: *Buffer,
     memory: *Buffer,
@@ -43,7 +43,7 @@ const Work = struct {
     more: u64,
     found: u64,
 
-    fn init(gradients: *Buffer, payload_bytes: u64, more_bytes: u64) abi.Failure!Work {
+    pub fn init(gradients: *Buffer, payload_bytes: u64, more_bytes: u64) abi.Failure!Work {
         const device = gradients.device;
         const stream = try device.stream();
         const more_at = std.mem.alignForward(u64, payload_bytes, 256);
@@ -63,7 +63,7 @@ const Work = struct {
         };
     }
 
-    fn deinit(self: *const Work) void {
+    pub fn deinit(self: *const Work) void {
         self.memory.release();
     }
 
@@ -72,6 +72,10 @@ const Work = struct {
         var found: u32 = undefined;
         try self.stream.download(self.found, std.mem.asBytes(&found));
         return found;
+    }
+
+    pub fn expectFinite(self: *const Work) abi.Failure!void {
+        if (try self.findings() & not_finite != 0) return refuse(self.gradients);
     }
 
     /// Hands over the payload, unless gradients were bad.

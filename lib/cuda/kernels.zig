@@ -71,6 +71,9 @@ pub const Kernel = enum {
     gradients_bundle_encode,
     gradients_bundle_scales,
     gradients_bundle_decode,
+    gradients_lowrank_right,
+    gradients_lowrank_left,
+    gradients_lowrank_expand,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -86,6 +89,7 @@ pub const Kernel = enum {
             .gradients_rotated_decode_8, .gradients_rotated_decode_16 => Rotation,
             .gradients_projection_encode, .gradients_projection_decode => Rotation,
             .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
+            .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => Thin,
             else => Product,
         };
     }
@@ -202,6 +206,9 @@ pub const Rotation = extern struct {
     option: u32 = 0,
     pieces: [13]Piece,
 };
+
+/// See gradients_lowrank.cu.
+pub const Thin = extern struct { m: u64, p: u64, q: u64, found: u64, rows: u32, columns: u32, rank: u32, reserved: u32 = 0 };
 
 pub fn divideUp(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
     return (a + b - 1) / b;

@@ -218,7 +218,7 @@ export class GradientCodec {
    * nothing of use then.
    *
    * A tensor on a CUDA device stays there and only the bytes come back, the same ones that the CPU
-   * makes: `"entropy"`, `"topk"` and `"lowrank"` have no kernels and throw
+   * makes: `"entropy"` and `"topk"` have no kernels and throw
    * `unsupported`. Arrays travel to the codec's `device` first.
    *
    * @example
@@ -347,9 +347,9 @@ function checkOut(out: Uint8Array, gradients: Values): void {
  * `seed` and `device` are options of every codec, the others of those that name them; any other is
  * refused. Codecs differ in nothing else: all bytes describe themselves and end in a checksum.
  *
- * `"rotated"`, `"sign"`, `"ternary"`, `"vsa"` and `"projection"` (method `"hadamard"`) have CUDA kernels, for
- * tensors that are on a device and for arrays with `device: "cuda"`; the bytes are the CPU's and lie on
- * the host. Others throw `unsupported` for CUDA.
+ * All but `"entropy"`, `"topk"` and the method `"dense"` of `"projection"`, which throw `unsupported`
+ * there, have CUDA kernels: for tensors that are on a device, and for arrays with `device: "cuda"`. The
+ * bytes are the CPU's, and lie on the host.
  *
  * @example
  * ```ts

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x7bd237ec8ea066a8n;
+export const abiFingerprint = 0x879640e251eae6f6n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -471,6 +471,23 @@ export const symbols = {
     payload_length: "u32",
     dim: "u32",
     seed: "u64",
+    gradients: "u64",
+  },
+  cuda_gradients_lowrank_encode: {
+    gradients: "u64",
+    rows: "u32",
+    rank: "u32",
+    seed: "u64",
+    state: "w:f32",
+    state_length: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_lowrank_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    rows: "u32",
+    rank: "u32",
     gradients: "u64",
   },
   vectors_take: {
@@ -1969,6 +1986,29 @@ export interface NativeLibrary {
     payload_length: number,
     dim: number,
     seed: bigint,
+    gradients: bigint,
+  ): number;
+  /**
+   * `state` is as for gradients_lowrank_encode, and on the host.
+   */
+  cuda_gradients_lowrank_encode(
+    gradients: bigint,
+    rows: number,
+    rank: number,
+    seed: bigint,
+    state: Float32Array | null,
+    state_length: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_lowrank_decode.
+   */
+  cuda_gradients_lowrank_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    rows: number,
+    rank: number,
     gradients: bigint,
   ): number;
   /**
