@@ -26,17 +26,55 @@ struct Scaled {
 constexpr u32 step_values = 512;
 constexpr u32 steps_at_once = 16;
 
-/// The sum of the magnitudes of a half warp's lanes, in their order.
+/// The sum of 16 lanes in their order: of the own half warp, or of the first one.
+template <int width>
 __device__ __forceinline__ double sum_in_order(double sum) {
-    double total = __shfl_sync(everyone, sum, 0, 16);
+    double total = __shfl_sync(everyone, sum, 0, width);
 #pragma unroll
-    for (int from = 1; from < 16; from++) total += __shfl_sync(everyone, sum, from, 16);
+    for (int from = 1; from < 16; from++) total += __shfl_sync(everyone, sum, from, width);
     return total;
+}
+
+/// What a half warp finds in a step.
+struct SignStep {
+    double sum;
+    u32 word;
+    u32 largest;
+};
+
+/// Adds up the magnitudes of `length` gradients; word `lane` of their signs. `run` is the lane's first one.
+template <bool whole>
+__device__ __forceinline__ SignStep read_signs(const float* run, u32 length) {
+    const u32 lane = threadIdx.x % 16;
+    float x[32];
+#pragma unroll
+    for (u32 row = 0; row < 32; row++) x[row] = whole || row * 16 + lane < length ? run[row * 16] : 0.0f;
+    const u32 rows = length / 16;
+    SignStep step = {0, 0, 0};
+    float last = 0;
+#pragma unroll
+    for (u32 row = 0; row < 32; row++) {
+        step.largest = max(step.largest, __float_as_uint(x[row]) & magnitude_mask);
+        if (!whole && row == rows) last = x[row];
+        if (whole || row < rows) step.sum += double(fabsf(x[row]));
+        const u32 signs = __ballot_sync(everyone, __float_as_int(x[row]) < 0);
+        const u32 own = threadIdx.x & 16 ? signs >> 16 : signs & 0xffff;
+        if (row / 2 == lane) step.word |= own << (row % 2 * 16);
+    }
+    step.sum = sum_in_order<16>(step.sum);
+    if (whole) return step;
+    // What is left over comes after the lanes.
+    const u32 rest = length % 16;
+    for (u32 from = 0; __any_sync(everyone, from < rest); from++) {
+        const double value = fabsf(__shfl_sync(everyone, last, from, 16));
+        if (from < rest) step.sum += value;
+    }
+    return step;
 }
 
 } // namespace gradients
 
-extern "C" __global__ void __launch_bounds__(256) gradients_sign_encode(const __grid_constant__ gradients::Scaled s) {
+extern "C" __global__ void __launch_bounds__(256, 5) gradients_sign_encode(const __grid_constant__ gradients::Scaled s) {
     using namespace gradients;
     __shared__ double sums[steps_at_once];
     const u32 lane = threadIdx.x % 16;
@@ -53,38 +91,15 @@ extern "C" __global__ void __launch_bounds__(256) gradients_sign_encode(const __
     const u32 length = block < s.blocks && begin < end ? u32(min(u64(step_values), end - begin)) : 0;
 
     const float* run = s.gradients + begin + lane;
-    float x[32];
-#pragma unroll
-    for (u32 row = 0; row < 32; row++) x[row] = row * 16 + lane < length ? run[row * 16] : 0.0f;
-
-    const u32 whole = length / 16;
-    double sum = 0;
-    float last = 0;
-    u32 largest = 0;
-    u32 word = 0;
-#pragma unroll
-    for (u32 row = 0; row < 32; row++) {
-        largest = max(largest, __float_as_uint(x[row]) & magnitude_mask);
-        if (row == whole) last = x[row];
-        sum += row < whole ? double(fabsf(x[row])) : 0.0;
-        const u32 signs = __ballot_sync(everyone, __float_as_int(x[row]) < 0);
-        const u32 own = threadIdx.x & 16 ? signs >> 16 : signs & 0xffff;
-        if (row / 2 == lane) word |= own << (row % 2 * 16);
-    }
-    double total = sum_in_order(sum);
-    // What is left over comes after the lanes.
-    const u32 rest = length % 16;
-    for (u32 from = 0; __any_sync(everyone, from < rest); from++) {
-        const double value = fabsf(__shfl_sync(everyone, last, from, 16));
-        if (from < rest) total += value;
-    }
-    if (lane * 32 < length) reinterpret_cast<u32*>(s.codes)[begin / 32 + lane] = word;
-    if (largest >= infinity_bits) atomicOr(s.found, not_finite);
+    const bool whole = __all_sync(everyone, length == step_values);
+    const SignStep found = whole ? read_signs<true>(run, step_values) : read_signs<false>(run, length);
+    if (lane * 32 < length) reinterpret_cast<u32*>(s.codes)[begin / 32 + lane] = found.word;
+    if (found.largest >= infinity_bits) atomicOr(s.found, not_finite);
     if (!together) {
-        if (lane == 0 && block < s.blocks) s.sums[index] = total;
+        if (lane == 0 && block < s.blocks) s.sums[index] = found.sum;
         return;
     }
-    if (lane == 0) sums[half] = total;
+    if (lane == 0) sums[half] = found.sum;
     __syncthreads();
     const u32 mine = blockIdx.x * own_blocks + threadIdx.x;
     if (threadIdx.x >= own_blocks || mine >= s.blocks) return;
@@ -208,13 +223,11 @@ struct TernaryBlock {
             const float own = fabsf(value(row));
             largest = max(largest, __float_as_uint(own));
             const float other = __shfl_xor_sync(everyone, own, 16);
-            // Lane i of 16 gets gradient i of each half row, in order.
-            const float low = lane < 16 ? own : other;
-            const float high = lane < 16 ? other : own;
-            if (held > 0 || 2 * row < whole) sum += double(low);
-            if (held > 0 || 2 * row + 1 < whole) sum += double(high);
+            // Lane i below 16 gets gradient i of each half row, in order; what the others add up is not used.
+            if (held > 0 || 2 * row < whole) sum += double(own);
+            if (held > 0 || 2 * row + 1 < whole) sum += double(other);
         }
-        double total = sum_in_order(sum);
+        double total = sum_in_order<32>(sum);
         for (u32 i = whole * 16; i < length; i++) total += double(fabsf(run[i]));
         return total;
     }
@@ -225,7 +238,7 @@ struct TernaryBlock {
         __syncwarp();
 #pragma unroll
         for (u32 row = 0; row < rows(); row++) {
-            const u32 bits = __float_as_uint(fabsf(__fmul_rn(value(row), factor))) >> 21;
+            const u32 bits = __float_as_uint(__fmul_rn(fabsf(value(row)), factor)) >> 21;
             const u32 which = min(max(bits, class_base) - class_base, classes - 1);
             // Every lane has a column of its own; what there is no gradient for is in class 0.
             atomicAdd(counts + which * 32 + lane, 1u);
@@ -256,16 +269,18 @@ struct TernaryBlock {
         const u32 chunks = length / 320;
 #pragma unroll
         for (u32 chunk = 0; chunk < (held > 0 ? held / 10 : chunks); chunk++) {
-            u32 even = 0, odd = 0;
+            // Sums of trits times powers of 3 are exact; codes are trits plus 1.
+            float even = 121, odd = 121;
 #pragma unroll
             for (u32 row = 0; row < 10; row++) {
-                const u32 code = keep(value(chunk * 10 + row), factor, limit, part, number);
-                const u32 power = row < 2 ? 1 : row < 4 ? 3 : row < 6 ? 9 : row < 8 ? 27 : 81;
-                if (row % 2 == 0) even += power * code;
-                else odd += power * code;
+                const float power = row < 2 ? 1 : row < 4 ? 3 : row < 6 ? 9 : row < 8 ? 27 : 81;
+                const float own = value(chunk * 10 + row);
+                const float trit = keep(own, factor, limit, part, number) ? copysignf(power, own) : 0.0f;
+                if (row % 2 == 0) even += trit;
+                else odd += trit;
             }
-            bytes[chunk * 64 + lane] = u8(even);
-            bytes[chunk * 64 + 32 + lane] = u8(odd);
+            bytes[chunk * 64 + lane] = u8(__float2uint_rn(even));
+            bytes[chunk * 64 + 32 + lane] = u8(__float2uint_rn(odd));
             if (held == 0 && chunk % 4 == 3) kept += flush(part);
         }
         if (held == 0 && length % 320 != 0) encodeRest(bytes, chunks, factor, limit, part, number);
@@ -276,13 +291,16 @@ struct TernaryBlock {
         t.scales[index] = t.rule == 2 ? __double2float_rn(mean) : scale;
     }
 
-    __device__ static u32 keep(float value, float factor, float limit, float& part, u32& number) {
-        const float size = fabsf(__fmul_rn(value, factor));
+    /// Whether a gradient is kept; adds it up if it is.
+    __device__ static bool keep(float value, float factor, float limit, float& part, u32& number) {
+        const float size = __fmul_rn(fabsf(value), factor);
         const bool is_kept = size > limit;
         part = __fadd_rn(part, is_kept ? size : 0.0f);
         number += is_kept;
-        return is_kept ? (__float_as_int(value) < 0 ? 0 : 2) : 1;
+        return is_kept;
     }
+
+    __device__ static u8 code_of(bool is_kept, float value) { return is_kept ? (__float_as_int(value) < 0 ? 0 : 2) : 1; }
 
     /// What the kept magnitudes of at most 1280 gradients add up to, and begins anew.
     __device__ static double flush(float& part) {
@@ -299,11 +317,11 @@ struct TernaryBlock {
         for (u32 row = 0; row < (rest + 31) / 32; row++) {
             const float own = value(chunks * 10 + row);
             if (row * 32 + 32 <= rest) {
-                codes[row * 32 + lane] = u8(keep(own, factor, limit, part, number));
+                codes[row * 32 + lane] = code_of(keep(own, factor, limit, part, number), own);
                 continue;
             }
             float ignored = 0;
-            codes[row * 32 + lane] = u8(keep(own, factor, limit, ignored, number));
+            codes[row * 32 + lane] = code_of(keep(own, factor, limit, ignored, number), own);
             const float upper = __shfl_down_sync(everyone, ignored, 16);
             if (lane < 16) part = __fadd_rn(__fadd_rn(part, ignored), upper);
         }

@@ -33,10 +33,7 @@ __device__ __forceinline__ float bind(const Rotation& r, const Piece& piece, u32
     __syncthreads();
     const bool whole = piece.size == block_values;
     if (whole) read_neighbours(m, x);
-    if (threadIdx.x < 32) {
-        const float squares = sum_squares(m, piece.size);
-        if (threadIdx.x == 0) m.squares = squares;
-    }
+    sum_squares(m, piece.size);
     if (whole) {
         butterflies(x);
         __syncthreads();
@@ -79,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_encode(con
     for (u32 member = 0; member < r.option; member++) {
         float x[16];
         bind(r, member_piece(r, block, member), member * r.blocks + blockIdx.x, m, x);
-        const float limit = __fmul_rn(bundle_threshold, __fsqrt_rn(m.squares));
+        const float limit = __fmul_rn(bundle_threshold, __fsqrt_rn(squares_of(m)));
 #pragma unroll
         for (u32 j = 0; j < 16; j++) {
             if (fabsf(x[j]) > limit) counts[j] += __float_as_int(x[j]) < 0 ? -1 : 1;
@@ -115,15 +112,24 @@ extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_scales(con
         nonzeros = __reduce_add_sync(everyone, nonzeros);
         if (threadIdx.x % 32 == 0) m.largest[threadIdx.x / 32] = nonzeros;
         __syncthreads();
-        if (threadIdx.x >= 32) continue;
+        if (!is_turn_of(2)) continue;
         float sum = 0;
-#pragma unroll 16
-        for (u32 i = threadIdx.x % 16; i < block.size; i += 16) sum = __fadd_rn(sum, m.values[place_of(i)]);
+        if (block.size == block_values) {
+            // Sixteen lanes, which get the halves of a row in turn.
+            for_rows<0, 1>(m, [&](float product) {
+                sum = __fadd_rn(sum, product);
+                const float upper = __shfl_xor_sync(everyone, product, 16);
+                sum = __fadd_rn(sum, upper);
+            });
+        } else {
+            for (u32 i = threadIdx.x % 16; i < block.size; i += 16) sum = __fadd_rn(sum, m.values[place_of(i)]);
+        }
+        // Of the lower half of the warp; the upper one took them the other way round.
         const float dot = sum_halves(sum);
         u32 all = 0;
         for (u32 warp = 0; warp < 8; warp++) all += m.largest[warp];
         const double scale = double(dot) / double(all) / double(block.size) * double(scale_unit(block.size)) / double(factor);
-        if (threadIdx.x == 0)
+        if (threadIdx.x % 32 == 0)
             reinterpret_cast<float*>(r.payload)[u64(blockIdx.x) * r.option + member] =
                 all == 0 ? 0.0f : __double2float_rn(fmin(scale, 3.4028234663852886e38));
     }

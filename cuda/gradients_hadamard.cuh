@@ -72,7 +72,7 @@ struct __align__(16) Memory {
     float levels[8];
     u32 largest[8];
     u32 range[2];
-    float squares;
+    float squares[32];
 };
 
 /// The block that these threads take.
@@ -129,20 +129,26 @@ __device__ __forceinline__ u32 load(const Rotation& r, const Piece& piece, u32 i
     return largest;
 }
 
+/// The warp that does what only one can, another one in every block: warps of one number share a
+/// scheduler.
+__device__ __forceinline__ bool is_turn_of(u32 task) { return threadIdx.x / 32 == (blockIdx.x + task) % (block_threads / 32); }
+
 /// Puts the products with a factor into shared memory, with their signs; zeros that fill up a sixteen get
 /// signs, too, as on the CPU.
 template <bool whole>
 __device__ __forceinline__ void flip(const Piece& piece, Memory& m, float factor, float (&x)[16]) {
     const u32 signed_count = (piece.count + 15) / 16 * 16;
+    if (factor != 1) {
+#pragma unroll
+        for (u32 i = 0; i < 16; i++) x[i] = __fmul_rn(x[i], factor);
+    }
 #pragma unroll
     for (u32 j = 0; j < 4; j++) {
         const u32 i = j * 1024 + threadIdx.x * 4;
         const u32 bits = m.signs[i / 32] >> i % 32;
 #pragma unroll
-        for (u32 e = 0; e < 4; e++) {
-            const float scaled = __fmul_rn(x[4 * j + e], factor);
-            x[4 * j + e] = whole || i + e < signed_count ? turned(scaled, bits >> e) : 0.0f;
-        }
+        for (u32 e = 0; e < 4; e++)
+            x[4 * j + e] = whole || i + e < signed_count ? turned(x[4 * j + e], bits >> e) : 0.0f;
         *reinterpret_cast<float4*>(m.values + place_of(i)) = make_float4(x[4 * j], x[4 * j + 1], x[4 * j + 2], x[4 * j + 3]);
     }
 }
@@ -177,18 +183,48 @@ __device__ __forceinline__ void write_neighbours(Memory& m, const float (&x)[16]
             make_float4(x[4 * q], x[4 * q + 1], x[4 * q + 2], x[4 * q + 3]);
 }
 
+/// place_of(t % 16 + 16 r + 256 (t / 16)) for a known r: one exclusive or.
+struct MiddlePlaces {
+    u32 own;
+    u32 start;
+
+    __device__ MiddlePlaces() {
+        const u32 low = threadIdx.x % 16, high = threadIdx.x / 16;
+        own = (low / 4 ^ (high & 1) << 2) << 2;
+        start = high * 256 + low % 4;
+    }
+
+    __device__ __forceinline__ u32 at(u32 r) const {
+        return (own ^ ((r & 1) << 2 ^ r >> 1) << 2) + (start + (r >> 1) * 32);
+    }
+};
+
+/// place_of(t + 256 r) for a known r.
+struct UpperPlaces {
+    u32 even;
+    u32 odd;
+
+    __device__ UpperPlaces() {
+        even = place_of(threadIdx.x);
+        odd = even ^ 16;
+    }
+
+    __device__ __forceinline__ u32 at(u32 r) const { return (r & 1 ? odd : even) + 256 * r; }
+};
+
 /// The last eight levels; thread t ends with values t + 256 r.
 __device__ __forceinline__ void upper_levels(Memory& m, float (&x)[16]) {
-    const u32 middle = threadIdx.x % 16 + threadIdx.x / 16 * 256;
+    const MiddlePlaces middle;
+    const UpperPlaces upper;
     __syncthreads();
 #pragma unroll
-    for (u32 r = 0; r < 16; r++) x[r] = m.values[place_of(middle + 16 * r)];
+    for (u32 r = 0; r < 16; r++) x[r] = m.values[middle.at(r)];
     butterflies(x);
 #pragma unroll
-    for (u32 r = 0; r < 16; r++) m.values[place_of(middle + 16 * r)] = x[r];
+    for (u32 r = 0; r < 16; r++) m.values[middle.at(r)] = x[r];
     __syncthreads();
 #pragma unroll
-    for (u32 r = 0; r < 16; r++) x[r] = m.values[place_of(threadIdx.x + 256 * r)];
+    for (u32 r = 0; r < 16; r++) x[r] = m.values[upper.at(r)];
     butterflies(x);
 }
 
@@ -234,20 +270,41 @@ __device__ __forceinline__ float sound_factor(u32 largest) {
     return __uint_as_float(u32(127 + power) << 23);
 }
 
-/// Sums of squares of what lies in shared memory, by one warp: 64 lanes as on the CPU.
-__device__ __forceinline__ float sum_squares(const Memory& m, u32 size) {
+/// Calls `take(value)` for values lane + 32 (first + step i) of a block of 4096 in shared memory, in order.
+template <u32 first, u32 step, class Take>
+__device__ __forceinline__ void for_rows(const Memory& m, Take take) {
     const u32 lane = threadIdx.x % 32;
-    float low = 0, high = 0;
-#pragma unroll 8
-    for (u32 i = lane; i < size; i += 64) {
-        const float x = m.values[place_of(i)];
-        low = __fadd_rn(low, __fmul_rn(x, x));
-        const float y = i + 32 < size ? m.values[place_of(i + 32)] : 0.0f;
-        high = __fadd_rn(high, __fmul_rn(y, y));
+    // place_of(lane + 32 row) is this, with the piece's number changed by the row.
+#pragma unroll
+    for (u32 row = first; row < block_values / 32; row += step) {
+        const u32 changed = (lane ^ ((row & 7) ^ (row >> 3 & 1) << 2) << 2) + 32 * row;
+        take(m.values[changed]);
     }
-    low = __fadd_rn(low, __shfl_xor_sync(everyone, low, 16));
-    high = __fadd_rn(high, __shfl_xor_sync(everyone, high, 16));
-    return sum_halves(__fadd_rn(low, high));
+}
+
+/// Squares of a block in shared memory, added up in 64 lanes as on the CPU, the even or the odd half of
+/// them: the 16 sums of this half are m.squares[16 half ..] after a barrier.
+template <u32 half>
+__device__ __forceinline__ void sum_squares_of(Memory& m, u32 size) {
+    const u32 lane = threadIdx.x % 32;
+    float sum = 0;
+    const auto take = [&](float x) { sum = __fadd_rn(sum, __fmul_rn(x, x)); };
+    if (size == block_values) for_rows<half, 2>(m, take);
+    else
+        for (u32 i = lane + 32 * half; i < size; i += 64) take(m.values[place_of(i)]);
+    sum = __fadd_rn(sum, __shfl_xor_sync(everyone, sum, 16));
+    if (lane < 16) m.squares[16 * half + lane] = sum;
+}
+
+__device__ __forceinline__ void sum_squares(Memory& m, u32 size) {
+    if (is_turn_of(0)) sum_squares_of<0>(m, size);
+    if (is_turn_of(1)) sum_squares_of<1>(m, size);
+}
+
+/// Their sum, for everybody.
+__device__ __forceinline__ float squares_of(const Memory& m) {
+    const u32 lane = threadIdx.x % 16;
+    return sum_halves(__fadd_rn(m.squares[lane], m.squares[16 + lane]));
 }
 
 } // namespace gradients

@@ -58,7 +58,7 @@ __device__ __forceinline__ void encode_projection(const Rotation& r, u32 index, 
         write_neighbours(m, x);
         upper_levels(m, x);
 #pragma unroll
-        for (u32 j = 0; j < 16; j++) m.values[place_of(threadIdx.x + 256 * j)] = x[j];
+        for (u32 j = 0; j < 16; j++) m.values[UpperPlaces().at(j)] = x[j];
     } else {
         small_levels(m, piece.size, x);
     }

@@ -80,10 +80,7 @@ __device__ __forceinline__ void encode_rotated(const Rotation& r, u32 index, Mem
     flip<whole>(piece, m, factor, x);
     __syncthreads();
     if (whole) read_neighbours(m, x);
-    if (warp == 0) {
-        const float squares = sum_squares(m, size);
-        if (lane == 0) m.squares = squares;
-    }
+    sum_squares(m, size);
     if (whole) {
         butterflies(x);
         // The squares have been read.
@@ -94,9 +91,11 @@ __device__ __forceinline__ void encode_rotated(const Rotation& r, u32 index, Mem
         small_levels(m, size, x);
     }
 
-    const float squares = m.squares;
+    const float squares = squares_of(m);
     float limits[positive<levels>];
     fill_limits<levels>(__fsqrt_rn(squares), limits);
+    const UpperPlaces places;
+    u32 words[4] = {};
 #pragma unroll
     for (u32 j = 0; j < 16; j++) {
         const u32 i = threadIdx.x + 256 * j;
@@ -106,27 +105,39 @@ __device__ __forceinline__ void encode_rotated(const Rotation& r, u32 index, Mem
         u32 above = 0;
         float chosen = level<levels, 0>();
         choose<levels>(magnitude, limits, above, chosen);
-        m.values[place_of(i)] = __fmul_rn(magnitude, chosen);
+        m.values[places.at(j)] = __fmul_rn(magnitude, chosen);
         if constexpr (levels == 3) {
             reinterpret_cast<u8*>(m.words)[i] = u8(above ? (is_negative ? 0 : 2) : 1);
         } else {
-            // Lanes p and planes + p write plane p of the two sixteens.
+            // Lane j keeps what the warp has of row j.
             const bool is_there = whole || i < size;
-            u32 own = __ballot_sync(everyone, is_there && is_negative);
+            const u32 signs = __ballot_sync(everyone, is_there && is_negative);
+            if (lane == j) words[0] = signs;
 #pragma unroll
             for (u32 plane = 1; plane < planes<levels>; plane++) {
                 const u32 digits = __ballot_sync(everyone, is_there && (above >> (planes<levels> - 1 - plane) & 1));
-                if (lane % planes<levels> == plane) own = digits;
+                if (lane == j) words[plane] = digits;
             }
-            const u32 half = lane / planes<levels>;
-            if (half < 2) m.words[(i - lane) / 16 * planes<levels> + lane] = u16(half ? own >> 16 : own);
+        }
+    }
+    if constexpr (levels != 3) {
+        // Two sixteens of each plane.
+        u16* own = m.words + (2 * warp + 16 * lane) * planes<levels>;
+        if (lane < 16) {
+#pragma unroll
+            for (u32 half = 0; half < 2; half++)
+#pragma unroll
+                for (u32 plane = 0; plane < planes<levels>; plane++)
+                    own[half * planes<levels> + plane] = u16(words[plane] >> 16 * half);
         }
     }
     __syncthreads();
-    if (warp == 1) {
+    if (is_turn_of(2)) {
         float sum = 0;
-#pragma unroll 16
-        for (u32 i = lane; i < size; i += 32) sum = __fadd_rn(sum, m.values[place_of(i)]);
+        const auto take = [&](float product) { sum = __fadd_rn(sum, product); };
+        if (whole) for_rows<0, 1>(m, take);
+        else
+            for (u32 i = lane; i < size; i += 32) take(m.values[place_of(i)]);
         const float dot = sum_halves(__fadd_rn(sum, __shfl_xor_sync(everyone, sum, 16)));
         const double scale = double(squares) / double(dot) * double(scale_unit(size)) / double(factor);
         if (lane == 0)

@@ -25,7 +25,9 @@ function allFloats(): Float32Array {
   const words = Uint32Array.from({ length: 1 << 17 }, (_, index) => index << 15);
   const ties = words.map((word) => word | 0x1000);
   const others = words.map((word, index) => word ^ Math.imul(index, 2654435761) >>> 17);
-  return new Float32Array(Uint32Array.of(...words, ...ties, ...others, 1).buffer);
+  const all = new Uint32Array(3 * words.length + 1);
+  for (const [at, part] of [words, ties, others].entries()) all.set(part, at * words.length);
+  return new Float32Array(all.buffer);
 }
 
 interface Options {
