@@ -72,9 +72,7 @@ for (const [label, left, right] of [["f32", a, b], ["bf16", x, y]] as const) {
   const milliseconds = (performance.now() - start) / 20;
   const rate = 2 * size ** 3 / milliseconds / 1e9;
   console.log(
-    `dense ${size}^3 ${label}: ${milliseconds.toFixed(3)} ms, ${
-      rate.toFixed(0)
-    } TFLOP/s; ` +
+    `dense ${size}^3 ${label}: ${milliseconds.toFixed(3)} ms, ${rate.toFixed(0)} TFLOP/s; ` +
       `asking takes ${(asked * 50).toFixed(1)} us`,
   );
 }
