@@ -30,6 +30,11 @@ class Rotation(ctypes.Structure):
          ("blocks", ctypes.c_uint32), ("option", ctypes.c_uint32), ("pieces", Piece * 13)]
 
 
+class Thin(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("m", "p", "q", "found")] + \
+        [(name, ctypes.c_uint32) for name in ("rows", "columns", "rank", "reserved")]
+
+
 class Pass(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("source", "second", "target", "found", "count")] + \
         [("factor", ctypes.c_double), ("alpha", ctypes.c_float), ("beta", ctypes.c_float),
@@ -66,6 +71,12 @@ def cases(count, x, y, payload, found):
     yield "gradients_bundle_encode", dim // 4096, 256, bundle, 4 * count + dim / 5
     yield "gradients_bundle_scales", (dim // 4096, members), 256, bundle, 4 * count + members * dim / 5
     yield "gradients_bundle_decode", (dim // 4096, members), 256, bundle, 4 * count + members * dim / 5
+    columns = 4096
+    rows = count // columns
+    thin = Thin(x, payload, y, found, rows, columns, 4)
+    yield "gradients_lowrank_right", up(rows, 32), 128, thin, 4 * count
+    yield "gradients_lowrank_left", up(columns, 32), 256, thin, 4 * count
+    yield "gradients_lowrank_expand", (up(columns, 256), min(up(rows, 8), 65535)), 256, thin, 4 * count
     whole = up(count, 4096)
     one = Pass(x, y, x, found, count, 1.0, 1.0, 0.0, 2, 0)
     yield "floats_combine", whole, 256, one, 12 * count

@@ -50,14 +50,38 @@ __device__ __forceinline__ float threshold() {
     return value;
 }
 
-/// How many thresholds a magnitude exceeds, and the level there.
-template <u32 levels, u32 n = 0>
-__device__ __forceinline__ void choose(float size, const float* limits, u32& index, float& chosen) {
-    if constexpr (n + 1 < positive<levels>) {
-        const bool is_above = size > limits[n];
-        index += is_above;
-        chosen = is_above ? level<levels, n + 1>() : chosen;
-        choose<levels, n + 1>(size, limits, index, chosen);
+/// The binary digits of how many thresholds a magnitude exceeds, highest first, and the level there. The
+/// thresholds are looked at as in a search, so that every comparison is used at once.
+template <u32 levels>
+__device__ __forceinline__ float choose(float size, const float* limits, bool (&digits)[3]) {
+    constexpr u32 count = positive<levels>;
+    if constexpr (count == 1) return level<levels, 0>();
+    if constexpr (count == 2) {
+        digits[0] = size > limits[0];
+        return digits[0] ? level<levels, 1>() : level<levels, 0>();
+    }
+    if constexpr (count == 4) {
+        const bool high = size > limits[1];
+        const bool low = size > (high ? limits[2] : limits[0]);
+        digits[0] = high, digits[1] = low;
+        const float even = high ? level<levels, 2>() : level<levels, 0>();
+        const float odd = high ? level<levels, 3>() : level<levels, 1>();
+        return low ? odd : even;
+    }
+    if constexpr (count == 8) {
+        const bool high = size > limits[3];
+        const bool middle = size > (high ? limits[5] : limits[1]);
+        const float below = high ? limits[4] : limits[0];
+        const float above = high ? limits[6] : limits[2];
+        const bool low = size > (middle ? above : below);
+        digits[0] = high, digits[1] = middle, digits[2] = low;
+        const float first = high ? level<levels, 4>() : level<levels, 0>();
+        const float second = high ? level<levels, 5>() : level<levels, 1>();
+        const float third = high ? level<levels, 6>() : level<levels, 2>();
+        const float fourth = high ? level<levels, 7>() : level<levels, 3>();
+        const float even = middle ? third : first;
+        const float odd = middle ? fourth : second;
+        return low ? odd : even;
     }
 }
 
@@ -102,12 +126,10 @@ __device__ __forceinline__ void encode_rotated(const Rotation& r, u32 index, Mem
         if (!whole && 256 * j + 32 * warp >= size) continue;
         const float magnitude = fabsf(x[j]);
         const bool is_negative = __float_as_int(x[j]) < 0;
-        u32 above = 0;
-        float chosen = level<levels, 0>();
-        choose<levels>(magnitude, limits, above, chosen);
-        m.values[places.at(j)] = __fmul_rn(magnitude, chosen);
+        bool digits[3] = {};
+        m.values[places.at(j)] = __fmul_rn(magnitude, choose<levels>(magnitude, limits, digits));
         if constexpr (levels == 3) {
-            reinterpret_cast<u8*>(m.words)[i] = u8(above ? (is_negative ? 0 : 2) : 1);
+            reinterpret_cast<u8*>(m.words)[i] = u8(digits[0] ? (is_negative ? 0 : 2) : 1);
         } else {
             // Lane j keeps what the warp has of row j.
             const bool is_there = whole || i < size;
@@ -115,8 +137,8 @@ __device__ __forceinline__ void encode_rotated(const Rotation& r, u32 index, Mem
             if (lane == j) words[0] = signs;
 #pragma unroll
             for (u32 plane = 1; plane < planes<levels>; plane++) {
-                const u32 digits = __ballot_sync(everyone, is_there && (above >> (planes<levels> - 1 - plane) & 1));
-                if (lane == j) words[plane] = digits;
+                const u32 ones = __ballot_sync(everyone, is_there && digits[plane - 1]);
+                if (lane == j) words[plane] = ones;
             }
         }
     }

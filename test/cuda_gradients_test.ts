@@ -78,7 +78,7 @@ cudaTest("arrays travel to the device of a codec and back", () => {
   const gradients = heavyTailed(10_001, 1);
   for (const [name, options] of CASES) {
     const cpu = createCodec(name, options);
-    const codec = createCodec(name, { device });
+    const codec = createCodec(name, { ...options, device });
     assert.match(codec.device, /^cuda:/);
     const out = new Uint8Array(codec.maxBytes(gradients.length));
     const bytes = codec.compress(gradients, { out, seed: 7 });

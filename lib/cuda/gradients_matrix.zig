@@ -14,6 +14,8 @@ const Shape = matrix.Shape;
 const divideUp = kernels.divideUp;
 
 /// See gradients_lowrank.cu.
+/// Rows of a block of threads for M Q.
+const rows_right = 32;
 const ranks_left = 8;
 const tile_width = 32;
 const rows_at_once = 8;
@@ -44,7 +46,7 @@ const Products = struct {
         const arguments = argumentsOf(self.work, self.shape);
         const stream = self.work.stream;
         try stream.upload(arguments.q, std.mem.sliceAsBytes(q));
-        try stream.launch(.gradients_lowrank_right, .{ .blocks = divideUp(arguments.rows, 16), .threads = 256 }, arguments);
+        try stream.launch(.gradients_lowrank_right, .{ .blocks = divideUp(arguments.rows, rows_right), .threads = 128 }, arguments);
         try self.work.expectFinite();
         return stream.download(arguments.p, std.mem.sliceAsBytes(p));
     }
