@@ -70,7 +70,13 @@ export {
   type TernaryMatmulConfig,
 } from "./src/packing/packed_ternary.ts";
 export { type PackOptions, type WeightLayout } from "./src/packing/keep.ts";
-export { denseMatmul, type DenseMatmulOptions, matmul, ternaryMatmul } from "./src/matmul.ts";
+export {
+  denseMatmul,
+  type DenseMatmulOptions,
+  type DenseTensorOptions,
+  matmul,
+  ternaryMatmul,
+} from "./src/matmul.ts";
 
 // Gradients
 export {
@@ -80,6 +86,7 @@ export {
   createCodec,
   decompressGradients,
   type DecompressOptions,
+  type DecompressTensorOptions,
   GradientCodec,
   type GradientCodecState,
 } from "./src/gradients/codec.ts";
@@ -269,12 +276,15 @@ export type {
   GradientSizes,
   GradientsOf,
   GradientsOutOptions,
+  TensorGradients,
 } from "./src/training/gradients.ts";
 export {
   type FloatOutOptions,
+  type FloatTensorOptions,
   fromBf16,
   fromF16,
   type HalfOutOptions,
+  type HalfTensorOptions,
   toBf16,
   toF16,
 } from "./src/formats/half.ts";

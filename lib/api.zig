@@ -36,6 +36,9 @@ pub const modules = .{
     @import("api/distributed.zig"),
     @import("api/cuda_vsa.zig"),
     @import("api/cuda_vsa_search.zig"),
+    @import("api/cuda_gradients.zig"),
+    @import("api/cuda_floats.zig"),
+    @import("api/cuda_dense.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

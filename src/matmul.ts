@@ -2,6 +2,7 @@
 
 import {
   checkArray,
+  checkChoice,
   checkCount,
   checkFlag,
   checkNumber,
@@ -21,7 +22,7 @@ import {
   type TernaryMatmulConfig,
 } from "./packing/packed_ternary.ts";
 import { QuantizationResult } from "./quantization/result.ts";
-import { floatsOf, Tensor } from "./tensor.ts";
+import { type Dtype, emptyTensor, floatsOf, memoryHandle, Tensor } from "./tensor.ts";
 
 /**
  * Multiplies activations by packed ternary weights: [batch, in] to [batch, out].
@@ -136,6 +137,14 @@ export interface DenseMatmulOptions {
   out?: Float32Array | undefined;
 }
 
+/** Options of `denseMatmul` for tensors. */
+export interface DenseTensorOptions extends Omit<DenseMatmulOptions, "out"> {
+  /** An f32 tensor of m x n numbers for the result, apart from `a` and `b`. Default: a new one. */
+  out?: Tensor | undefined;
+  /** What u16 tensors hold the bits of. Default: `"bf16"`. */
+  half?: "bf16" | "f16" | undefined;
+}
+
 /**
  * Returns alpha A B + beta C of dense 32-bit matrices, row-major: A is [m, k], B [k, n] and C, which is
  * `out`, [m, n].
@@ -144,6 +153,13 @@ export interface DenseMatmulOptions {
  * order, 384 terms at a time, so it does not depend on the number of threads; instruction sets with
  * and without fused multiplication round differently, within 1e-5 of the sum of the terms' magnitudes.
  * NaN and infinities go through as in any sum.
+ *
+ * Tensors on a CUDA device are multiplied there by cuBLAS, in an order of its own, and the result is a
+ * tensor: products and sums are f32 (never TF32), within 1e-5 of the sum of the terms' magnitudes; or
+ * both are u16 tensors of bfloat16 or half-precision bits, whose products are summed in f32. cuBLAS 12 or
+ * 13 is looked for where `TRITTER_CUBLAS_LIB` says, or else where the system has its libraries, below
+ * `CUDA_PATH` or `/usr/local/cuda`; without it the call throws `device_unavailable`. Tensors on the CPU
+ * are f32.
  *
  * @example
  * ```ts
@@ -159,7 +175,20 @@ export function denseMatmul(
   b: Float32Array,
   shape: readonly [m: number, n: number, k: number],
   options?: DenseMatmulOptions,
-): Float32Array {
+): Float32Array;
+/** Multiplies tensors, where they are. */
+export function denseMatmul(
+  a: Tensor,
+  b: Tensor,
+  shape: readonly [m: number, n: number, k: number],
+  options?: DenseTensorOptions,
+): Tensor<"f32">;
+export function denseMatmul(
+  a: Float32Array | Tensor,
+  b: Float32Array | Tensor,
+  shape: readonly [m: number, n: number, k: number],
+  options?: DenseMatmulOptions | DenseTensorOptions,
+): Float32Array | Tensor<"f32"> {
   const given = checkOptions(options, "options");
   if (!Array.isArray(shape) || shape.length !== 3) {
     throw tritterError("invalid_type", `shape must be [m, n, k], got ${describe(shape)}`);
@@ -169,20 +198,63 @@ export function denseMatmul(
     number,
     number,
   ];
-  checkArray(a, Float32Array, "a", m * k);
-  checkArray(b, Float32Array, "b", k * n);
   const { transposeA = false, transposeB = false, alpha = 1, beta = 0 } = given;
   checkFlag(transposeA, "transposeA");
   checkFlag(transposeB, "transposeB");
+  const factors = [checkNumber(alpha, "alpha"), checkNumber(beta, "beta")];
+  const fields = [m, n, k, transposeA ? 1 : 0, transposeB ? 1 : 0, ...factors];
+  if (a instanceof Tensor || b instanceof Tensor) {
+    return multiplyTensors(a, b, [m, n, k], fields, given as DenseTensorOptions);
+  }
+  checkArray(a, Float32Array, "a", m * k);
+  checkArray(b, Float32Array, "b", k * n);
   const out = given.out === undefined
     ? new Float32Array(m * n)
-    : checkArray(given.out, Float32Array, "out", m * n);
-  const fields = Float64Array.of(
-    ...[m, n, k],
-    ...[transposeA ? 1 : 0, transposeB ? 1 : 0],
-    ...[checkNumber(alpha, "alpha"), checkNumber(beta, "beta")],
-    ...[a.length, b.length, out.length],
-  );
-  check(native.dense_product(a, b, out, fields, fields.length));
+    : checkArray(given.out as Float32Array, Float32Array, "out", m * n);
+  return multiplyArrays(a, b, out, fields);
+}
+
+function multiplyArrays(a: Float32Array, b: Float32Array, out: Float32Array, fields: number[]) {
+  const all = Float64Array.of(...fields, a.length, b.length, out.length);
+  check(native.dense_product(a, b, out, all, all.length));
   return out;
+}
+
+/** Checks a factor or the result. */
+function matrixOf(value: unknown, size: number, name: string): Tensor {
+  if (!(value instanceof Tensor)) {
+    throw tritterError("invalid_type", `${name} must be a Tensor as the others are`);
+  }
+  if (value.size === size) return value;
+  throw tritterError("invalid_length", `${name} must have ${size} elements, got ${value.size}`);
+}
+
+function multiplyTensors(
+  a: unknown,
+  b: unknown,
+  [m, n, k]: readonly [number, number, number],
+  fields: number[],
+  { out, half }: DenseTensorOptions,
+): Tensor<"f32"> {
+  const [first, second] = [matrixOf(a, m * k, "a"), matrixOf(b, k * n, "b")];
+  const { device } = first;
+  const given = out === undefined ? undefined : matrixOf(out, m * n, "out");
+  const format = checkChoice(half, ["f16", "bf16"], "half", "bf16");
+  if (device === "cpu") {
+    const target = given ?? Tensor.from(new Float32Array(m * n), [m, n], { device });
+    const floats = floatsOf(target, "out");
+    multiplyArrays(floatsOf(first, "a"), floatsOf(second, "b"), floats, fields);
+    return target as Tensor<"f32">;
+  }
+  const dtype: Dtype = first.dtype === "u16" ? "u16" : "f32";
+  const [left, right] = [
+    memoryHandle(first, dtype, device, "a"),
+    memoryHandle(second, dtype, device, "b"),
+  ];
+  const target = given ?? emptyTensor([m, n], device);
+  if (given === undefined) fields[6] = 0;
+  const options = Float64Array.of(...fields, dtype === "f32" ? 0 : format === "f16" ? 1 : 2);
+  const into = memoryHandle(target, "f32", device, "out");
+  check(native.cuda_dense_product(left, right, into, options, options.length));
+  return target as Tensor<"f32">;
 }

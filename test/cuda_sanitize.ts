@@ -1,5 +1,6 @@
 // One small call of every family of kernels: what compute-sanitizer watches, because it is slow.
-import { Hypervector, HypervectorBatch, PackedTernary, Tensor } from "../mod.ts";
+import { createCodec, globalNorm, hasOverflow, LossScaler, PackedTernary } from "../mod.ts";
+import { clipByValue, fromBf16, Hypervector, HypervectorBatch, Tensor, toBf16 } from "../mod.ts";
 import { randomFloats, randomTrits } from "./support.ts";
 
 const device = "cuda";
@@ -51,5 +52,25 @@ for (const dim of [33, 700]) {
     a.topK(queries, 40, { metric });
     a.similarityMatrix(queries, { metric });
   }
+}
+for (const count of [1, 100, 4096 + 1000, 3 * 4096]) {
+  using gradients = Tensor.from(randomFloats(count, 5), [count], { device });
+  const bits = [1, 1.58, 2, 3, 4].map((bits) => createCodec("rotated", { bits }));
+  const others = [createCodec("sign"), createCodec("sign", { block: 2 ** 20 })];
+  for (const name of ["ternary", "projection", "vsa"] as const) others.push(createCodec(name));
+  others.push(
+    createCodec("ternary", { block: 3200 }),
+    createCodec("lowrank", { shape: [1, count] }),
+  );
+  for (const codec of [...bits, ...others]) {
+    using restored = codec.decompress(codec.compress(gradients), { device });
+    restored.data();
+  }
+  using words = toBf16(gradients);
+  using values = fromBf16(words);
+  globalNorm(values);
+  hasOverflow(values);
+  clipByValue(values, -1, 1);
+  new LossScaler().unscale(values);
 }
 console.log("every kernel family ran");

@@ -300,19 +300,10 @@ fn projectionDecode(payload: ?[*]const u8, payload_length: u32, dense: u32, seed
     return projection.decodeDense(seed, @floatCast(gain * @sqrt(n) / (0.32 * k)), samples, target);
 }
 
-fn shapeOf(count: usize, rows: u32, rank: u32) abi.Failure!matrix.Shape {
-    if (rows == 0 or count % rows != 0)
-        return abi.fail(error.InvalidShape, "Expected whole rows, got {d} gradients in {d} rows", .{ count, rows });
-    const columns = count / rows;
-    if (rank == 0 or rank > rows or rank > columns)
-        return abi.fail(error.InvalidOption, "Expected a rank from 1 to {d}, got {d}", .{ @min(rows, columns), rank });
-    return .{ .rows = rows, .columns = columns, .rank = rank };
-}
-
 fn lowrankEncode(gradients: ?[*]const f32, gradients_length: u32, rows: u32, rank: u32, seed: u64, state: ?[*]f32, state_length: u32, payload: ?[*]u8, payload_length: u32) abi.Failure!void {
     const source, const target = try buffers.encoding(gradients, gradients_length, payload, payload_length);
     const kept = try abi.writable(f32, state, state_length, "the state");
-    const shape = try shapeOf(source.len, rows, rank);
+    const shape: matrix.Shape = try .of(source.len, rows, rank);
     try expectLength("the state", kept.len, shape.rank * shape.columns);
     try expectLength("the payload", target.len, 4 * shape.rank * (shape.rows + shape.columns));
     if (abi.overlap(kept, source) or abi.overlap(kept, target))
@@ -322,7 +313,7 @@ fn lowrankEncode(gradients: ?[*]const f32, gradients_length: u32, rows: u32, ran
 
 fn lowrankDecode(payload: ?[*]const u8, payload_length: u32, rows: u32, rank: u32, gradients: ?[*]f32, gradients_length: u32) abi.Failure!void {
     const source, const target = try buffers.decoding(payload, payload_length, gradients, gradients_length);
-    const shape = try shapeOf(target.len, rows, rank);
+    const shape: matrix.Shape = try .of(target.len, rows, rank);
     try expectLength("the payload", source.len, 4 * shape.rank * (shape.rows + shape.columns));
     return matrix.decode(shape, source, target);
 }

@@ -54,7 +54,7 @@ pub const Layout = struct {
     }
 
     /// Where the trits of a block stand in a payload.
-    fn codesAt(self: *const Layout, index: usize) usize {
+    pub fn codesAt(self: *const Layout, index: usize) usize {
         const full = @min(index, self.blocks.full);
         var place = 4 * self.members * self.blocks.len + full * trits.bytesOf(size_max);
         for (full..index) |later| place += trits.bytesOf(self.blocks.at(later).size);

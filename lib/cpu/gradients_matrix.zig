@@ -21,7 +21,20 @@ const table = @import("gradients_table.zig");
 const threads = @import("threads.zig");
 const Domain = @import("vsa_random.zig").Domain;
 
-pub const Shape = struct { rows: usize, columns: usize, rank: usize };
+pub const Shape = struct {
+    rows: usize,
+    columns: usize,
+    rank: usize,
+
+    pub fn of(count: usize, rows: u32, rank: u32) abi.Failure!Shape {
+        if (rows == 0 or count % rows != 0)
+            return abi.fail(error.InvalidShape, "Expected whole rows, got {d} gradients in {d} rows", .{ count, rows });
+        const columns = count / rows;
+        if (rank == 0 or rank > rows or rank > columns)
+            return abi.fail(error.InvalidOption, "Expected a rank from 1 to {d}, got {d}", .{ @min(rows, columns), rank });
+        return .{ .rows = rows, .columns = columns, .rank = rank };
+    }
+};
 
 /// M, P and Q of a call; P and Q are scratch.
 const Matrices = struct {
@@ -50,6 +63,26 @@ const Matrices = struct {
 /// `state` is Q, before and after.
 pub fn encode(shape: Shape, seed: u64, m: []const f32, state: []f32, payload: []u8) abi.Failure!void {
     if (firstNotFinite(m) != null) return finite.refuse(m);
+    const Products = struct {
+        shape: Shape,
+        m: []const f32,
+
+        pub fn right(self: @This(), q: []f32, p: []f32) abi.Failure!void {
+            const matrices: Matrices = .{ .kernels = &(try dispatch.kernels()).gradients, .shape = self.shape, .m = self.m, .p = p, .q = q };
+            parallel.run(self.m.len * @sizeOf(f32), self.shape.rows, &matrices, Matrices.right);
+        }
+
+        pub fn left(self: @This(), p: []f32, q: []f32) abi.Failure!void {
+            const matrices: Matrices = .{ .kernels = &(try dispatch.kernels()).gradients, .shape = self.shape, .m = self.m, .p = p, .q = q };
+            parallel.run(self.m.len * @sizeOf(f32), (self.shape.columns + 15) / 16, &matrices, Matrices.left);
+        }
+    };
+    return encodeBy(Products{ .shape = shape, .m = m }, shape, seed, state, payload);
+}
+
+/// The same for a matrix that is anywhere: `products` has `right(q, p)` for M Q and `left(p, q)` for
+/// transposed(M) P.
+pub fn encodeBy(products: anytype, shape: Shape, seed: u64, state: []f32, payload: []u8) abi.Failure!void {
     if (firstNotFinite(state)) |index|
         return abi.fail(error.InvalidValue, "Expected a finite state, got {d} at index {d}", .{ state[index], index });
     const kernels = &(try dispatch.kernels()).gradients;
@@ -58,10 +91,9 @@ pub fn encode(shape: Shape, seed: u64, m: []const f32, state: []f32, payload: []
     const p, const q = .{ scratch[0 .. shape.rank * shape.rows], scratch[shape.rank * shape.rows ..] };
     @memcpy(q, state);
     for (0..shape.rank) |k| begin(kernels, q[k * shape.columns ..][0..shape.columns], k, seed);
-    const matrices: Matrices = .{ .kernels = kernels, .shape = shape, .m = m, .p = p, .q = q };
-    parallel.run(m.len * @sizeOf(f32), shape.rows, &matrices, Matrices.right);
+    try products.right(q, p);
     orthonormalize(kernels, p, shape);
-    parallel.run(m.len * @sizeOf(f32), (shape.columns + 15) / 16, &matrices, Matrices.left);
+    try products.left(p, q);
     if (firstNotFinite(scratch) != null)
         return abi.fail(error.InvalidValue, "Expected gradients whose sums f32 can hold, got larger ones", .{});
     @memcpy(payload, std.mem.sliceAsBytes(scratch));

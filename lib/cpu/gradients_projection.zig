@@ -27,7 +27,7 @@ const threads = @import("threads.zig");
 const infinity_bits = 0x7f80_0000;
 
 /// 1 / sqrt(size) for a power of two.
-fn norm(size: usize) f32 {
+pub fn norm(size: usize) f32 {
     const digits = std.math.log2_int(usize, size);
     const whole = 1 / @as(f32, @floatFromInt(@as(u32, 1) << @intCast(digits / 2)));
     return if (digits % 2 == 0) whole else whole * std.math.sqrt1_2;
@@ -48,7 +48,7 @@ pub fn encode(seed: u64, factor: f32, gradients: []const f32, samples: []align(1
     if (job.large.load(.monotonic)) return refuseLarge();
 }
 
-fn refuseLarge() abi.Failure {
+pub fn refuseLarge() abi.Failure {
     return abi.fail(error.InvalidValue, "Expected gradients whose sums f32 can hold, got larger ones", .{});
 }
 

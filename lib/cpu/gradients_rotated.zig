@@ -53,7 +53,7 @@ pub const Layout = struct {
     }
 
     /// Where the codes of a block stand in a payload.
-    fn codes(self: *const Layout, block: usize) usize {
+    pub fn codes(self: *const Layout, block: usize) usize {
         return 4 * self.blocks.len + self.codesBefore(block);
     }
 

@@ -170,7 +170,8 @@ pub fn check(table: *const Table, result: Result, what: []const u8) abi.Failure!
     return abi.fail(error.Internal, "CUDA could not {s}: {s} ({s})", .{ what, errorName(table, result), meaning });
 }
 
-const system = if (builtin.os.tag == .windows) windows else posix;
+/// Libraries that are opened at run time; cublas.zig opens another one.
+pub const system = if (builtin.os.tag == .windows) windows else posix;
 
 const posix = struct {
     const name = "libcuda.so.1";
@@ -183,7 +184,11 @@ const posix = struct {
         return dlopen(posix.name, now);
     }
 
-    fn symbol(library: *anyopaque, comptime function: [:0]const u8) ?*anyopaque {
+    pub fn openAt(path: [*:0]const u8) ?*anyopaque {
+        return dlopen(path, now);
+    }
+
+    pub fn symbol(library: *anyopaque, comptime function: [:0]const u8) ?*anyopaque {
         return dlsym(library, function.ptr);
     }
 };
@@ -195,12 +200,18 @@ const windows = struct {
 
     /// Nothing that lies in the program's or the current folder.
     const search_system32 = 0x800;
+    /// What a library needs may lie next to it, where its path is absolute.
+    const search_own_folder_and_defaults = 0x1100;
 
     fn open() ?*anyopaque {
         return LoadLibraryExA(windows.name, null, search_system32);
     }
 
-    fn symbol(library: *anyopaque, comptime function: [:0]const u8) ?*anyopaque {
+    pub fn openAt(path: [*:0]const u8) ?*anyopaque {
+        return LoadLibraryExA(path, null, search_own_folder_and_defaults);
+    }
+
+    pub fn symbol(library: *anyopaque, comptime function: [:0]const u8) ?*anyopaque {
         return GetProcAddress(library, function.ptr);
     }
 };

@@ -71,6 +71,36 @@ pub const Kernel = enum {
     vsa_select,
     vsa_merge,
     vsa_scores,
+    floats_combine,
+    floats_scale,
+    floats_clip,
+    floats_find,
+    floats_sum_squares,
+    floats_narrow,
+    floats_widen,
+    gradients_sign_encode,
+    gradients_sign_scales,
+    gradients_sign_decode,
+    gradients_ternary_encode,
+    gradients_ternary_decode,
+    gradients_rotated_encode_2,
+    gradients_rotated_encode_3,
+    gradients_rotated_encode_4,
+    gradients_rotated_encode_8,
+    gradients_rotated_encode_16,
+    gradients_rotated_decode_2,
+    gradients_rotated_decode_3,
+    gradients_rotated_decode_4,
+    gradients_rotated_decode_8,
+    gradients_rotated_decode_16,
+    gradients_projection_encode,
+    gradients_projection_decode,
+    gradients_bundle_encode,
+    gradients_bundle_scales,
+    gradients_bundle_decode,
+    gradients_lowrank_right,
+    gradients_lowrank_left,
+    gradients_lowrank_expand,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -87,6 +117,17 @@ pub const Kernel = enum {
             .vsa_select => vsa.Select,
             .vsa_merge => vsa.Merge,
             .vsa_scores => vsa.Scores,
+            .floats_combine, .floats_scale, .floats_clip, .floats_find => Pass,
+            .floats_sum_squares, .floats_narrow, .floats_widen => Pass,
+            .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => Scaled,
+            .gradients_ternary_encode, .gradients_ternary_decode => Scaled,
+            .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => Rotation,
+            .gradients_rotated_encode_8, .gradients_rotated_encode_16 => Rotation,
+            .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => Rotation,
+            .gradients_rotated_decode_8, .gradients_rotated_decode_16 => Rotation,
+            .gradients_projection_encode, .gradients_projection_decode => Rotation,
+            .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
+            .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => Thin,
             else => Product,
         };
     }
@@ -159,6 +200,55 @@ pub const Product = extern struct {
     rows: u32,
     count: u32,
 };
+
+/// See floats.cu.
+pub const Pass = extern struct {
+    source: u64,
+    second: u64 = 0,
+    target: u64 = 0,
+    found: u64 = 0,
+    count: u64,
+    factor: f64 = 0,
+    alpha: f32 = 0,
+    beta: f32 = 0,
+    option: u32 = 0,
+    reserved: u32 = 0,
+};
+
+/// See gradients_blocks.cu.
+pub const Scaled = extern struct {
+    gradients: u64,
+    scales: u64,
+    codes: u64,
+    sums: u64 = 0,
+    found: u64,
+    count: u32,
+    block: u32,
+    blocks: u32,
+    rule: u32,
+};
+
+/// See gradients_rotated.cu.
+pub const Piece = extern struct { start: u32, count: u32, size: u32, codes: u32, factor: f32 };
+pub const Rotation = extern struct {
+    gradients: u64,
+    payload: u64,
+    found: u64,
+    seed: u64,
+    places: u64 = 0,
+    kept: u64 = 0,
+    whole: u64 = 0,
+    rest: u64 = 0,
+    inverse: f64 = 0,
+    full: u32,
+    factor: f32 = 0,
+    blocks: u32,
+    option: u32 = 0,
+    pieces: [13]Piece,
+};
+
+/// See gradients_lowrank.cu.
+pub const Thin = extern struct { m: u64, p: u64, q: u64, found: u64, rows: u32, columns: u32, rank: u32, reserved: u32 = 0 };
 
 pub fn divideUp(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
     return (a + b - 1) / b;

@@ -1,8 +1,9 @@
 // Compressing gradients and getting them back: what all codecs share.
 
 import { checkArray, checkCount, checkObject, checkOptions } from "../checks.ts";
-import { resolveDevice } from "../device.ts";
+import { type Device, type Place, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
+import { emptyTensor, floatsOf, memoryHandle, Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
 import {
   containerBytes,
@@ -13,7 +14,15 @@ import {
   roomFor,
   seal,
 } from "./container.ts";
-import type { CodecName, CodecOptions, Encoder, Kind, KindOptions } from "./kind.ts";
+import type {
+  CodecName,
+  CodecOptions,
+  CudaValues,
+  Encoder,
+  Kind,
+  KindOptions,
+  Values,
+} from "./kind.ts";
 import { kindOf, read } from "./kinds.ts";
 import { checkAllFinite } from "./stats.ts";
 
@@ -29,6 +38,14 @@ export interface CompressOptions {
 export interface DecompressOptions {
   /** As many elements as there are gradients, to write to instead of allocating. */
   out?: Float32Array | undefined;
+}
+
+/** The tensor that gradients come back as. */
+export interface DecompressTensorOptions {
+  /** An f32 tensor of as many elements as there are gradients, to write to, on any device. */
+  out?: Tensor | undefined;
+  /** Where a new tensor is to be, of one axis; that of `out` if there is one. */
+  device?: Device | undefined;
 }
 
 /** What compressed gradients say about themselves. */
@@ -57,12 +74,78 @@ export interface GradientCodecState {
 const KEY = Symbol("GradientCodec");
 let construct: (kind: Kind, options: CodecOptions) => GradientCodec;
 
-function decode(kind: Kind, message: Message, options: DecompressOptions | undefined) {
-  const { out } = checkOptions(options, "options");
+/** Refuses a codec that only the CPU has kernels for. */
+function expectKernels(kind: Kind, place: Place): void {
+  if (place === "cpu" || kind.onCuda) return;
+  throw tritterError(
+    "unsupported",
+    `The codec "${kind.name}" has no CUDA kernels: it takes gradients on the CPU, got ${place}`,
+  );
+}
+
+/** The gradients of a tensor for a kind, where they are. */
+function valuesOf(tensor: Tensor, name: string, kind: Kind): Values {
+  const { device } = tensor;
+  if (device === "cpu") return floatsOf(tensor, name);
+  expectKernels(kind, device);
+  const handle = memoryHandle(tensor, "f32", device, name);
+  return { handle, length: tensor.size } satisfies CudaValues;
+}
+
+/** Decompresses into a tensor: the caller's, or a new one. */
+function decodeTensor(
+  kind: Kind,
+  message: Message,
+  { out, device }: DecompressTensorOptions,
+): Tensor<"f32"> {
+  const { count } = message;
+  const place = device === undefined && out !== undefined ? out.device : placeOf(device);
+  if (out !== undefined) {
+    if (out.device !== place) {
+      throw tritterError("invalid_value", `out must be on ${place}, got a tensor on ${out.device}`);
+    }
+    if (out.size !== count) {
+      throw tritterError("invalid_length", `out must have ${count} elements, got ${out.size}`);
+    }
+    kind.decode(message, valuesOf(out, "out", kind));
+    return out as Tensor<"f32">;
+  }
+  expectKernels(kind, place);
+  const target = place === "cpu"
+    ? Tensor.from(new Float32Array(count), [count], { device: "cpu" })
+    : emptyTensor([count], place);
+  try {
+    kind.decode(message, valuesOf(target, "out", kind));
+    return target;
+  } catch (error) {
+    target[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function decode(
+  kind: Kind,
+  message: Message,
+  options: DecompressOptions | DecompressTensorOptions | undefined,
+  place: Place,
+): Float32Array | Tensor<"f32"> {
+  const given: { out?: Float32Array | Tensor | undefined; device?: Device | undefined } =
+    checkOptions(options, "options");
+  const { out, device } = given;
+  if (out instanceof Tensor) return decodeTensor(kind, message, { out, device });
+  if (device !== undefined && out === undefined) return decodeTensor(kind, message, { device });
+  if (device !== undefined) {
+    throw tritterError("invalid_type", "out must be a Tensor where options name a device");
+  }
   const target = out === undefined
     ? new Float32Array(message.count)
     : checkArray(out, Float32Array, "out", message.count);
-  kind.decode(message, target);
+  if (place === "cpu") {
+    kind.decode(message, target);
+  } else {
+    using there = decodeTensor(kind, message, { device: place });
+    target.set(there.data());
+  }
   return target;
 }
 
@@ -83,8 +166,8 @@ export class GradientCodec {
   readonly name: CodecName;
   /** What random choices are made from where a call names no seed of its own. */
   readonly seed: bigint;
-  /** Where it computes. */
-  readonly device: "cpu";
+  /** Where arrays are compressed and decompressed; tensors are where they are. */
+  readonly device: Place;
   /** Whether `addCompressed` can add what it makes of different gradients with the same seed. */
   readonly summable: boolean;
 
@@ -95,7 +178,8 @@ export class GradientCodec {
     if (key !== KEY) throw tritterError("invalid_type", "GradientCodec is made by createCodec");
     const { seed = 42, device, ...own } = options;
     this.seed = checkSeed(seed);
-    this.device = resolveDevice(device);
+    this.device = placeOf(device);
+    expectKernels(kind, this.device);
     for (const [option, value] of Object.entries(own)) {
       if (value === undefined || kind.options.includes(option as keyof KindOptions)) continue;
       const allowed = ["seed", "device", ...kind.options].map((name) => `"${name}"`).join(", ");
@@ -140,6 +224,10 @@ export class GradientCodec {
    * index for NaN or infinite gradients, `invalid_length` where there are none; `out` holds
    * nothing of use then.
    *
+   * A tensor on a CUDA device stays there and only the bytes come back, the same ones that the CPU
+   * makes: `"entropy"` and `"topk"` have no kernels and throw
+   * `unsupported`. Arrays travel to the codec's `device` first.
+   *
    * @example
    * ```ts
    * import { createCodec } from "tritter-accel";
@@ -149,11 +237,20 @@ export class GradientCodec {
    * console.log(32 * gradients.length / (8 * bytes.length) > 15); // true
    * ```
    */
-  compress(gradients: Float32Array, options?: CompressOptions): Uint8Array {
+  compress(gradients: Float32Array | Tensor, options?: CompressOptions): Uint8Array {
+    if (gradients instanceof Tensor) {
+      return this.#compress(valuesOf(gradients, "gradients", this.#kind), options);
+    }
     checkArray(gradients, Float32Array, "gradients");
     if (gradients.length === 0) {
       throw tritterError("invalid_length", "gradients must have at least one element, got none");
     }
+    if (this.device === "cpu") return this.#compress(gradients, options);
+    using there = Tensor.from(gradients, [gradients.length], { device: this.device });
+    return this.#compress(valuesOf(there, "gradients", this.#kind), options);
+  }
+
+  #compress(gradients: Values, options: CompressOptions | undefined): Uint8Array {
     const { out, seed } = checkOptions(options, "options");
     const used = seed === undefined ? this.seed : checkSeed(seed);
     if (out !== undefined) checkOut(out, gradients);
@@ -172,7 +269,8 @@ export class GradientCodec {
    * Returns the gradients that bytes of a codec of the same name stand for, whatever its options.
    *
    * Throws `invalid_format` for bytes that are damaged, cut off, or of another codec, before memory
-   * is allocated for the gradients.
+   * is allocated for the gradients. With a tensor as `out`, or a `device`, they come back as a tensor
+   * that is there.
    *
    * @example
    * ```ts
@@ -183,12 +281,18 @@ export class GradientCodec {
    * console.log(codec.decompress(bytes, { out: new Float32Array(3) })); // 1 -1 1
    * ```
    */
-  decompress(bytes: Uint8Array, options?: DecompressOptions): Float32Array {
+  decompress(bytes: Uint8Array, options?: DecompressOptions): Float32Array;
+  /** Returns them as a tensor. */
+  decompress(bytes: Uint8Array, options: DecompressTensorOptions): Tensor<"f32">;
+  decompress(
+    bytes: Uint8Array,
+    options?: DecompressOptions | DecompressTensorOptions,
+  ): Float32Array | Tensor<"f32"> {
     const { kind, message } = read(bytes);
     if (kind !== this.#kind) {
       refuse(`bytes must be of the codec "${this.name}", got "${kind.name}"`);
     }
-    return decode(kind, message, options);
+    return decode(kind, message, options, this.device);
   }
 
   /**
@@ -251,8 +355,9 @@ export class GradientCodec {
 }
 
 /** The payload is written while the gradients are still read. */
-function checkOut(out: Uint8Array, gradients: Float32Array): void {
+function checkOut(out: Uint8Array, gradients: Values): void {
   checkArray(out, Uint8Array, "out");
+  if (!(gradients instanceof Float32Array)) return;
   const [start, end] = [gradients.byteOffset, gradients.byteOffset + gradients.byteLength];
   if (
     out.buffer === gradients.buffer && out.byteOffset < end &&
@@ -291,8 +396,11 @@ function checkOut(out: Uint8Array, gradients: Float32Array): void {
  * vsa-optim-rs: keys are bipolar and multiply, so that a bundle of one loses nothing by binding.
  *
  * `seed` and `device` are options of every codec, the others of those that name them; any other is
- * refused, and so is CUDA in this version. Codecs differ in nothing else: all bytes describe
- * themselves and end in a checksum.
+ * refused. Codecs differ in nothing else: all bytes describe themselves and end in a checksum.
+ *
+ * All but `"entropy"`, `"topk"` and the method `"dense"` of `"projection"`, which throw `unsupported`
+ * there, have CUDA kernels: for tensors that are on a device, and for arrays with `device: "cuda"`. The
+ * bytes are the CPU's, and lie on the host.
  *
  * @example
  * ```ts
@@ -315,7 +423,8 @@ export function createCodec(name: CodecName, options?: CodecOptions): GradientCo
 /**
  * Returns the gradients that bytes stand for, whichever codec wrote them.
  *
- * Throws `invalid_format` as `GradientCodec.decompress` does.
+ * Throws `invalid_format` as `GradientCodec.decompress` does; with a tensor as `out`, or a `device`, they
+ * come back as a tensor.
  *
  * @example
  * ```ts
@@ -325,9 +434,18 @@ export function createCodec(name: CodecName, options?: CodecOptions): GradientCo
  * console.log(decompressGradients(bytes)); // 2 -2
  * ```
  */
-export function decompressGradients(bytes: Uint8Array, options?: DecompressOptions): Float32Array {
+export function decompressGradients(bytes: Uint8Array, options?: DecompressOptions): Float32Array;
+/** Returns them as a tensor. */
+export function decompressGradients(
+  bytes: Uint8Array,
+  options: DecompressTensorOptions,
+): Tensor<"f32">;
+export function decompressGradients(
+  bytes: Uint8Array,
+  options?: DecompressOptions | DecompressTensorOptions,
+): Float32Array | Tensor<"f32"> {
   const { kind, message } = read(bytes);
-  return decode(kind, message, options);
+  return decode(kind, message, options, "cpu");
 }
 
 /**

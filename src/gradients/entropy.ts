@@ -53,7 +53,7 @@ export const entropy: Kind = {
     const used = new Float64Array(1);
     return {
       payloadMax,
-      encode(gradients, _seed, _parameters, room) {
+      encode(gradients: Float32Array, _seed, _parameters, room) {
         const payload = room(payloadMax(gradients.length));
         check(native.gradients_entropy_encode(
           gradients,

@@ -1,9 +1,16 @@
 // What a codec loses in one step is not lost: it is sent in a later one.
 
 import { checkArray, checkChoice, checkNumber, checkOptions, describe } from "../checks.ts";
+import type { Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { type CompressOptions, type DecompressOptions, GradientCodec } from "./codec.ts";
+import { emptyTensor, floatsOf, memoryHandle, Tensor } from "../tensor.ts";
+import {
+  type CompressOptions,
+  type DecompressOptions,
+  type DecompressTensorOptions,
+  GradientCodec,
+} from "./codec.ts";
 import { checkAllFinite } from "./stats.ts";
 
 const MODES = ["plain", "ef21"] as const;
@@ -38,16 +45,57 @@ export interface ErrorFeedbackState {
 
 const NAMES = ["residual", "estimate", "momentum", "received"] as const;
 
-/** out = alpha a + beta b */
-function combine(
-  a: Float32Array,
-  alpha: number,
-  b: Float32Array,
-  beta: number,
-  out: Float32Array,
-): void {
-  check(native.gradients_blend(a, a.length, alpha, b, b.length, beta, out, out.length));
+/** A list where it was computed: an array, or a tensor on a CUDA device. */
+type List = Float32Array<ArrayBuffer> | Tensor<"f32">;
+
+const lengthOf = (list: Float32Array | Tensor) => list instanceof Tensor ? list.size : list.length;
+const placeOf = (list: Float32Array | Tensor): Place =>
+  list instanceof Tensor ? list.device : "cpu";
+const handleOf = (tensor: Tensor) => memoryHandle(tensor, "f32", tensor.device, "gradients");
+
+/** A tensor on the CPU as its array. */
+const listOf = (list: List): List =>
+  list instanceof Tensor && list.device === "cpu" ? list.data() as Float32Array<ArrayBuffer> : list;
+
+function dispose(list: List | undefined): void {
+  if (list instanceof Tensor) list[Symbol.dispose]();
 }
+
+/** out = alpha a + beta b, of lists that are in one place */
+function combine(
+  a: Float32Array | Tensor,
+  alpha: number,
+  b: Float32Array | Tensor,
+  beta: number,
+  out: Float32Array | Tensor,
+): void {
+  if (a instanceof Tensor) {
+    const others = [b, out].map((list) => handleOf(list as Tensor)) as [bigint, bigint];
+    check(native.cuda_floats_combine(handleOf(a), alpha, others[0], beta, others[1]));
+    return;
+  }
+  const [second, target] = [b, out] as [Float32Array, Float32Array];
+  check(
+    native.gradients_blend(a, a.length, alpha, second, second.length, beta, target, target.length),
+  );
+}
+
+/** Memory that is to be written. */
+function emptyList(count: number, place: Place): List {
+  return place === "cpu" ? new Float32Array(count) : emptyTensor([count], place);
+}
+
+/** What is remembered, in the place where it is needed, or zeros there. */
+function settle(list: List | undefined, count: number, place: Place): List {
+  if (list !== undefined && placeOf(list) === place) return list;
+  const values = list instanceof Tensor ? list.data() : list ?? new Float32Array(count);
+  return place === "cpu"
+    ? values as Float32Array<ArrayBuffer>
+    : Tensor.from(values, [count], { device: place });
+}
+
+const copyOf = (list: List | undefined) =>
+  list instanceof Tensor ? list.data() as Float32Array<ArrayBuffer> : list?.slice();
 
 /**
  * Wraps a codec and keeps what it loses.
@@ -83,11 +131,11 @@ export class ErrorFeedback {
   readonly momentum: number;
 
   /** The residual or the estimate, the momentum, and what was received. */
-  #memory: Float32Array<ArrayBuffer> | undefined;
-  #velocity: Float32Array<ArrayBuffer> | undefined;
-  #received: Float32Array<ArrayBuffer> | undefined;
+  #memory: List | undefined;
+  #velocity: List | undefined;
+  #received: List | undefined;
   /** Two lists of the same length, for the work of a call. */
-  #scratch: [Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>] | undefined;
+  #scratch: [List, List] | undefined;
 
   /**
    * Wraps a codec; every worker has its own.
@@ -114,7 +162,8 @@ export class ErrorFeedback {
    * Compresses gradients with what earlier calls lost.
    *
    * Every call takes as many gradients as the first one. An error leaves everything as it was.
-   * Throws as `GradientCodec.compress` does.
+   * Throws as `GradientCodec.compress` does. With a tensor on a CUDA device everything happens there,
+   * and what is remembered lies there.
    *
    * @example
    * ```ts
@@ -125,29 +174,80 @@ export class ErrorFeedback {
    * console.log(bytes.length < 300); // true
    * ```
    */
-  compress(gradients: Float32Array, options?: CompressOptions): Uint8Array {
-    checkArray(gradients, Float32Array, "gradients", this.#memory?.length);
-    const count = gradients.length;
-    const isDifference = this.mode === "ef21";
-    const memory = this.#memory ?? new Float32Array(count);
-    const velocity = this.#velocity ?? new Float32Array(this.momentum > 0 ? count : 0);
-    const scratch = this.#scratch ?? [new Float32Array(count), new Float32Array(count)];
-    let input = gradients;
+  compress(gradients: Float32Array | Tensor, options?: CompressOptions): Uint8Array {
+    const list = this.#checked(gradients);
+    const [count, place] = [lengthOf(list), placeOf(list)];
+    const before = { memory: this.#memory, velocity: this.#velocity, scratch: this.#scratch };
+    const memory = settle(before.memory, count, place);
+    const velocity = this.momentum > 0 ? settle(before.velocity, count, place) : undefined;
+    const isThere = before.scratch !== undefined && placeOf(before.scratch[0]) === place;
+    const scratch: [List, List] = isThere
+      ? before.scratch!
+      : [emptyList(count, place), emptyList(count, place)];
+    const isNew = (one: List | undefined) =>
+      one !== before.memory && one !== before.velocity && !before.scratch?.includes(one!);
+    try {
+      return this.#compress(list, memory, velocity, scratch, options);
+    } catch (error) {
+      [memory, velocity, ...scratch].filter(isNew).forEach(dispose);
+      throw error;
+    }
+  }
+
+  #compress(
+    list: Float32Array | Tensor,
+    memory: List,
+    velocity: List | undefined,
+    scratch: [List, List],
+    options: CompressOptions | undefined,
+  ): Uint8Array {
     const [work, other] = scratch;
-    if (this.momentum > 0) {
-      combine(velocity, this.momentum, gradients, 1 - this.momentum, other);
+    let input = list;
+    if (velocity !== undefined) {
+      combine(velocity, this.momentum, list, 1 - this.momentum, other);
       input = other;
     }
+    const isDifference = this.mode === "ef21";
     combine(input, 1, memory, isDifference ? -1 : 1, work);
     const bytes = this.codec.compress(work, options);
-    if (this.momentum > 0) velocity.set(other);
-    this.codec.decompress(bytes, { out: other });
-    if (isDifference) combine(memory, 1, other, 1, memory);
-    else combine(work, 1, other, -1, memory);
-    this.#memory = memory;
-    this.#scratch = scratch;
-    if (this.momentum > 0) this.#velocity = velocity;
+    // The new momentum is in `other`, and the old one's memory is free.
+    const restored = velocity ?? other;
+    this.#restore(bytes, restored);
+    if (isDifference) combine(memory, 1, restored, 1, memory);
+    else combine(work, 1, restored, -1, memory);
+    this.#keep(memory, velocity && other, [work, restored]);
     return bytes;
+  }
+
+  /** Gradients as a list where they are, as many as before. */
+  #checked(gradients: Float32Array | Tensor): Float32Array | Tensor {
+    const count = this.#memory && lengthOf(this.#memory);
+    if (!(gradients instanceof Tensor)) {
+      return checkArray(gradients, Float32Array, "gradients", count);
+    }
+    if (gradients.device === "cpu") return floatsOf(gradients, "gradients", count);
+    handleOf(gradients);
+    if (count === undefined || gradients.size === count) return gradients;
+    throw tritterError(
+      "invalid_length",
+      `gradients must have ${count} elements, got ${gradients.size}`,
+    );
+  }
+
+  #restore(bytes: Uint8Array, out: List): void {
+    if (out instanceof Tensor) this.codec.decompress(bytes, { out });
+    else this.codec.decompress(bytes, { out });
+  }
+
+  /** Takes over what is to be remembered, and lets go of what is not. */
+  #keep(memory?: List, velocity?: List, scratch?: [List, List]): void {
+    const kept = new Set([memory, velocity, ...scratch ?? []]);
+    for (const list of [this.#memory, this.#velocity, ...this.#scratch ?? []]) {
+      if (!kept.has(list)) dispose(list);
+    }
+    this.#memory = memory;
+    this.#velocity = velocity;
+    this.#scratch = scratch;
   }
 
   /**
@@ -169,19 +269,29 @@ export class ErrorFeedback {
    * console.log(estimate); // about 1 0.5 -0.5 -1
    * ```
    */
-  decompress(bytes: Uint8Array, options?: DecompressOptions): Float32Array<ArrayBuffer> {
-    const { out } = checkOptions(options, "options");
-    const restored = this.codec.decompress(bytes, { out }) as Float32Array<ArrayBuffer>;
+  decompress(bytes: Uint8Array, options?: DecompressOptions): Float32Array<ArrayBuffer>;
+  /** Returns it as a tensor, and keeps the sum where that is. */
+  decompress(bytes: Uint8Array, options: DecompressTensorOptions): Tensor<"f32">;
+  decompress(bytes: Uint8Array, options?: DecompressOptions | DecompressTensorOptions): List {
+    const restored = this.codec.decompress(bytes, options as DecompressTensorOptions) as List;
     if (this.mode === "plain") return restored;
-    this.#received ??= new Float32Array(restored.length);
-    if (this.#received.length !== restored.length) {
+    const [list, before] = [listOf(restored), this.#received];
+    const count = lengthOf(list);
+    if (before !== undefined && lengthOf(before) !== count) {
       throw tritterError(
         "invalid_length",
-        `bytes must stand for ${this.#received.length} gradients, got ${restored.length}`,
+        `bytes must stand for ${lengthOf(before)} gradients, got ${count}`,
       );
     }
-    combine(this.#received, 1, restored, 1, this.#received);
-    restored.set(this.#received);
+    const received = settle(before, count, placeOf(list));
+    combine(received, 1, list, 1, received);
+    if (received !== before) dispose(before);
+    this.#received = received;
+    if (list instanceof Tensor) {
+      check(native.cuda_floats_copy(handleOf(received as Tensor), handleOf(list)));
+    } else {
+      list.set(received as Float32Array);
+    }
     return restored;
   }
 
@@ -199,11 +309,9 @@ export class ErrorFeedback {
    * ```
    */
   reset(): void {
-    this.#memory =
-      this.#velocity =
-      this.#received =
-      this.#scratch =
-        undefined;
+    this.#keep();
+    dispose(this.#received);
+    this.#received = undefined;
     this.codec.reset();
   }
 
@@ -223,11 +331,11 @@ export class ErrorFeedback {
    */
   state(): ErrorFeedbackState {
     const state: ErrorFeedbackState = {};
-    const memory = this.#memory?.slice();
+    const memory = copyOf(this.#memory);
     if (this.mode === "plain") state.residual = memory;
     else state.estimate = memory;
-    state.momentum = this.#velocity?.slice();
-    state.received = this.#received?.slice();
+    state.momentum = copyOf(this.#velocity);
+    state.received = copyOf(this.#received);
     return { ...state, ...this.codec.state() };
   }
 
@@ -272,11 +380,12 @@ export class ErrorFeedback {
     }
     const memory = residual ?? estimate;
     const count = length ?? 0;
-    this.#memory = memory?.slice() ?? (momentum && new Float32Array(count));
-    this.#velocity = momentum?.slice() ??
-      (memory && this.momentum > 0 ? new Float32Array(count) : undefined);
+    dispose(this.#received);
+    this.#keep(
+      memory?.slice() ?? (momentum && new Float32Array(count)),
+      momentum?.slice() ?? (memory && this.momentum > 0 ? new Float32Array(count) : undefined),
+    );
     this.#received = received?.slice();
-    this.#scratch = undefined;
     this.codec.restore({ warmStart });
   }
 }

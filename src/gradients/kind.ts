@@ -50,6 +50,15 @@ export interface CodecOptions {
 /** The options that are a kind's own business. */
 export type KindOptions = Omit<CodecOptions, "seed" | "device">;
 
+/** Gradients on a CUDA device: what the library calls the tensor. */
+export interface CudaValues {
+  readonly handle: bigint;
+  readonly length: number;
+}
+
+/** Gradients wherever they are. */
+export type Values = Float32Array | CudaValues;
+
 /** Compresses with the options that it was made from. */
 export interface Encoder {
   /** The most bytes of payload that so many gradients become. */
@@ -59,10 +68,11 @@ export interface Encoder {
    * returns how many it took.
    *
    * `parameters` are the kind's own, to be set. There is at least one gradient; whether all are
-   * finite is found out here, with `invalid_value` naming the index.
+   * finite is found out here, with `invalid_value` naming the index. A kind that is not `onCuda` gets
+   * arrays only.
    */
   encode(
-    gradients: Float32Array,
+    gradients: Values,
     seed: bigint,
     parameters: number[],
     room: (bytes: number) => Uint8Array,
@@ -84,6 +94,8 @@ export interface Kind {
   readonly parameterCount: number;
   /** Whether the payload is f32 and the sum of two payloads is that of the summed gradients. */
   readonly summable: boolean;
+  /** Whether it has CUDA kernels, both ways. */
+  readonly onCuda?: true;
   /** Checks the options. */
   create(options: KindOptions): Encoder;
   /**
@@ -91,8 +103,8 @@ export interface Kind {
    * they imply: it runs before memory for `message.count` gradients is allocated.
    */
   validate(message: Message): void;
-  /** Writes all `message.count` gradients. */
-  decode(message: Message, out: Float32Array): void;
+  /** Writes all `message.count` gradients; a kind that is not `onCuda` gets arrays only. */
+  decode(message: Message, out: Values): void;
 }
 
 /** How many times smaller a `ratio` means; both ways of writing it are one number here. */

@@ -12,6 +12,7 @@ import {
   type Kind,
   type KindOptions,
   parameterCount,
+  type Values,
 } from "./kind.ts";
 
 const RANK = 4;
@@ -53,7 +54,7 @@ class LowrankEncoder implements Encoder {
   }
 
   encode(
-    gradients: Float32Array,
+    gradients: Values,
     seed: bigint,
     parameters: number[],
     room: (bytes: number) => Uint8Array,
@@ -67,17 +68,16 @@ class LowrankEncoder implements Encoder {
     }
     const payload = room(this.payloadMax());
     parameters.splice(0, 2, rows, this.#rank);
-    check(native.gradients_lowrank_encode(
-      gradients,
-      gradients.length,
-      rows,
-      this.#rank,
-      seed,
-      this.memory,
-      this.memory.length,
-      payload,
-      payload.length,
-    ));
+    const shared = [rows, this.#rank, seed, this.memory, this.memory.length] as const;
+    check(
+      gradients instanceof Float32Array
+        ? native.gradients_lowrank_encode(
+          ...[gradients, gradients.length, ...shared, payload, payload.length] as const,
+        )
+        : native.cuda_gradients_lowrank_encode(
+          ...[gradients.handle, ...shared, payload, payload.length] as const,
+        ),
+    );
     return payload.length;
   }
 
@@ -93,6 +93,7 @@ export const lowrank: Kind = {
   options: ["shape", "rank", "ratio"],
   parameterCount: 2,
   summable: false,
+  onCuda: true,
 
   create: (options: KindOptions): Encoder => new LowrankEncoder(options),
 
@@ -104,14 +105,12 @@ export const lowrank: Kind = {
     checkPayload(message, payloadBytes(rows, cols, rank));
   },
 
-  decode({ payload, parameters }: Message, out: Float32Array): void {
-    check(native.gradients_lowrank_decode(
-      payload,
-      payload.length,
-      parameters[0]!,
-      parameters[1]!,
-      out,
-      out.length,
-    ));
+  decode({ payload, parameters }: Message, out: Values): void {
+    const [rows, rank] = parameters as [number, number];
+    check(
+      out instanceof Float32Array
+        ? native.gradients_lowrank_decode(payload, payload.length, rows, rank, out, out.length)
+        : native.cuda_gradients_lowrank_decode(payload, payload.length, rows, rank, out.handle),
+    );
   },
 };

@@ -11,6 +11,7 @@ import {
   type Kind,
   type KindOptions,
   parameterCount,
+  type Values,
 } from "./kind.ts";
 
 const METHODS = ["hadamard", "dense"] as const;
@@ -51,14 +52,28 @@ export function checkMethod(method: unknown, count: number, kept: number): numbe
   return code;
 }
 
+function refuseDense(): never {
+  throw tritterError(
+    "unsupported",
+    'The method "dense" of "projection" has no CUDA kernels: take "hadamard", or the CPU',
+  );
+}
+
 /** Projects gradients times `factor`; `samples` says how many numbers are kept. */
 export function project(
-  gradients: Float32Array,
+  gradients: Values,
   dense: number,
   seed: bigint,
   factor: number,
   samples: Uint8Array,
 ): void {
+  if (!(gradients instanceof Float32Array)) {
+    if (dense === 1) refuseDense();
+    const { handle } = gradients;
+    const length = samples.length;
+    check(native.cuda_gradients_projection_encode(handle, seed, factor, samples, length));
+    return;
+  }
   check(native.gradients_projection_encode(
     gradients,
     gradients.length,
@@ -76,8 +91,14 @@ export function unproject(
   dense: number,
   seed: bigint,
   contraction: number,
-  out: Float32Array,
+  out: Values,
 ): void {
+  if (!(out instanceof Float32Array)) {
+    if (dense === 1) refuseDense();
+    const length = samples.length;
+    check(native.cuda_gradients_projection_decode(samples, length, seed, contraction, out.handle));
+    return;
+  }
   check(native.gradients_projection_decode(
     samples,
     samples.length,
@@ -96,6 +117,7 @@ export const projection: Kind = {
   options: ["ratio", "method", "gain"],
   parameterCount: 3,
   summable: true,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     const share = 1 / checkRatio(options.ratio, 10);
@@ -127,7 +149,7 @@ export const projection: Kind = {
     checkPayload(message, 4 * kept);
   },
 
-  decode({ payload, parameters, seed }: Message, out: Float32Array): void {
+  decode({ payload, parameters, seed }: Message, out: Values): void {
     unproject(payload, parameters[1]!, seed, parameters[2]!, out);
   },
 };

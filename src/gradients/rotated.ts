@@ -5,7 +5,14 @@ import { checkNumber } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { type Message, refuse } from "./container.ts";
-import { checkPayload, checkRatio, type Encoder, type Kind, type KindOptions } from "./kind.ts";
+import {
+  checkPayload,
+  checkRatio,
+  type Encoder,
+  type Kind,
+  type KindOptions,
+  type Values,
+} from "./kind.ts";
 
 /** Bits of a value, how many levels they are, and the cosine that these reach (see the tests). */
 const CHOICES = [
@@ -64,6 +71,7 @@ export const rotated: Kind = {
   options: ["bits", "ratio", "cosine"],
   parameterCount: 1,
   summable: false,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     const levels = levelsOf(options);
@@ -72,14 +80,16 @@ export const rotated: Kind = {
       encode(gradients, seed, parameters, room) {
         const payload = room(payloadBytes(gradients.length, levels));
         parameters[0] = levels;
-        check(native.gradients_rotated_encode(
-          gradients,
-          gradients.length,
-          levels,
-          seed,
-          payload,
-          payload.length,
-        ));
+        const length = payload.length;
+        check(
+          gradients instanceof Float32Array
+            ? native.gradients_rotated_encode(
+              ...[gradients, gradients.length, levels, seed, payload, length] as const,
+            )
+            : native.cuda_gradients_rotated_encode(
+              ...[gradients.handle, levels, seed, payload, length] as const,
+            ),
+        );
         return payload.length;
       },
     };
@@ -89,14 +99,12 @@ export const rotated: Kind = {
     checkPayload(message, payloadBytes(message.count, levelsIn(message)));
   },
 
-  decode({ payload, parameters, seed }: Message, out: Float32Array): void {
-    check(native.gradients_rotated_decode(
-      payload,
-      payload.length,
-      parameters[0]!,
-      seed,
-      out,
-      out.length,
-    ));
+  decode({ payload, parameters, seed }: Message, out: Values): void {
+    const [length, levels] = [payload.length, parameters[0]!];
+    check(
+      out instanceof Float32Array
+        ? native.gradients_rotated_decode(payload, length, levels, seed, out, out.length)
+        : native.cuda_gradients_rotated_decode(payload, length, levels, seed, out.handle),
+    );
   },
 };

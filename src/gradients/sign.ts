@@ -11,6 +11,7 @@ import {
   type Kind,
   type KindOptions,
   parameterBlock,
+  type Values,
 } from "./kind.ts";
 
 const BLOCK = 4096;
@@ -27,6 +28,7 @@ export const sign: Kind = {
   options: ["block"],
   parameterCount: 1,
   summable: false,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     const block = checkBlock(options.block, BLOCKS, BLOCK);
@@ -35,13 +37,12 @@ export const sign: Kind = {
       encode(gradients, _seed, parameters, room) {
         const payload = room(payloadBytes(gradients.length, block));
         parameters[0] = block;
-        check(native.gradients_sign_encode(
-          gradients,
-          gradients.length,
-          block,
-          payload,
-          payload.length,
-        ));
+        const length = payload.length;
+        check(
+          gradients instanceof Float32Array
+            ? native.gradients_sign_encode(gradients, gradients.length, block, payload, length)
+            : native.cuda_gradients_sign_encode(gradients.handle, block, payload, length),
+        );
         return payload.length;
       },
     };
@@ -51,13 +52,12 @@ export const sign: Kind = {
     checkPayload(message, payloadBytes(message.count, parameterBlock(message, 0, BLOCKS)));
   },
 
-  decode({ payload, parameters }: Message, out: Float32Array): void {
-    check(native.gradients_sign_decode(
-      payload,
-      payload.length,
-      parameters[0]!,
-      out,
-      out.length,
-    ));
+  decode({ payload, parameters }: Message, out: Values): void {
+    const [length, block] = [payload.length, parameters[0]!];
+    check(
+      out instanceof Float32Array
+        ? native.gradients_sign_decode(payload, length, block, out, out.length)
+        : native.cuda_gradients_sign_decode(payload, length, block, out.handle),
+    );
   },
 };

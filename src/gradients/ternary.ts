@@ -11,6 +11,7 @@ import {
   type Kind,
   type KindOptions,
   parameterBlock,
+  type Values,
 } from "./kind.ts";
 
 /** In the order of the library. */
@@ -29,6 +30,7 @@ export const ternary: Kind = {
   options: ["block", "method"],
   parameterCount: 1,
   summable: false,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     const block = checkBlock(options.block, BLOCKS, BLOCK);
@@ -40,14 +42,16 @@ export const ternary: Kind = {
       encode(gradients, _seed, parameters, room) {
         const payload = room(payloadBytes(gradients.length, block));
         parameters[0] = block;
-        check(native.gradients_ternary_encode(
-          gradients,
-          gradients.length,
-          block,
-          method,
-          payload,
-          payload.length,
-        ));
+        const length = payload.length;
+        check(
+          gradients instanceof Float32Array
+            ? native.gradients_ternary_encode(
+              ...[gradients, gradients.length, block, method, payload, length] as const,
+            )
+            : native.cuda_gradients_ternary_encode(
+              ...[gradients.handle, block, method, payload, length] as const,
+            ),
+        );
         return payload.length;
       },
     };
@@ -57,13 +61,12 @@ export const ternary: Kind = {
     checkPayload(message, payloadBytes(message.count, parameterBlock(message, 0, BLOCKS)));
   },
 
-  decode({ payload, parameters }: Message, out: Float32Array): void {
-    check(native.gradients_ternary_decode(
-      payload,
-      payload.length,
-      parameters[0]!,
-      out,
-      out.length,
-    ));
+  decode({ payload, parameters }: Message, out: Values): void {
+    const [length, block] = [payload.length, parameters[0]!];
+    check(
+      out instanceof Float32Array
+        ? native.gradients_ternary_decode(payload, length, block, out, out.length)
+        : native.cuda_gradients_ternary_decode(payload, length, block, out.handle),
+    );
   },
 };

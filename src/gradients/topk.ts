@@ -40,7 +40,7 @@ export const topk: Kind = {
     const used = new Float64Array(1);
     return {
       payloadMax,
-      encode(gradients, _seed, parameters, room) {
+      encode(gradients: Float32Array, _seed, parameters, room) {
         const payload = room(payloadMax(gradients.length));
         parameters[0] = bits;
         check(native.gradients_topk_encode(

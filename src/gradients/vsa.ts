@@ -9,6 +9,7 @@ import {
   type Kind,
   type KindOptions,
   parameterCount,
+  type Values,
 } from "./kind.ts";
 
 const RATIO = 40;
@@ -36,6 +37,7 @@ export const vsa: Kind = {
   options: ["ratio"],
   parameterCount: 1,
   summable: false,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     const ratio = checkRatio(options.ratio, RATIO);
@@ -45,14 +47,16 @@ export const vsa: Kind = {
         const dim = dimOf(gradients.length, ratio);
         const payload = room(payloadBytes(gradients.length, dim));
         parameters[0] = dim;
-        check(native.gradients_vsa_encode(
-          gradients,
-          gradients.length,
-          dim,
-          seed,
-          payload,
-          payload.length,
-        ));
+        const length = payload.length;
+        check(
+          gradients instanceof Float32Array
+            ? native.gradients_vsa_encode(
+              ...[gradients, gradients.length, dim, seed, payload, length] as const,
+            )
+            : native.cuda_gradients_vsa_encode(
+              ...[gradients.handle, dim, seed, payload, length] as const,
+            ),
+        );
         return payload.length;
       },
     };
@@ -63,14 +67,12 @@ export const vsa: Kind = {
     checkPayload(message, payloadBytes(message.count, dim));
   },
 
-  decode({ payload, parameters, seed }: Message, out: Float32Array): void {
-    check(native.gradients_vsa_decode(
-      payload,
-      payload.length,
-      parameters[0]!,
-      seed,
-      out,
-      out.length,
-    ));
+  decode({ payload, parameters, seed }: Message, out: Values): void {
+    const [length, dim] = [payload.length, parameters[0]!];
+    check(
+      out instanceof Float32Array
+        ? native.gradients_vsa_decode(payload, length, dim, seed, out, out.length)
+        : native.cuda_gradients_vsa_decode(payload, length, dim, seed, out.handle),
+    );
   },
 };

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x2f782bb82f823fabn;
+export const abiFingerprint = 0x6cc5c5988f721fcdn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -364,6 +364,140 @@ export const symbols = {
     bias: "u64",
     output: "u64",
     activations: "u32",
+  },
+  cuda_dense_product: {
+    a: "u64",
+    b: "u64",
+    out: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_floats_combine: {
+    a: "u64",
+    alpha: "f32",
+    b: "u64",
+    beta: "f32",
+    out: "u64",
+  },
+  cuda_floats_copy: {
+    values: "u64",
+    out: "u64",
+  },
+  cuda_floats_scale: {
+    values: "u64",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
+  },
+  cuda_floats_clip: {
+    values: "u64",
+    least: "f32",
+    most: "f32",
+    nan_to_zero: "u32",
+  },
+  cuda_floats_find_not_finite: {
+    values: "u64",
+    found: "w:f64",
+    found_length: "u32",
+  },
+  cuda_floats_sum_squares: {
+    values: "u64",
+    sum: "w:f64",
+    sum_length: "u32",
+  },
+  cuda_floats_narrow: {
+    values: "u64",
+    out: "u64",
+    float: "u32",
+  },
+  cuda_floats_widen: {
+    halves: "u64",
+    out: "u64",
+    float: "u32",
+  },
+  cuda_gradients_sign_encode: {
+    gradients: "u64",
+    block: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_sign_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    block: "u32",
+    gradients: "u64",
+  },
+  cuda_gradients_ternary_encode: {
+    gradients: "u64",
+    block: "u32",
+    method: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_ternary_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    block: "u32",
+    gradients: "u64",
+  },
+  cuda_gradients_rotated_encode: {
+    gradients: "u64",
+    levels: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_rotated_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    levels: "u32",
+    seed: "u64",
+    gradients: "u64",
+  },
+  cuda_gradients_projection_encode: {
+    gradients: "u64",
+    seed: "u64",
+    factor: "f32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_projection_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    seed: "u64",
+    contraction: "u32",
+    gradients: "u64",
+  },
+  cuda_gradients_vsa_encode: {
+    gradients: "u64",
+    dim: "u32",
+    seed: "u64",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_vsa_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    dim: "u32",
+    seed: "u64",
+    gradients: "u64",
+  },
+  cuda_gradients_lowrank_encode: {
+    gradients: "u64",
+    rows: "u32",
+    rank: "u32",
+    seed: "u64",
+    state: "w:f32",
+    state_length: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+  },
+  cuda_gradients_lowrank_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    rows: "u32",
+    rank: "u32",
+    gradients: "u64",
   },
   cuda_vectors_create: {
     device: "u32",
@@ -1971,6 +2105,178 @@ export interface NativeLibrary {
     bias: bigint,
     output: bigint,
     activations: number,
+  ): number;
+  /**
+   * out = alpha A B + beta out of tensors; options = [m, n, k, transpose a, transpose b, alpha, beta, what a
+   * and b are: 0 f32, 1 f16, 2 bf16]. The result is f32.
+   */
+  cuda_dense_product(
+    a: bigint,
+    b: bigint,
+    out: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * out = alpha a + beta b; `out` may be either.
+   */
+  cuda_floats_combine(a: bigint, alpha: number, b: bigint, beta: number, out: bigint): number;
+  /**
+   * Copies all values.
+   */
+  cuda_floats_copy(values: bigint, out: bigint): number;
+  /**
+   * Multiplies in place; overflow[0] becomes 1 where a product is not finite, else 0.
+   */
+  cuda_floats_scale(
+    values: bigint,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
+  ): number;
+  /**
+   * Moves values outside of least .. most to the bounds, in place; NaN becomes 0 first with 1.
+   */
+  cuda_floats_clip(values: bigint, least: number, most: number, nan_to_zero: number): number;
+  /**
+   * found[0] is the index of the first NaN or infinity, or the length where there is none.
+   */
+  cuda_floats_find_not_finite(
+    values: bigint,
+    found: Float64Array | null,
+    found_length: number,
+  ): number;
+  /**
+   * sum[0] is the sum of the squares.
+   */
+  cuda_floats_sum_squares(values: bigint, sum: Float64Array | null, sum_length: number): number;
+  /**
+   * Rounds f32 to 16 bits; `float` is 1 for f16, 2 for bf16.
+   */
+  cuda_floats_narrow(values: bigint, out: bigint, float: number): number;
+  /**
+   * The values of 16-bit floats.
+   */
+  cuda_floats_widen(halves: bigint, out: bigint, float: number): number;
+  /**
+   * The function tritter_cuda_gradients_sign_encode.
+   */
+  cuda_gradients_sign_encode(
+    gradients: bigint,
+    block: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_sign_decode.
+   */
+  cuda_gradients_sign_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    block: number,
+    gradients: bigint,
+  ): number;
+  /**
+   * Method 0 is optimal, 1 TWN, 2 absmean.
+   */
+  cuda_gradients_ternary_encode(
+    gradients: bigint,
+    block: number,
+    method: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_ternary_decode.
+   */
+  cuda_gradients_ternary_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    block: number,
+    gradients: bigint,
+  ): number;
+  /**
+   * Levels are 2, 3, 4, 8 or 16.
+   */
+  cuda_gradients_rotated_encode(
+    gradients: bigint,
+    levels: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_rotated_decode.
+   */
+  cuda_gradients_rotated_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    levels: number,
+    seed: bigint,
+    gradients: bigint,
+  ): number;
+  /**
+   * A sketch by a Hadamard transform; the gradients count times `factor`.
+   */
+  cuda_gradients_projection_encode(
+    gradients: bigint,
+    seed: bigint,
+    factor: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * Unbiased, or with `contraction` 1 the orthogonal projection.
+   */
+  cuda_gradients_projection_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    seed: bigint,
+    contraction: number,
+    gradients: bigint,
+  ): number;
+  /**
+   * Members of `dim` gradients, bundled into one hypervector.
+   */
+  cuda_gradients_vsa_encode(
+    gradients: bigint,
+    dim: number,
+    seed: bigint,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_vsa_decode.
+   */
+  cuda_gradients_vsa_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    dim: number,
+    seed: bigint,
+    gradients: bigint,
+  ): number;
+  /**
+   * `state` is as for gradients_lowrank_encode, and on the host.
+   */
+  cuda_gradients_lowrank_encode(
+    gradients: bigint,
+    rows: number,
+    rank: number,
+    seed: bigint,
+    state: Float32Array | null,
+    state_length: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_lowrank_decode.
+   */
+  cuda_gradients_lowrank_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    rows: number,
+    rank: number,
+    gradients: bigint,
   ): number;
   /**
    * Makes vectors of zeros on a device.

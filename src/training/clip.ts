@@ -3,7 +3,8 @@
 import { checkChoice, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { checkGradients, type Gradients } from "./gradients.ts";
+import { memoryHandle, Tensor } from "../tensor.ts";
+import { checkAllGradients, type Gradients, type TensorGradients } from "./gradients.ts";
 
 /** What `clipByValue` does with NaN. */
 export interface ClipByValueOptions {
@@ -16,8 +17,17 @@ const F32_MAX = (2 - 2 ** -23) * 2 ** 127;
 const oneSum = new Float64Array(1);
 const oneWord = new Uint32Array(1);
 
+/** What the library calls a tensor of gradients. */
+function handleOf(values: Tensor): bigint {
+  return memoryHandle(values, "f32", values.device, "gradients");
+}
+
 /** The index of the first NaN or infinity, or -1. */
-function findOverflow(values: Float32Array): number {
+function findOverflow(values: Float32Array | Tensor): number {
+  if (values instanceof Tensor) {
+    check(native.cuda_floats_find_not_finite(handleOf(values), oneSum, 1));
+    return oneSum[0] === values.size ? -1 : oneSum[0]!;
+  }
   if (values.length === 0) return -1;
   check(native.floats_find_not_finite(values, values.length, oneWord, 1));
   return oneWord[0] === values.length ? -1 : oneWord[0]!;
@@ -26,7 +36,8 @@ function findOverflow(values: Float32Array): number {
 /**
  * Returns whether any gradient is NaN or infinite.
  *
- * One pass over the arrays on all threads, which ends at the first one found.
+ * One pass over the arrays on all threads, which ends at the first one found. Tensors are looked at on
+ * the device where they are.
  *
  * @example
  * ```ts
@@ -35,8 +46,8 @@ function findOverflow(values: Float32Array): number {
  * console.log(hasOverflow([Float32Array.of(1, 2), Float32Array.of(3, NaN)])); // true
  * ```
  */
-export function hasOverflow(gradients: Gradients): boolean {
-  return checkGradients(gradients, "gradients").some((values) => findOverflow(values) >= 0);
+export function hasOverflow(gradients: Gradients | TensorGradients): boolean {
+  return checkAllGradients(gradients, "gradients").some((values) => findOverflow(values) >= 0);
 }
 
 /** Throws `invalid_value` naming the place where gradients are not finite. */
@@ -50,9 +61,17 @@ export function checkFiniteGradients(list: readonly Float32Array[], name: string
 }
 
 /** Multiplies in place; returns whether any product is NaN or infinite. */
-export function scaleInPlace(list: readonly Float32Array[], factor: number): boolean {
+export function scaleInPlace(
+  list: readonly (Float32Array | Tensor)[],
+  factor: number,
+): boolean {
   let overflow = false;
   for (const values of list) {
+    if (values instanceof Tensor) {
+      check(native.cuda_floats_scale(handleOf(values), factor, oneWord, 1));
+      overflow ||= oneWord[0] === 1;
+      continue;
+    }
     if (values.length === 0) continue;
     check(native.floats_scale(values, values.length, factor, oneWord, 1));
     overflow ||= oneWord[0] === 1;
@@ -65,7 +84,7 @@ export function scaleInPlace(list: readonly Float32Array[], factor: number): boo
  *
  * The squares are summed in float64 and in an order that depends on neither the machine nor the number
  * of threads, so that the norm is the same to the last bit everywhere, and no sum overflows. NaN or
- * infinite where a gradient is.
+ * infinite where a gradient is. That of tensors on a device has the same bits.
  *
  * @example
  * ```ts
@@ -74,11 +93,15 @@ export function scaleInPlace(list: readonly Float32Array[], factor: number): boo
  * console.log(globalNorm([Float32Array.of(3), Float32Array.of(0, 4)])); // 5
  * ```
  */
-export function globalNorm(gradients: Gradients): number {
+export function globalNorm(gradients: Gradients | TensorGradients): number {
   let total = 0;
-  for (const values of checkGradients(gradients, "gradients")) {
-    if (values.length === 0) continue;
-    check(native.floats_sum_squares(values, values.length, oneSum, 1));
+  for (const values of checkAllGradients(gradients, "gradients")) {
+    if (values instanceof Tensor) {
+      check(native.cuda_floats_sum_squares(handleOf(values), oneSum, 1));
+    } else {
+      if (values.length === 0) continue;
+      check(native.floats_sum_squares(values, values.length, oneSum, 1));
+    }
     total += oneSum[0]!;
   }
   return Math.sqrt(total);
@@ -100,10 +123,13 @@ export function globalNorm(gradients: Gradients): number {
  * console.log(gradients[0]![0], gradients[1]![1]); // 0.6 0.8, to float32
  * ```
  */
-export function clipByGlobalNorm(gradients: Gradients, maxNorm: number): number {
-  const list = checkGradients(gradients, "gradients");
+export function clipByGlobalNorm(
+  gradients: Gradients | TensorGradients,
+  maxNorm: number,
+): number {
+  const list = checkAllGradients(gradients, "gradients");
   checkNumber(maxNorm, "maxNorm", { min: 0 });
-  const norm = globalNorm(list);
+  const norm = globalNorm(gradients);
   if (Number.isFinite(norm) && norm > maxNorm) scaleInPlace(list, maxNorm / norm);
   return norm;
 }
@@ -124,20 +150,24 @@ export function clipByGlobalNorm(gradients: Gradients, maxNorm: number): number 
  * ```
  */
 export function clipByValue(
-  gradients: Gradients,
+  gradients: Gradients | TensorGradients,
   min: number,
   max: number,
   options?: ClipByValueOptions,
 ): void {
   const nan = checkChoice(checkOptions(options, "options").nan, ["keep", "zero"], "nan", "keep");
-  const list = checkGradients(gradients, "gradients");
+  const list = checkAllGradients(gradients, "gradients");
   checkNumber(min, "min", { min: -F32_MAX, max: F32_MAX });
   checkNumber(max, "max", { min: -F32_MAX, max: F32_MAX });
   if (min > max) {
     throw tritterError("invalid_value", `min must be at most max, ${max}, got ${min}`);
   }
+  const nanToZero = Number(nan === "zero");
   for (const values of list) {
-    if (values.length === 0) continue;
-    check(native.floats_clip(values, values.length, min, max, Number(nan === "zero")));
+    if (values instanceof Tensor) {
+      check(native.cuda_floats_clip(handleOf(values), min, max, nanToZero));
+    } else if (values.length > 0) {
+      check(native.floats_clip(values, values.length, min, max, nanToZero));
+    }
   }
 }

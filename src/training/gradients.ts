@@ -2,6 +2,7 @@
 
 import { checkArray, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import { floatsOf, Tensor } from "../tensor.ts";
 
 /**
  * Gradients of a model: one flat array for all of it, or a list with an array for each parameter,
@@ -10,6 +11,9 @@ import { tritterError } from "../errors.ts";
  * Shapes of parameters play no part: norms, fits and errors are taken over all elements of all arrays.
  */
 export type Gradients = Float32Array | readonly Float32Array[];
+
+/** The same as f32 tensors, each of which is worked on where it is. */
+export type TensorGradients = Tensor | readonly Tensor[];
 
 /** Lengths of gradients: one number for a flat array, a list for a list of arrays. */
 export type GradientSizes = number | readonly number[];
@@ -44,6 +48,31 @@ export function checkGradients(value: unknown, name: string): readonly Float32Ar
     throw tritterError("invalid_value", `${name} must have every array once, got one twice`);
   }
   return list;
+}
+
+/** Checks gradients of any sizes, wherever they are: arrays, or f32 tensors on CUDA devices. */
+export function checkAllGradients(
+  value: unknown,
+  name: string,
+): readonly (Float32Array | Tensor)[] {
+  const isList = Array.isArray(value);
+  if (!(value instanceof Tensor) && !(isList && value.some((one) => one instanceof Tensor))) {
+    return checkGradients(value, name);
+  }
+  const list: readonly unknown[] = isList ? value : [value];
+  if (new Set(list).size !== list.length) {
+    throw tritterError("invalid_value", `${name} must have every tensor once, got one twice`);
+  }
+  return list.map((tensor, index) => {
+    const which = isList ? `${name}[${index}]` : name;
+    if (!(tensor instanceof Tensor)) {
+      throw tritterError(
+        "invalid_type",
+        `${which} must be a Tensor as others are, got ${describe(tensor)}`,
+      );
+    }
+    return tensor.device === "cpu" ? floatsOf(tensor, which) : tensor;
+  });
 }
 
 /** Checks gradients of known sizes, and returns the list of their arrays. */

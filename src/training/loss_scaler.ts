@@ -3,7 +3,7 @@
 import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { scaleInPlace } from "./clip.ts";
-import { checkGradients, type Gradients } from "./gradients.ts";
+import { checkAllGradients, type Gradients, type TensorGradients } from "./gradients.ts";
 import { readNumber, readState, readVersion, readWhole } from "./state.ts";
 
 /** How a `LossScaler` begins and moves. */
@@ -167,8 +167,8 @@ export class LossScaler {
    *
    * One pass; where it returns true the gradients hold nothing of use. `step` does this and the rest.
    */
-  unscale(gradients: Gradients): boolean {
-    return scaleInPlace(checkGradients(gradients, "gradients"), 1 / this.#factor);
+  unscale(gradients: Gradients | TensorGradients): boolean {
+    return scaleInPlace(checkAllGradients(gradients, "gradients"), 1 / this.#factor);
   }
 
   /**
@@ -198,7 +198,10 @@ export class LossScaler {
    * Where one is NaN or infinite the step is skipped and the gradients hold nothing of use. What
    * `apply` throws passes through, and the scale stays.
    */
-  step<G extends Gradients>(gradients: G, apply: (gradients: G) => void): boolean {
+  step<G extends Gradients | TensorGradients>(
+    gradients: G,
+    apply: (gradients: G) => void,
+  ): boolean {
     if (typeof apply !== "function") {
       throw tritterError("invalid_type", `apply must be a function, got ${describe(apply)}`);
     }
