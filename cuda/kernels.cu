@@ -5,3 +5,6 @@
 #include "matmul_one.cu"
 #include "matmul_many.cu"
 #include "matmul_floats.cu"
+#include "nn.cu"
+#include "attention.cu"
+#include "head.cu"

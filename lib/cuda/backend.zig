@@ -26,6 +26,29 @@ pub const Device = struct {
     multiprocessors: u32,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
+    /// Is never run on: graphs are recorded there, so that nothing else gets into them.
+    recording: ?*Stream = null,
+    recording_lock: sync.Mutex = .{},
+
+    /// What `record(context, stream)` asks a stream for, as a graph; its kernels only.
+    pub fn recordGraph(self: *Device, context: anytype, comptime record: fn (@TypeOf(context), *Stream) abi.Failure!void) abi.Failure!driver.GraphExec {
+        self.recording_lock.lock();
+        defer self.recording_lock.unlock();
+        if (self.recording == null) self.recording = try Stream.create(self, 0);
+        const target = self.recording.?;
+        try self.check(self.driver.cuStreamBeginCapture_v2(target.handle, driver.capture_relaxed), "record a graph");
+        var graph: ?driver.Graph = null;
+        const recorded = record(context, target);
+        const ended = self.driver.cuStreamEndCapture(target.handle, &graph);
+        defer if (graph) |made| {
+            _ = self.driver.cuGraphDestroy(made);
+        };
+        try recorded;
+        try self.check(ended, "record a graph");
+        var exec: driver.GraphExec = undefined;
+        try self.check(self.driver.cuGraphInstantiateWithFlags(&exec, graph.?, 0), "prepare a graph");
+        return exec;
+    }
 
     /// The stream of the calling thread; makes the device current.
     pub fn stream(self: *Device) abi.Failure!*Stream {
@@ -77,7 +100,7 @@ pub const Stream = struct {
             function,
             shape.blocks,
             shape.blocks_y,
-            1,
+            shape.blocks_z,
             shape.threads,
             1,
             1,
@@ -200,6 +223,7 @@ const staging_bytes = 4 << 20;
 pub const Launch = struct {
     blocks: u32,
     blocks_y: u32 = 1,
+    blocks_z: u32 = 1,
     threads: u32,
     shared_bytes: u32 = 0,
 };

@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
+const model = @import("model_kernels.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -44,11 +45,45 @@ pub const Kernel = enum {
     multiply_floats_4_4_1,
     multiply_floats_8_2_2,
     multiply_floats_8_2_4,
+    set_step,
+    embed_tokens,
+    norm_tokens,
+    norm_tokens_odd,
+    gate_tokens,
+    gate_tokens_odd,
+    choose_token,
+    place_tokens_32,
+    attend_one_32,
+    attend_each_32,
+    place_tokens_64,
+    attend_one_64,
+    attend_each_64,
+    place_tokens_128,
+    attend_one_128,
+    attend_each_128,
+    place_tokens_256,
+    attend_one_256,
+    attend_each_256,
+    head_f32_1,
+    head_f16_1,
+    head_bf16_1,
+    head_f32_4,
+    head_f16_4,
+    head_bf16_4,
+    head_int8,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
             .quantize_tokens, .pad_tokens => Tokens,
             .pack_trits, .pack_wire, .quantize_absmean, .unpack_wire => Packing,
+            .set_step => model.SetStep,
+            .embed_tokens => model.Embed,
+            .norm_tokens, .norm_tokens_odd, .gate_tokens, .gate_tokens_odd => model.Rows,
+            .choose_token => model.Choose,
+            .place_tokens_32, .place_tokens_64, .place_tokens_128, .place_tokens_256 => model.Attention,
+            .attend_one_32, .attend_one_64, .attend_one_128, .attend_one_256 => model.Attention,
+            .attend_each_32, .attend_each_64, .attend_each_128, .attend_each_256 => model.Attention,
+            .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
             else => Product,
         };
     }

@@ -97,6 +97,27 @@ pub fn multiply(weights: *Weights, input: *Buffer, bias: ?*Buffer, output: *Buff
     return launch(stream, variantI8(weights.rows, count), product, row_stride_i8);
 }
 
+/// int8 activations that are on the device, as quantize_tokens makes them: rows of the padded columns,
+/// whole tiles of `paddedCount` tokens.
+pub const QuantizedTokens = struct { values: u64, sums: u64, scales: u64, count: u32 };
+
+/// output[token][row] for whole-row scales; `bias` is an address or 0. It only launches kernels, so it
+/// may be recorded in a graph; who calls it has ordered the stream after everything that is read.
+pub fn multiplyQuantized(stream: *backend.Stream, weights: *Weights, tokens: QuantizedTokens, bias: u64, output: u64) abi.Failure!void {
+    return launch(stream, variantI8(weights.rows, tokens.count), .{
+        .weights = weights.data.pointer,
+        .row_scales = weights.scales.pointer,
+        .tokens = tokens.values,
+        .token_sums = tokens.sums,
+        .token_scales = tokens.scales,
+        .bias = bias,
+        .output = output,
+        .columns = weights.columns,
+        .rows = weights.rows,
+        .count = tokens.count,
+    }, row_stride_i8);
+}
+
 const row_stride_f32 = 4;
 const row_stride_i8 = 1;
 
@@ -127,7 +148,7 @@ fn launch(stream: *backend.Stream, variant: Variant, product: kernels.Product, e
 }
 
 /// Tokens that the kernels read: a whole tile of 8, or as many tiles as a variant for few tokens has.
-fn paddedCount(count: u32) u32 {
+pub fn paddedCount(count: u32) u32 {
     if (count == 1) return 1;
     return if (count <= 32) @max(8, std.math.ceilPowerOfTwoAssert(u32, count)) else std.mem.alignForward(u32, count, 8);
 }
