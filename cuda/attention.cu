@@ -107,6 +107,8 @@ __device__ void attend(const Attention& a) {
     __shared__ float sum_of[attend_warps][HEADS];
     __shared__ bool is_last;
 
+    start_next();
+    wait_for_previous();
     const u32 parts = gridDim.x;
     const u32 group_heads = a.heads / a.kv_heads;
     const u32 head_blocks = (group_heads + HEADS - 1) / HEADS;

@@ -4,6 +4,7 @@
 // pieces of 16 bytes, ten on their way at once; the hidden states lie in shared memory. int8 tables
 // are exact sums of int8 products.
 
+#include "dependent.cuh"
 #include "floats.cuh"
 
 struct Head {
@@ -135,6 +136,8 @@ constexpr u32 head_shared_floats = 12 * 1024;
 template <int KIND, int TOKENS>
 __device__ void head_of(const Head& h) {
     extern __shared__ __align__(16) float shared_hidden[];
+    start_next();
+    wait_for_previous();
     const float* hidden = static_cast<const float*>(h.hidden) + u64(blockIdx.y) * TOKENS * h.hidden_stride;
     const u32 stride = (h.width + 3) / 4 * 4;
     if (stride * TOKENS <= head_shared_floats) {
@@ -161,6 +164,8 @@ HEAD(head_bf16_4, head_bf16, 4)
 
 /// The table in rows of `table_stride` bytes, a multiple of 16, as the hidden states.
 extern "C" __global__ void __launch_bounds__(256) head_int8(const __grid_constant__ Head h) {
+    start_next();
+    wait_for_previous();
     const u32 lane = threadIdx.x % 32;
     const u32 token = blockIdx.y;
     const u32 warps = gridDim.x * (blockDim.x / 32);

@@ -6,5 +6,7 @@
 #include "matmul_many.cu"
 #include "matmul_floats.cu"
 #include "nn.cu"
+#include "decode.cu"
 #include "attention.cu"
+#include "attention_many.cu"
 #include "head.cu"

@@ -10,6 +10,7 @@
 // read and written, once each. Quantisation is that of quantize_tokens, with the floor that models put
 // under the largest magnitude; a token that holds NaN or an infinity gets a scale of NaN.
 
+#include "dependent.cuh"
 #include "floats.cuh"
 
 /// Where a sequence is: on the device, so that a captured graph moves on by itself.
@@ -72,6 +73,8 @@ __device__ void sine_cosine(float angle, float scale, float& sine, float& cosine
 }
 
 extern "C" __global__ void __launch_bounds__(256) embed_tokens(const __grid_constant__ Embed e) {
+    start_next();
+    wait_for_previous();
     const u32 token = blockIdx.x;
     const u64 from = u64(e.ids[token]) * e.hidden;
     float* x = e.x + u64(token) * e.hidden;
@@ -174,6 +177,8 @@ __device__ __forceinline__ float inverse_root(float squares, u32 width, float ep
 template <int WIDTH, bool GATE>
 __device__ void rows_to_int8(const Rows& r) {
     extern __shared__ __align__(16) float shared_row[];
+    start_next();
+    wait_for_previous();
     const u32 token = blockIdx.x;
     const u32 width = r.columns.columns;
     const u32 padded = r.columns.padded();
@@ -330,6 +335,8 @@ __device__ void block_best(float& value, u32& id, double& sum, u32& bad) {
 
 extern "C" __global__ void __launch_bounds__(256) choose_token(const __grid_constant__ Choose c) {
     __shared__ bool is_last;
+    start_next();
+    wait_for_previous();
     float most = -INFINITY;
     u32 id = 0xffffffff;
     u32 bad = 0;

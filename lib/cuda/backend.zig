@@ -9,6 +9,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const driver = @import("driver.zig");
 const kernels = @import("kernels.zig");
+const model_kernels = @import("model_kernels.zig");
 const sync = @import("../sync.zig");
 
 pub const devices_max = 16;
@@ -24,6 +25,8 @@ pub const Device = struct {
     pool: driver.Pool,
     functions: [std.enums.values(kernels.Kernel).len]driver.Function,
     multiprocessors: u32,
+    /// Major compute capability.
+    capability: u32,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
     /// Is never run on: graphs are recorded there, so that nothing else gets into them.
@@ -96,6 +99,17 @@ pub const Stream = struct {
         var parameters = [1]?*const anyopaque{arguments};
         const device = self.device;
         const function = device.functions[@backingInt(kernel)];
+        if (shape.overlaps and device.capability >= 9) {
+            const attribute_list = [1]driver.LaunchAttribute{.{ .id = driver.attribute_programmatic_serialization, .value = .{ .flag = 1 } }};
+            return device.check(device.driver.cuLaunchKernelEx(&.{
+                .grid = .{ shape.blocks, shape.blocks_y, shape.blocks_z },
+                .block = .{ shape.threads, 1, 1 },
+                .shared_bytes = shape.shared_bytes,
+                .stream = self.handle,
+                .attributes = &attribute_list,
+                .attribute_count = 1,
+            }, function, &parameters, null), "launch a kernel");
+        }
         try device.check(device.driver.cuLaunchKernel(
             function,
             shape.blocks,
@@ -226,6 +240,8 @@ pub const Launch = struct {
     blocks_z: u32 = 1,
     threads: u32,
     shared_bytes: u32 = 0,
+    /// The kernel waits by itself for the one before (dependent.cuh), and so may start early.
+    overlaps: bool = false,
 };
 
 /// Device memory: of tensors, and of what else lives longer than a call.
@@ -359,6 +375,7 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         .pool = undefined,
         .functions = undefined,
         .multiprocessors = attribute(found, handle, .multiprocessor_count),
+        .capability = attribute(found, handle, .compute_capability_major),
     };
     try self.check(found.cuDevicePrimaryCtxRetain(&self.context, handle), "start the device");
     try self.check(found.cuCtxSetCurrent(self.context), "use its context");
@@ -369,6 +386,10 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
     try self.check(found.cuModuleLoadData(&module, kernels.image.ptr), "load the kernels");
     for (std.enums.values(kernels.Kernel), &self.functions) |kernel, *function|
         try self.check(found.cuModuleGetFunction(function, module, @tagName(kernel).ptr), "find a kernel");
+    inline for (.{ 64, 128 }) |dim| {
+        const attend = self.functions[@backingInt(@field(kernels.Kernel, std.fmt.comptimePrint("attend_many_{d}", .{dim})))];
+        try self.check(found.cuFuncSetAttribute(attend, .max_dynamic_shared_size_bytes, @intCast(model_kernels.manySharedBytes(dim))), "set up a kernel");
+    }
     const many = self.functions[@backingInt(kernels.Kernel.multiply_many)];
     try self.check(found.cuFuncSetAttribute(many, .max_dynamic_shared_size_bytes, kernels.many_shared_bytes), "set up a kernel");
     return self;

@@ -9,6 +9,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const backend = @import("backend.zig");
 const cache_file = @import("cache.zig");
+const decode = @import("decode.zig");
 const host = @import("../model/forward.zig");
 const kernels = @import("model_kernels.zig");
 const model_file = @import("model.zig");
@@ -202,8 +203,9 @@ const Run = struct {
             .scratch = &self.model.one,
             .count = 1,
             .ids = self.cache.step.pointer + @offsetOf(kernels.Step, "id"),
+            .adds_last = !self.model.decodes,
         };
-        try pass.layers();
+        if (self.model.decodes) try decode.layers(pass) else try pass.layers();
         try pass.logitsOfLast();
         return pass.chooseToken();
     }

@@ -7,7 +7,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const backend = @import("backend.zig");
 const cache_file = @import("cache.zig");
-const dispatch = @import("../cpu/dispatch.zig");
+const decode = @import("decode.zig");
 const head_file = @import("../model/head.zig");
 const host = @import("../model/model.zig");
 const memory = @import("../memory.zig");
@@ -61,6 +61,8 @@ pub const Model = struct {
     final_norm: u64 = 0,
     embed: Table,
     head: Table,
+    /// Whether decode.zig has kernels for its shape.
+    decodes: bool = false,
     /// For one token, with an address that does not change; recorded in graphs.
     one: Scratch,
     /// For prompts, once there was one.
@@ -91,6 +93,7 @@ pub const Model = struct {
         self.frequencies = try self.vectors.add(source.inv_frequencies);
         self.final_norm = try self.vectors.add(source.final_norm);
         for (source.layers, layers) |*from, *to| try self.copyLayer(from, to);
+        self.decodes = decode.fits(self);
         self.embed = try copyRows(device, source.embed.?.bytes, @backingInt(source.embed.?.dtype.float().?), source.options.hidden);
         errdefer destroyTable(self.embed);
         self.head = try self.copyHead(source);

@@ -60,6 +60,20 @@ pub const Choose = extern struct {
     reserved: u32 = 0,
 };
 
+pub const Decode = extern struct {
+    weights: u64,
+    row_scales: u64,
+    bias: u64,
+    input: u64,
+    norm: u64,
+    output: u64,
+    columns: Columns,
+    rows: u32,
+    epsilon: f32,
+    activation: u32,
+    reserved: u32 = 0,
+};
+
 pub const Attention = extern struct {
     queries: u64,
     new_keys: u64,
@@ -103,3 +117,10 @@ pub const shared_row_floats = 12_000;
 
 /// See head.cu.
 pub const head_shared_floats = 12 * 1024;
+
+/// Rows of a block of attend_many, and its two stages of 32 keys and values; see attention_many.cu.
+pub const many_rows = 128;
+
+pub fn manySharedBytes(dim: u32) u32 {
+    return 2 * 32 * (dim + 16 + dim + 4) * 4;
+}

@@ -19,6 +19,9 @@ const Kernel = kernels.Kernel;
 const Model = model_file.Model;
 const Scratch = scratch_file.Scratch;
 
+/// Queries of a kv head from which on tensor cores pay.
+const many_rows_min = 32;
+
 /// Where one projection's output lies: [token][stride].
 const Output = struct { at: u64, stride: u32 };
 
@@ -30,12 +33,29 @@ pub const Pass = struct {
     count: u32,
     /// Address of the tokens.
     ids: u64,
+    /// Whether the last projection is yet to be added to x.
+    adds_last: bool = true,
 
     pub fn layers(self: Pass) abi.Failure!void {
+        const o = &self.model.options;
+        const s = self.scratch;
+        try self.embed();
+        for (self.model.layers, 0..) |*layer, index| {
+            try self.project(&layer.qkv, self.sumRows(index > 0, layer.input_norm), false, s.qkv);
+            try self.attend(index, &layer.qkv);
+            var attention = self.plainRows(s.attention, o.queryWidth());
+            attention.norm = layer.attn_sub_norm;
+            try self.project(&layer.o, attention, false, s.delta);
+            try self.project(&layer.gate_up, self.sumRows(true, layer.post_norm), false, s.gate_up);
+            try self.project(&layer.down, self.gateRows(layer), true, s.delta);
+        }
+    }
+
+    pub fn embed(self: Pass) abi.Failure!void {
         const model = self.model;
         const o = &model.options;
         const s = self.scratch;
-        try self.stream.launch(.embed_tokens, .{ .blocks = self.count, .threads = 256 }, .{
+        return self.stream.launch(.embed_tokens, .{ .blocks = self.count, .threads = 256, .overlaps = self.count == 1 }, .{
             .table = model.embed.data.pointer,
             .ids = self.ids,
             .step = self.cache.step.pointer,
@@ -48,15 +68,6 @@ pub const Pass = struct {
             .kind = model.embed.kind,
             .rope_scale = o.rope_scale,
         });
-        for (model.layers, 0..) |*layer, index| {
-            try self.project(&layer.qkv, self.sumRows(index > 0, layer.input_norm), false, s.qkv);
-            try self.attend(index, &layer.qkv);
-            var attention = self.plainRows(s.attention, o.queryWidth());
-            attention.norm = layer.attn_sub_norm;
-            try self.project(&layer.o, attention, false, s.delta);
-            try self.project(&layer.gate_up, self.sumRows(true, layer.post_norm), false, s.gate_up);
-            try self.project(&layer.down, self.gateRows(layer), true, s.delta);
-        }
     }
 
     fn plainRows(self: Pass, input: u64, width: u32) model_kernels.Rows {
@@ -137,11 +148,12 @@ pub const Pass = struct {
         return self.stream.launchOf(kernel, .{
             .blocks = if (rows.floats != 0) rows.count else rows.padded_count,
             .threads = threads,
+            .overlaps = self.count == 1,
             .shared_bytes = if (rows.memory == 0) width * 4 else 0,
         }, &rows);
     }
 
-    fn attend(self: Pass, index: usize, group: *const Group) abi.Failure!void {
+    pub fn attend(self: Pass, index: usize, group: *const Group) abi.Failure!void {
         const o = &self.model.options;
         const s = self.scratch;
         const cache = self.cache;
@@ -180,12 +192,19 @@ pub const Pass = struct {
             .blocks_y = blocks_y,
             .blocks_z = self.count,
             .threads = 256,
+            .overlaps = self.count == 1,
         };
         switch (cache.dim) {
             inline 32, 64, 128, 256 => |dim| {
                 const name = std.fmt.comptimePrint("{d}", .{dim});
                 if (self.count == 1) return self.stream.launch(@field(Kernel, "attend_one_" ++ name), shape, attention);
                 try self.stream.launch(@field(Kernel, "place_tokens_" ++ name), .{ .blocks = self.count, .threads = 256 }, attention);
+                if (dim < 256) if (self.count * group_heads >= many_rows_min) return self.stream.launch(@field(Kernel, "attend_many_" ++ name), .{
+                    .blocks = kernels.divideUp(self.count * group_heads, model_kernels.many_rows),
+                    .blocks_y = o.kv_heads,
+                    .threads = 256,
+                    .shared_bytes = model_kernels.manySharedBytes(dim),
+                }, attention);
                 return self.stream.launch(@field(Kernel, "attend_each_" ++ name), shape, attention);
             },
             else => unreachable,
@@ -195,10 +214,10 @@ pub const Pass = struct {
     /// The final norm of the tokens from `first` on, to the first hidden states.
     fn normFinal(self: Pass, first: u32, count: u32, quantizes: bool) abi.Failure!void {
         const s = self.scratch;
-        var rows = self.sumRows(true, self.model.final_norm);
+        var rows = self.sumRows(self.adds_last, self.model.final_norm);
         const offset = @as(u64, first) * self.model.options.hidden * 4;
         rows.input += offset;
-        rows.other += offset;
+        if (rows.other != 0) rows.other += offset;
         rows.x = 0;
         rows.count = count;
         rows.padded_count = count;
@@ -252,6 +271,7 @@ pub const Pass = struct {
             .blocks = @min(self.model.device.multiprocessors * 4, kernels.divideUp(o.vocab, 16)),
             .blocks_y = kernels.divideUp(count, at_once),
             .threads = 256,
+            .overlaps = self.count == 1,
             .shared_bytes = if (bytes or floats > model_kernels.head_shared_floats) 0 else floats * 4,
         }, &arguments);
     }
@@ -259,7 +279,7 @@ pub const Pass = struct {
     pub fn chooseToken(self: Pass) abi.Failure!void {
         const s = self.scratch;
         const vocab = self.model.options.vocab;
-        return self.stream.launch(.choose_token, .{ .blocks = @min(scratch_file.choose_blocks, kernels.divideUp(vocab, 256)), .threads = 256 }, .{
+        return self.stream.launch(.choose_token, .{ .blocks = @min(scratch_file.choose_blocks, kernels.divideUp(vocab, 256)), .threads = 256, .overlaps = self.count == 1 }, .{
             .logits = s.logits,
             .choice = s.choice,
             .step = self.cache.step.pointer,

@@ -1,0 +1,207 @@
+// One token: products whose activations are normed and quantised by every block for itself.
+//
+//     decode_store   output = W int8(norm(input))
+//     decode_add     output += the same: a residual, of which every row has one block
+//     decode_gate    output = act(gate) * up, where gate and up are the halves of W
+//
+// Between two products of one token there is little to do, and a kernel of its own would cost more than
+// doing it again in every block: some thousand floats from the L2 cache. What does not depend on the
+// kernel before, which is all of the weights, is asked for before that kernel has ended (programmatic
+// dependent launch): a block holds its share in registers, WARPS x ROUNDS chunks of HALVES x 8 rows.
+// Floor: the weights once, or a few synchronisations of a block, whichever is longer.
+//
+// Results are those of norm_tokens followed by multiply_one.
+
+#include "dependent.cuh"
+
+/// Asked for here and not later.
+__device__ __forceinline__ uint4 load_early(const uint4* address, bool there) {
+    uint4 value;
+    asm volatile("{\n"
+        ".reg .pred there;\n"
+        "setp.ne.u32 there, %5, 0;\n"
+        "mov.u32 %0, 0;\nmov.u32 %1, 0;\nmov.u32 %2, 0;\nmov.u32 %3, 0;\n"
+        "@there ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+        "}"
+        : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
+        : "l"(address), "r"(u32(there)));
+    return value;
+}
+
+struct Decode {
+    const uint4* weights;
+    const float* row_scales;
+    const float* bias;
+    const float* input;
+    const float* norm;
+    float* output;
+    Columns columns;
+    /// Of the output.
+    u32 rows;
+    float epsilon;
+    /// 0 squared ReLU, 1 SiLU
+    u32 activation;
+    u32 reserved;
+};
+
+constexpr int decode_store = 0;
+constexpr int decode_add = 1;
+constexpr int decode_gate = 2;
+
+/// The row as int8 in shared memory, normed; gives its scale, and the sum of its bytes.
+template <int WARPS, int FOURS>
+__device__ __forceinline__ float quantize_row(const float* input, const float4 (&norm)[FOURS], bool norms, u32 width, float epsilon,
+                                              u32* quantized, int& total) {
+    constexpr u32 threads = WARPS * 32;
+    __shared__ float squares_of[WARPS];
+    __shared__ u32 largest_of[WARPS];
+    __shared__ int total_of[WARPS];
+    const u32 warp = threadIdx.x / 32;
+    const u32 lane = threadIdx.x % 32;
+    float4 row[FOURS];
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+        const u32 place = (threadIdx.x + f * threads) * 4;
+        row[f] = place < width ? *reinterpret_cast<const float4*>(input + place) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+    if (norms) {
+        float squares = 0.0f;
+#pragma unroll
+        for (int f = 0; f < FOURS; f++) {
+            squares = fmaf(row[f].x, row[f].x, squares);
+            squares = fmaf(row[f].y, row[f].y, squares);
+            squares = fmaf(row[f].z, row[f].z, squares);
+            squares = fmaf(row[f].w, row[f].w, squares);
+        }
+#pragma unroll
+        for (int lanes = 16; lanes > 0; lanes /= 2) squares += __shfl_xor_sync(0xffffffff, squares, lanes);
+        if (lane == 0) squares_of[warp] = squares;
+        __syncthreads();
+        squares = 0.0f;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) squares += squares_of[w];
+        const float inverse = inverse_root(squares, width, epsilon);
+#pragma unroll
+        for (int f = 0; f < FOURS; f++) {
+            row[f].x = __fmul_rn(__fmul_rn(row[f].x, inverse), norm[f].x);
+            row[f].y = __fmul_rn(__fmul_rn(row[f].y, inverse), norm[f].y);
+            row[f].z = __fmul_rn(__fmul_rn(row[f].z, inverse), norm[f].z);
+            row[f].w = __fmul_rn(__fmul_rn(row[f].w, inverse), norm[f].w);
+        }
+    }
+    u32 largest = 0;
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+        largest = max(max(largest, __float_as_uint(row[f].x) & 0x7fffffff), __float_as_uint(row[f].y) & 0x7fffffff);
+        largest = max(max(largest, __float_as_uint(row[f].z) & 0x7fffffff), __float_as_uint(row[f].w) & 0x7fffffff);
+    }
+    largest = __reduce_max_sync(0xffffffff, largest);
+    if (lane == 0) largest_of[warp] = largest;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) largest = max(largest, largest_of[w]);
+    const bool finite = largest < 0x7f800000;
+    const float absmax = finite ? fmaxf(__uint_as_float(largest), model_absmax_floor) : 1.0f;
+    const float inverse = finite ? __fdiv_rn(127.0f, absmax) : 0.0f;
+    int own = 0;
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+        const int q0 = finite ? __float2int_rn(__fmul_rn(row[f].x, inverse)) : 0;
+        const int q1 = finite ? __float2int_rn(__fmul_rn(row[f].y, inverse)) : 0;
+        const int q2 = finite ? __float2int_rn(__fmul_rn(row[f].z, inverse)) : 0;
+        const int q3 = finite ? __float2int_rn(__fmul_rn(row[f].w, inverse)) : 0;
+        quantized[threadIdx.x + f * threads] = (q0 & 255) | (q1 & 255) << 8 | (q2 & 255) << 16 | u32(q3) << 24;
+        own += q0 + q1 + q2 + q3;
+    }
+    own = __reduce_add_sync(0xffffffff, own);
+    if (lane == 0) total_of[warp] = own;
+    __syncthreads();
+    total = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) total += total_of[w];
+    return finite ? __fdiv_rn(absmax, 127.0f) : __uint_as_float(0x7fc00000);
+}
+
+template <int WARPS, int HALVES, int ROUNDS, int MODE>
+__device__ void decode_product(const Decode& d) {
+    constexpr int FOURS = ROUNDS * 2;
+    constexpr u32 threads = WARPS * 32;
+    /// Of each matrix, where a block takes rows of two.
+    constexpr int own_halves = MODE == decode_gate ? HALVES / 2 : HALVES;
+    __shared__ int4 quantized[WARPS * ROUNDS * 16];
+    __shared__ int partial[WARPS][HALVES * 8];
+    const u32 lane = threadIdx.x % 32;
+    const u32 warp = threadIdx.x / 32;
+    const u32 chunks = d.columns.chunks;
+    const u32 width = d.columns.columns;
+    const u32 halves = (d.rows + 7) / 8;
+    start_next();
+    uint4 pieces[ROUNDS][HALVES];
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        const u32 own = min(blockIdx.x * own_halves + h % own_halves, halves - 1);
+        const u32 half = h < own_halves ? own : own + halves;
+        const uint4* from = d.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
+#pragma unroll
+        for (int r = 0; r < ROUNDS; r++) {
+            const u32 chunk = warp + r * WARPS;
+            pieces[r][h] = load_early(from + u64(chunk) * chunk_pieces, chunk < chunks);
+        }
+    }
+    float4 norm[FOURS];
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+        const u32 place = (threadIdx.x + f * threads) * 4;
+        norm[f] = d.norm && place < width ? __ldg(reinterpret_cast<const float4*>(d.norm + place)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+    wait_for_previous();
+    int total;
+    const float scale = quantize_row<WARPS, FOURS>(d.input, norm, d.norm != nullptr, width, d.epsilon, reinterpret_cast<u32*>(quantized), total);
+    int sums[HALVES] = {};
+#pragma unroll
+    for (int r = 0; r < ROUNDS; r++)
+#pragma unroll
+        for (int w = 0; w < 4; w++) {
+            const int4 four = quantized[(warp + r * WARPS) * 16 + w * 4 + lane % 4];
+#pragma unroll
+            for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[r][h], w), four, sums[h]);
+        }
+#pragma unroll
+    for (int h = 0; h < HALVES; h++) {
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
+        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
+        if (lane % 4 == 0) partial[warp][h * 8 + lane / 4] = sums[h];
+    }
+    __syncthreads();
+    const u32 row = blockIdx.x * own_halves * 8 + threadIdx.x;
+    if (threadIdx.x >= own_halves * 8 || row >= d.rows) return;
+    float values[2];
+#pragma unroll
+    for (int which = 0; which < (MODE == decode_gate ? 2 : 1); which++) {
+        int exact = -total;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) exact += partial[w][which * own_halves * 8 + threadIdx.x];
+        const u32 at = row + which * d.rows;
+        const float scaled = __fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), d.row_scales[at]));
+        const float value = __fmul_rn(scaled, scale);
+        values[which] = d.bias ? __fadd_rn(value, d.bias[at]) : value;
+    }
+    if (MODE == decode_store) d.output[row] = values[0];
+    if (MODE == decode_add) d.output[row] = __fadd_rn(d.output[row], values[0]);
+    if (MODE == decode_gate) d.output[row] = gated(values[0], values[1], d.activation);
+}
+
+#define DECODE(MODE, WARPS, HALVES, ROUNDS)                                             \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                            \
+        MODE##_##WARPS##_##HALVES##_##ROUNDS(const __grid_constant__ Decode d) {       \
+        decode_product<WARPS, HALVES, ROUNDS, MODE>(d);                                 \
+    }
+DECODE(decode_store, 10, 4, 1)
+DECODE(decode_store, 10, 2, 1)
+DECODE(decode_store, 8, 2, 2)
+DECODE(decode_add, 10, 2, 1)
+DECODE(decode_add, 9, 2, 3)
+DECODE(decode_add, 8, 2, 4)
+DECODE(decode_gate, 10, 8, 1)
+DECODE(decode_gate, 10, 14, 1)
+DECODE(decode_gate, 8, 4, 2)

@@ -1,0 +1,97 @@
+//! One token through the layers by the kernels of decode.cu, five a layer:
+//!
+//!     norm, q k v     rotate, cache, attend     sub-norm, o, add     norm, gate and up, act     sub-norm, down, add
+
+const abi = @import("../abi.zig");
+const kernels = @import("kernels.zig");
+const model_file = @import("model.zig");
+const Group = model_file.Group;
+const Kernel = kernels.Kernel;
+const Model = model_file.Model;
+const Pass = @import("pass.zig").Pass;
+
+/// A kernel with the warps, the halves of a tile that a block takes, and the chunks of columns that it
+/// holds.
+const Variant = struct { kernel: Kernel, warps: u32, halves: u32, rounds: u32 };
+
+const store = [_]Variant{
+    .{ .kernel = .decode_store_10_2_1, .warps = 10, .halves = 2, .rounds = 1 },
+    .{ .kernel = .decode_store_8_2_2, .warps = 8, .halves = 2, .rounds = 2 },
+};
+const store_tall: Variant = .{ .kernel = .decode_store_10_4_1, .warps = 10, .halves = 4, .rounds = 1 };
+const add = [_]Variant{
+    .{ .kernel = .decode_add_10_2_1, .warps = 10, .halves = 2, .rounds = 1 },
+    .{ .kernel = .decode_add_9_2_3, .warps = 9, .halves = 2, .rounds = 3 },
+    .{ .kernel = .decode_add_8_2_4, .warps = 8, .halves = 2, .rounds = 4 },
+};
+const gate = [_]Variant{
+    .{ .kernel = .decode_gate_10_8_1, .warps = 10, .halves = 8, .rounds = 1 },
+    .{ .kernel = .decode_gate_8_4_2, .warps = 8, .halves = 4, .rounds = 2 },
+};
+const gate_tall: Variant = .{ .kernel = .decode_gate_10_14_1, .warps = 10, .halves = 14, .rounds = 1 };
+
+/// The first variant that holds a row.
+fn find(variants: []const Variant, chunks: u32) ?Variant {
+    for (variants) |variant| if (chunks <= variant.warps * variant.rounds) return variant;
+    return null;
+}
+
+fn hasVariant(group: *const Group, variants: []const Variant) bool {
+    if (group.count != 1 or group.parts[0].norm != 0) return false;
+    const columns = group.parts[0].weights.columns;
+    return columns.groups == 1 and columns.columns % 4 == 0 and find(variants, columns.chunks) != null;
+}
+
+pub fn fits(model: *const Model) bool {
+    if (model.options.intermediate % 8 != 0) return false;
+    for (model.layers) |*layer| {
+        if (!hasVariant(&layer.qkv, &store) or !hasVariant(&layer.o, &add)) return false;
+        if (!hasVariant(&layer.gate_up, &gate) or !hasVariant(&layer.down, &add)) return false;
+    }
+    return true;
+}
+
+pub fn layers(pass: Pass) abi.Failure!void {
+    const o = &pass.model.options;
+    const s = pass.scratch;
+    const multiprocessors = pass.model.device.multiprocessors;
+    try pass.embed();
+    for (pass.model.layers, 0..) |*layer, index| {
+        const qkv = &layer.qkv.parts[0];
+        const chunks = qkv.weights.columns.chunks;
+        const is_tall = chunks <= 10 and qkv.weights.rows > 16 * multiprocessors;
+        try multiply(pass, if (is_tall) store_tall else find(&store, chunks).?, qkv, layer.input_norm, s.x, s.qkv, qkv.weights.rows);
+        try pass.attend(index, &layer.qkv);
+        try addTo(pass, &layer.o, layer.attn_sub_norm, s.attention);
+        const wide = chunks <= 10 and o.intermediate > 6 * 8 * multiprocessors;
+        const gate_up = &layer.gate_up.parts[0];
+        try multiply(pass, if (wide) gate_tall else find(&gate, chunks).?, gate_up, layer.post_norm, s.x, s.gate_up, o.intermediate);
+        try addTo(pass, &layer.down, layer.ffn_sub_norm, s.gate_up);
+    }
+}
+
+/// x += the projection.
+fn addTo(pass: Pass, group: *const Group, norm: u64, input: u64) abi.Failure!void {
+    const part = &group.parts[0];
+    return multiply(pass, find(&add, part.weights.columns.chunks).?, part, norm, input, pass.scratch.x, part.weights.rows);
+}
+
+fn multiply(pass: Pass, variant: Variant, part: *const model_file.Part, norm: u64, input: u64, output: u64, rows: u32) abi.Failure!void {
+    const matrices: u32 = if (rows < part.weights.rows) 2 else 1;
+    return pass.stream.launchOf(variant.kernel, .{
+        .blocks = kernels.divideUp(rows, variant.halves / matrices * 8),
+        .threads = variant.warps * 32,
+        .overlaps = true,
+    }, &@import("model_kernels.zig").Decode{
+        .weights = part.weights.data.pointer,
+        .row_scales = part.weights.scales.pointer,
+        .bias = part.bias,
+        .input = input,
+        .norm = norm,
+        .output = output,
+        .columns = part.weights.columns,
+        .rows = rows,
+        .epsilon = pass.model.options.epsilon,
+        .activation = pass.model.options.activation,
+    });
+}
