@@ -17,13 +17,37 @@ struct Head {
     const float* token_scales;
     /// [token][row]
     float* logits;
+    /// The norm of the hidden state, for one token of floats; null where it is normed already.
+    const float* norm;
+    /// For one token of floats: the choice of the next, where there is room for it.
+    Choose choose;
     u32 rows;
     u32 width;
     /// Elements from one row of the table to the next, and from one hidden state to the next.
     u32 table_stride;
     u32 hidden_stride;
     u32 count;
-    u32 reserved;
+    float epsilon;
+};
+
+/// The best of the logits that a warp has seen.
+struct Best {
+    float most = -INFINITY;
+    u32 id = 0xffffffff;
+    float sum = 0.0f;
+    u32 bad = 0;
+
+    __device__ __forceinline__ void see(float logit, u32 row) {
+        bad |= !(logit < INFINITY);
+        if (logit > most) {
+            // What has seen nothing keeps nothing.
+            sum = (sum == 0.0f ? 0.0f : sum * expf(most - logit)) + 1.0f;
+            most = logit;
+            id = row;
+        } else if (most > -INFINITY) {
+            sum += expf(logit - most);
+        }
+    }
 };
 
 constexpr int head_f32 = 0;
@@ -56,7 +80,7 @@ __device__ __forceinline__ void piece_values(const uint4& piece, float (&values)
 }
 
 template <int TOKENS, int ROWS>
-__device__ __forceinline__ void store_logits(const Head& h, u32 row, u32 first_token, float (&sums)[ROWS][TOKENS]) {
+__device__ __forceinline__ void store_logits(const Head& h, u32 row, u32 first_token, float (&sums)[ROWS][TOKENS], Best& best) {
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
@@ -64,13 +88,14 @@ __device__ __forceinline__ void store_logits(const Head& h, u32 row, u32 first_t
             float sum = sums[r][token];
 #pragma unroll
             for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffff, sum, lanes);
-            if (threadIdx.x % 32 == 0 && row + r < h.rows && first_token + token < h.count)
-                h.logits[u64(first_token + token) * h.rows + row + r] = sum;
+            if (row + r >= h.rows || first_token + token >= h.count) continue;
+            if (threadIdx.x % 32 == 0) h.logits[u64(first_token + token) * h.rows + row + r] = sum;
+            if (TOKENS == 1) best.see(sum, row + r);
         }
 }
 
 template <int KIND, int TOKENS>
-__device__ void multiply_head(const Head& h, const float* x, u32 x_stride) {
+__device__ void multiply_head(const Head& h, const float* x, u32 x_stride, Best& best) {
     constexpr int ROWS = 2;
     constexpr int PER = KIND == head_f32 ? 4 : 8;
     constexpr int DEPTH = 5;
@@ -91,7 +116,7 @@ __device__ void multiply_head(const Head& h, const float* x, u32 x_stride) {
                     for (int token = 0; token < TOKENS; token++) sums[r][token] = fmaf(weight, x[token * x_stride + i], sums[r][token]);
                 }
             }
-            store_logits<TOKENS, ROWS>(h, row, first_token, sums);
+            store_logits<TOKENS, ROWS>(h, row, first_token, sums, best);
             continue;
         }
         const uint4* table[ROWS];
@@ -126,31 +151,52 @@ __device__ void multiply_head(const Head& h, const float* x, u32 x_stride) {
                     }
             }
         }
-        store_logits<TOKENS, ROWS>(h, row, first_token, sums);
+        store_logits<TOKENS, ROWS>(h, row, first_token, sums, best);
     }
 }
 
 /// Hidden states that shared memory does not hold are read where they are.
-constexpr u32 head_shared_floats = 12 * 1024;
+constexpr u32 head_shared_floats = 11 * 1024;
+
+/// The first bytes that a warp will read, which do not depend on the kernel before.
+template <int KIND>
+__device__ __forceinline__ void ask_for_rows(const Head& h) {
+    const u32 row = (blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * 2;
+    const u32 bytes = h.table_stride * (KIND == head_f32 ? 4 : 2);
+    if (row >= h.rows) return;
+    const char* from = static_cast<const char*>(h.table) + u64(row) * bytes;
+    for (u32 at = threadIdx.x % 32 * 128; at < bytes; at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" ::"l"(from + at));
+}
 
 template <int KIND, int TOKENS>
 __device__ void head_of(const Head& h) {
     extern __shared__ __align__(16) float shared_hidden[];
     start_next();
+    if (TOKENS == 1) ask_for_rows<KIND>(h);
     wait_for_previous();
+    Best best;
     const float* hidden = static_cast<const float*>(h.hidden) + u64(blockIdx.y) * TOKENS * h.hidden_stride;
     const u32 stride = (h.width + 3) / 4 * 4;
     if (stride * TOKENS <= head_shared_floats) {
+        float squares = 0.0f;
         for (u32 i = threadIdx.x; i < stride * TOKENS; i += blockDim.x) {
             const u32 token = i / stride;
             const bool there = i % stride < h.width && blockIdx.y * TOKENS + token < h.count;
-            shared_hidden[i] = there ? hidden[u64(token) * h.hidden_stride + i % stride] : 0.0f;
+            const float value = there ? hidden[u64(token) * h.hidden_stride + i % stride] : 0.0f;
+            shared_hidden[i] = value;
+            squares = fmaf(value, value, squares);
+        }
+        if (TOKENS == 1 && h.norm) {
+            const float inverse = inverse_root(block_sum(squares), h.width, h.epsilon);
+            for (u32 i = threadIdx.x; i < h.width; i += blockDim.x) shared_hidden[i] = __fmul_rn(__fmul_rn(shared_hidden[i], inverse), h.norm[i]);
         }
         __syncthreads();
-        multiply_head<KIND, TOKENS>(h, shared_hidden, stride);
+        multiply_head<KIND, TOKENS>(h, shared_hidden, stride, best);
     } else {
-        multiply_head<KIND, TOKENS>(h, hidden, h.hidden_stride);
+        multiply_head<KIND, TOKENS>(h, hidden, h.hidden_stride, best);
     }
+    // A warp's lanes have all seen the same.
+    if (TOKENS == 1 && h.choose.choice) finish_choice(h.choose, best.most, best.id, threadIdx.x % 32 == 0 ? best.sum : 0.0f, best.bad);
 }
 
 #define HEAD(NAME, KIND, TOKENS) \

@@ -333,24 +333,9 @@ __device__ void block_best(float& value, u32& id, double& sum, u32& bad) {
     __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(256) choose_token(const __grid_constant__ Choose c) {
+/// Joins a block's best with those of the others, once the last of them is there.
+__device__ void finish_choice(const Choose& c, float most, u32 id, double sum, u32 bad) {
     __shared__ bool is_last;
-    start_next();
-    wait_for_previous();
-    float most = -INFINITY;
-    u32 id = 0xffffffff;
-    u32 bad = 0;
-    double sum = 0.0;
-    const u32 stride = gridDim.x * blockDim.x;
-    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < c.count; i += stride) {
-        const float logit = c.logits[i];
-        bad |= !(logit < INFINITY);
-        if (logit > most) most = logit, id = i;
-    }
-    float total = 0.0f;
-    if (most > -INFINITY)
-        for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < c.count; i += stride) total += expf(c.logits[i] - most);
-    sum = total;
     block_best(most, id, sum, bad);
     if (threadIdx.x == 0) {
         c.sums[blockIdx.x] = sum;
@@ -362,11 +347,22 @@ extern "C" __global__ void __launch_bounds__(256) choose_token(const __grid_cons
     __syncthreads();
     if (!is_last) return;
     __threadfence();
-    const bool there = threadIdx.x < gridDim.x;
-    most = there ? __ldcg(c.largest + threadIdx.x) : -INFINITY;
-    id = there ? __ldcg(c.ids + threadIdx.x) : 0xffffffff;
-    sum = there ? __ldcg(c.sums + threadIdx.x) : 0.0;
-    bad = most != most;
+    most = -INFINITY;
+    id = 0xffffffff;
+    sum = 0.0;
+    bad = 0;
+    for (u32 block = threadIdx.x; block < gridDim.x; block += blockDim.x) {
+        const float its_most = __ldcg(c.largest + block);
+        const double its_sum = __ldcg(c.sums + block);
+        bad |= its_most != its_most;
+        // What has seen nothing adds nothing: the difference of two infinities has no value.
+        if (its_most > most) {
+            sum = its_sum + (sum == 0.0 ? 0.0 : sum * exp(double(most) - double(its_most)));
+        } else if (its_sum != 0.0) {
+            sum += its_sum * exp(double(its_most) - double(most));
+        }
+        better(most, id, its_most, __ldcg(c.ids + block));
+    }
     block_best(most, id, sum, bad);
     if (threadIdx.x != 0) return;
     *c.done = 0;
@@ -376,4 +372,22 @@ extern "C" __global__ void __launch_bounds__(256) choose_token(const __grid_cons
     c.choice->log_probability = -log(sum);
     c.step->id = usable ? id : 0;
     c.step->position += 1;
+}
+
+extern "C" __global__ void __launch_bounds__(256) choose_token(const __grid_constant__ Choose c) {
+    start_next();
+    wait_for_previous();
+    float most = -INFINITY;
+    u32 id = 0xffffffff;
+    u32 bad = 0;
+    const u32 stride = gridDim.x * blockDim.x;
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < c.count; i += stride) {
+        const float logit = c.logits[i];
+        bad |= !(logit < INFINITY);
+        if (logit > most) most = logit, id = i;
+    }
+    float total = 0.0f;
+    if (most > -INFINITY)
+        for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < c.count; i += stride) total += expf(c.logits[i] - most);
+    finish_choice(c, most, id, total, bad);
 }

@@ -23,6 +23,9 @@ const sliding_chunk_max = host.chunk_tokens_max;
 /// Widths of heads that attention is compiled for.
 pub const widths = [_]u32{ 32, 64, 128, 256 };
 
+/// The widest heads that attention on tensor cores is compiled for.
+const widest_parts = 128;
+
 /// A head's width, padded.
 pub fn paddedWidth(head_dim: u32) abi.Failure!u32 {
     for (widths) |width| if (head_dim <= width) return width;
@@ -36,6 +39,8 @@ pub const Cache = struct {
     capacity: u32,
     /// Keys of all layers, then values.
     data: *Buffer,
+    /// One layer's keys and values as attention to many tokens wants them, once it was needed.
+    parts: ?*Buffer = null,
     /// A `kernels.Step`.
     step: *Buffer,
     /// Per layer, the tokens ever appended; equal except between calls of `append`.
@@ -69,6 +74,7 @@ pub const Cache = struct {
 
     pub fn destroy(self: *Cache) void {
         self.dropGraph();
+        if (self.parts) |parts| parts.release();
         self.data.release();
         self.step.release();
         std.heap.c_allocator.free(self.positions);
@@ -83,8 +89,18 @@ pub const Cache = struct {
         self.graph = null;
     }
 
+    /// Four parts of 16 bits for every number, and a scale for every head.
+    pub fn makeParts(self: *Cache, stream: *backend.Stream) abi.Failure!void {
+        if (self.dim > widest_parts) return;
+        if (self.parts == null) {
+            const heads = @as(u64, self.options.kv_heads) * self.capacity;
+            self.parts = try .create(self.device, heads * (self.dim * 8 + 8));
+        }
+        _ = try self.parts.?.use(stream);
+    }
+
     pub fn memoryBytes(self: *const Cache) u64 {
-        return self.data.bytes + self.step.bytes + self.positions.len * @sizeOf(u64) + @sizeOf(Cache);
+        return self.data.bytes + self.step.bytes + (if (self.parts) |parts| parts.bytes else 0) + self.positions.len * @sizeOf(u64) + @sizeOf(Cache);
     }
 
     pub fn position(self: *const Cache) u64 {

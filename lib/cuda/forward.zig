@@ -205,7 +205,11 @@ const Run = struct {
             .ids = self.cache.step.pointer + @offsetOf(kernels.Step, "id"),
             .adds_last = !self.model.decodes,
         };
-        if (self.model.decodes) try decode.layers(pass) else try pass.layers();
+        if (self.model.decodes) {
+            try decode.layers(pass);
+            return pass.chooseOfOne();
+        }
+        try pass.layers();
         try pass.logitsOfLast();
         return pass.chooseToken();
     }
@@ -213,6 +217,7 @@ const Run = struct {
     /// A chunk of tokens, `done` after the call's first.
     fn many(self: *const Run, ids: []const u32, done: usize) abi.Failure!Pass {
         const scratch = try self.model.scratchFor(@intCast(ids.len));
+        try self.cache.makeParts(self.stream);
         try self.stream.upload(scratch.ids, std.mem.sliceAsBytes(ids));
         try self.setStep(self.position + done, kernels.no_id);
         const pass: Pass = .{
@@ -221,6 +226,7 @@ const Run = struct {
             .stream = self.stream,
             .scratch = scratch,
             .count = @intCast(ids.len),
+            .start = self.position + done,
             .ids = scratch.ids,
         };
         try pass.layers();

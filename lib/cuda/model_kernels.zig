@@ -1,5 +1,7 @@
 //! What the kernels of a model are told: the structures of nn.cu, attention.cu and head.cu.
 
+const std = @import("std");
+
 const Columns = @import("kernels.zig").Columns;
 
 /// Where a sequence is; see nn.cu.
@@ -58,6 +60,8 @@ pub const Choose = extern struct {
     done: u64,
     count: u32,
     reserved: u32 = 0,
+
+    pub const none: Choose = std.mem.zeroes(Choose);
 };
 
 pub const Decode = extern struct {
@@ -104,23 +108,54 @@ pub const Head = extern struct {
     hidden: u64,
     token_scales: u64 = 0,
     logits: u64,
+    norm: u64 = 0,
+    choose: Choose = .none,
     rows: u32,
     width: u32,
     table_stride: u32,
     hidden_stride: u32,
     count: u32,
-    reserved: u32 = 0,
+    epsilon: f32 = 0,
 };
 
 /// Floats of a row that the kernels of nn.cu keep in shared memory, at most.
 pub const shared_row_floats = 12_000;
 
 /// See head.cu.
-pub const head_shared_floats = 12 * 1024;
+pub const head_shared_floats = 11 * 1024;
 
-/// Rows of a block of attend_many, and its two stages of 32 keys and values; see attention_many.cu.
+pub const Splitting = extern struct {
+    keys: u64,
+    values: u64,
+    parts: u64,
+    scales: u64,
+    step: u64,
+    kv_heads: u32,
+    capacity: u32,
+    max_tokens: u32,
+    count: u32,
+};
+
+pub const AttendMany = extern struct {
+    queries: u64,
+    parts: u64,
+    scales: u64,
+    output: u64,
+    step: u64,
+    query_stride: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    capacity: u32,
+    max_tokens: u32,
+    count: u32,
+    scale: f32,
+};
+
+/// Rows of a block of attend_many.
 pub const many_rows = 128;
 
+/// Three stages of 32 keys and values as pairs of f16, with their scales; see attention_many.cu.
 pub fn manySharedBytes(dim: u32) u32 {
-    return 2 * 32 * (dim + 16 + dim + 4) * 4;
+    return 3 * 32 * (4 * dim * 2 + 8);
 }

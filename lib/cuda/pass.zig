@@ -31,6 +31,8 @@ pub const Pass = struct {
     stream: *backend.Stream,
     scratch: *const Scratch,
     count: u32,
+    /// Position of the first token; unknown where the pass is recorded, and not needed there.
+    start: u64 = 0,
     /// Address of the tokens.
     ids: u64,
     /// Whether the last projection is yet to be added to x.
@@ -199,16 +201,56 @@ pub const Pass = struct {
                 const name = std.fmt.comptimePrint("{d}", .{dim});
                 if (self.count == 1) return self.stream.launch(@field(Kernel, "attend_one_" ++ name), shape, attention);
                 try self.stream.launch(@field(Kernel, "place_tokens_" ++ name), .{ .blocks = self.count, .threads = 256 }, attention);
-                if (dim < 256) if (self.count * group_heads >= many_rows_min) return self.stream.launch(@field(Kernel, "attend_many_" ++ name), .{
-                    .blocks = kernels.divideUp(self.count * group_heads, model_kernels.many_rows),
-                    .blocks_y = o.kv_heads,
-                    .threads = 256,
-                    .shared_bytes = model_kernels.manySharedBytes(dim),
-                }, attention);
+                if (dim < 256) if (self.count * group_heads >= many_rows_min) return self.attendMany(dim, attention);
                 return self.stream.launch(@field(Kernel, "attend_each_" ++ name), shape, attention);
             },
             else => unreachable,
         }
+    }
+
+    /// On tensor cores, over a copy of the cache that suits them.
+    fn attendMany(self: Pass, comptime dim: u32, attention: model_kernels.Attention) abi.Failure!void {
+        const a = &attention;
+        const parts = self.cache.parts.?.pointer;
+        const scales = parts + @as(u64, a.kv_heads) * a.capacity * dim * 8;
+        const seen = @min(self.start + a.count, @as(u64, a.max_tokens) + a.count - 1);
+        const name = std.fmt.comptimePrint("{d}", .{dim});
+        try self.stream.launch(@field(Kernel, "split_cache_" ++ name), .{
+            .blocks = @intCast(kernels.divideUp(seen, 8)),
+            .blocks_y = a.kv_heads,
+            .blocks_z = 2,
+            .threads = 256,
+        }, .{
+            .keys = a.keys,
+            .values = a.values,
+            .parts = parts,
+            .scales = scales,
+            .step = a.step,
+            .kv_heads = a.kv_heads,
+            .capacity = a.capacity,
+            .max_tokens = a.max_tokens,
+            .count = a.count,
+        });
+        return self.stream.launch(@field(Kernel, "attend_many_" ++ name), .{
+            .blocks = kernels.divideUp(a.count * (a.heads / a.kv_heads), model_kernels.many_rows),
+            .blocks_y = a.kv_heads,
+            .threads = 256,
+            .shared_bytes = model_kernels.manySharedBytes(dim),
+        }, .{
+            .queries = a.queries,
+            .parts = parts,
+            .scales = scales,
+            .output = a.output,
+            .step = a.step,
+            .query_stride = a.query_stride,
+            .heads = a.heads,
+            .kv_heads = a.kv_heads,
+            .head_dim = a.head_dim,
+            .capacity = a.capacity,
+            .max_tokens = a.max_tokens,
+            .count = a.count,
+            .scale = a.scale,
+        });
     }
 
     /// The final norm of the tokens from `first` on, to the first hidden states.
@@ -232,18 +274,36 @@ pub const Pass = struct {
     /// To the scratch's first row of logits.
     pub fn logitsOfLast(self: Pass) abi.Failure!void {
         try self.normFinal(self.count - 1, 1, self.model.head.kind == 3);
-        return self.logitsOf(0, 1);
+        return self.launchHead(self.headOf(0, 1));
+    }
+
+    /// The same for a token alone whose x is complete, and the choice of the next token.
+    pub fn chooseOfOne(self: Pass) abi.Failure!void {
+        var head = self.headOf(0, 1);
+        if (self.model.head.kind == 3 or self.model.options.hidden > model_kernels.head_shared_floats) {
+            try self.logitsOfLast();
+            return self.chooseToken();
+        }
+        head.hidden = self.scratch.x;
+        head.norm = self.model.final_norm;
+        head.epsilon = self.model.options.epsilon;
+        head.choose = self.chooseArguments();
+        return self.launchHead(head);
     }
 
     /// Logits of hidden states from `first` on.
     pub fn logitsOf(self: Pass, first: u32, count: u32) abi.Failure!void {
+        return self.launchHead(self.headOf(first, count));
+    }
+
+    fn headOf(self: Pass, first: u32, count: u32) model_kernels.Head {
         const o = &self.model.options;
         const s = self.scratch;
         const head = &self.model.head;
         const bytes = head.kind == 3;
         const columns: kernels.Columns = .init(o.hidden, o.hidden);
         const stride: u32 = if (bytes) @intCast(columns.padded()) else o.hidden;
-        const arguments: model_kernels.Head = .{
+        return .{
             .table = head.data.pointer,
             .row_scales = if (head.scales) |scales| scales.pointer else 0,
             .hidden = if (bytes) s.values + @as(u64, first) * stride else s.normed + @as(u64, first) * stride * 4,
@@ -255,31 +315,44 @@ pub const Pass = struct {
             .hidden_stride = stride,
             .count = count,
         };
-        const kernel: Kernel = if (bytes) .head_int8 else if (count == 1) switch (head.kind) {
+    }
+
+    fn launchHead(self: Pass, head: model_kernels.Head) abi.Failure!void {
+        const kind = self.model.head.kind;
+        const bytes = kind == 3;
+        const kernel: Kernel = if (bytes) .head_int8 else if (head.count == 1) switch (kind) {
             0 => .head_f32_1,
             1 => .head_f16_1,
             else => .head_bf16_1,
-        } else switch (head.kind) {
+        } else switch (kind) {
             0 => .head_f32_4,
             1 => .head_f16_4,
             else => .head_bf16_4,
         };
-        const at_once: u32 = if (bytes or count == 1) 1 else 4;
-        const floats = std.mem.alignForward(u32, o.hidden, 4) * at_once;
+        const at_once: u32 = if (bytes or head.count == 1) 1 else 4;
+        const floats = std.mem.alignForward(u32, head.width, 4) * at_once;
         return self.stream.launchOf(kernel, .{
             // A warp takes two rows at a time.
-            .blocks = @min(self.model.device.multiprocessors * 4, kernels.divideUp(o.vocab, 16)),
-            .blocks_y = kernels.divideUp(count, at_once),
+            .blocks = @min(self.model.device.multiprocessors * scratch_file.head_blocks, kernels.divideUp(head.rows, 16)),
+            .blocks_y = kernels.divideUp(head.count, at_once),
             .threads = 256,
             .overlaps = self.count == 1,
             .shared_bytes = if (bytes or floats > model_kernels.head_shared_floats) 0 else floats * 4,
-        }, &arguments);
+        }, &head);
     }
 
     pub fn chooseToken(self: Pass) abi.Failure!void {
+        const arguments = self.chooseArguments();
+        return self.stream.launch(.choose_token, .{
+            .blocks = @min(scratch_file.choose_blocks, kernels.divideUp(arguments.count, 256)),
+            .threads = 256,
+            .overlaps = self.count == 1,
+        }, arguments);
+    }
+
+    fn chooseArguments(self: Pass) model_kernels.Choose {
         const s = self.scratch;
-        const vocab = self.model.options.vocab;
-        return self.stream.launch(.choose_token, .{ .blocks = @min(scratch_file.choose_blocks, kernels.divideUp(vocab, 256)), .threads = 256, .overlaps = self.count == 1 }, .{
+        return .{
             .logits = s.logits,
             .choice = s.choice,
             .step = self.cache.step.pointer,
@@ -287,7 +360,7 @@ pub const Pass = struct {
             .largest = s.choose_largest,
             .ids = s.choose_ids,
             .done = s.choose_done,
-            .count = vocab,
-        });
+            .count = self.model.options.vocab,
+        };
     }
 };

@@ -11,8 +11,11 @@ const Model = @import("model.zig").Model;
 /// Products may read whole tiles of tokens.
 const tile_tokens = 256;
 
-/// Blocks of choose_token, at most as many as a block has threads.
+/// Blocks of choose_token.
 pub const choose_blocks = 128;
+
+/// Blocks of a head for every multiprocessor.
+pub const head_blocks = 3;
 
 /// Heads that a block of attention takes; see attention.cu.
 pub fn headsAtOnce(dim: u32) u32 {
@@ -100,9 +103,10 @@ pub const Scratch = struct {
         self.tickets = carver.take(parts * 4);
         self.logits = carver.take(@as(u64, self.logit_rows) * o.vocab * 4);
         self.choice = carver.take(@sizeOf(kernels.Choice));
-        self.choose_sums = carver.take(choose_blocks * 8);
-        self.choose_largest = carver.take(choose_blocks * 4);
-        self.choose_ids = carver.take(choose_blocks * 4);
+        const blocks = @max(choose_blocks, head_blocks * parts);
+        self.choose_sums = carver.take(blocks * 8);
+        self.choose_largest = carver.take(blocks * 4);
+        self.choose_ids = carver.take(blocks * 4);
         self.choose_done = carver.take(4);
         return carver.next - base;
     }

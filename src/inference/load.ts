@@ -16,7 +16,10 @@ import { findTensors, WeightSetter } from "./weights.ts";
 
 /** Options of `loadModel`. */
 export interface LoadModelOptions {
-  /** Where the model runs; default: the choice of `setDevice`. */
+  /**
+   * Where the model runs: on the CPU, or on a GPU that holds it with its caches and its scratch memory.
+   * Default: the choice of `setDevice`.
+   */
   device?: Device | undefined;
   /** Calls `setThreads`, which holds for everything in this process. */
   threads?: number | undefined;
@@ -70,6 +73,9 @@ const HEAD = "lm_head.weight";
  * The .safetensors files stay mapped, and embedding tables are used in place: until the model is
  * disposed of, nobody may change or truncate them. The model would compute with the changed numbers,
  * and reading behind a new end kills the process. Renaming another file over one of them is safe.
+ *
+ * With `device: "cuda"` the weights are prepared here and copied to the GPU, and no mapped file is
+ * left. Heads of more than 256 numbers are `unsupported` there.
  *
  * A model without a usable tokenizer loads and takes token ids; text throws `unsupported` with the
  * reason.
