@@ -7,8 +7,12 @@
 // Between two products of one token there is little to do, and a kernel of its own would cost more than
 // doing it again in every block: some thousand floats from the L2 cache. What does not depend on the
 // kernel before, which is all of the weights, is asked for before that kernel has ended (programmatic
-// dependent launch): a block holds its share in registers, WARPS x ROUNDS chunks of HALVES x 8 rows.
+// dependent launch): a block holds its share in registers, WARPS x ROUNDS chunks of TILES x 16 rows.
 // Floor: the weights once, or a few synchronisations of a block, whichever is longer.
+//
+// The sums are those of tensor cores (m16n8k32), of whose eight columns one is used: an AND and a quarter
+// of an instruction for 16 weights and lane instead of eleven. A word's four planes of codes stay where
+// they are, times 1, 4, 16 and 64, and have sums of their own that are shifted at the end.
 //
 // Results are those of norm_tokens followed by multiply_one.
 
@@ -122,32 +126,49 @@ __device__ __forceinline__ float quantize_row(const float* input, const float4 (
     return finite ? __fdiv_rn(absmax, 127.0f) : __uint_as_float(0x7fc00000);
 }
 
-template <int WARPS, int HALVES, int ROUNDS, int MODE>
+/// Rows of both halves of a tile times the activations of a chunk, a sum for every plane of codes.
+__device__ __forceinline__ void multiply_planes(int (&sums)[4][4], const uint4& low, const uint4& high, const int4 (&x)[4]) {
+#pragma unroll
+    for (int w = 0; w < 4; w += 2)
+#pragma unroll
+        for (int plane = 0; plane < 4; plane++) {
+            const u32 mask = codes_mask << 2 * plane;
+            const int4& x0 = x[w];
+            const int4& x1 = x[w + 1];
+            const int b0 = plane == 0 ? x0.x : plane == 1 ? x0.y : plane == 2 ? x0.z : x0.w;
+            const int b1 = plane == 0 ? x1.x : plane == 1 ? x1.y : plane == 2 ? x1.z : x1.w;
+            multiply_tile(sums[plane], word_of(low, w) & mask, word_of(high, w) & mask, word_of(low, w + 1) & mask, word_of(high, w + 1) & mask, b0, b1);
+        }
+}
+
+template <int WARPS, int TILES, int ROUNDS, int MODE>
 __device__ void decode_product(const Decode& d) {
     constexpr int FOURS = ROUNDS * 2;
     constexpr u32 threads = WARPS * 32;
-    /// Of each matrix, where a block takes rows of two.
-    constexpr int own_halves = MODE == decode_gate ? HALVES / 2 : HALVES;
+    /// Outputs of a tile: with a gate, its halves are rows of the two matrices.
+    constexpr u32 outputs = MODE == decode_gate ? 8 : 16;
     __shared__ int4 quantized[WARPS * ROUNDS * 16];
-    __shared__ int partial[WARPS][HALVES * 8];
+    __shared__ int partial[WARPS][TILES * 16];
     const u32 lane = threadIdx.x % 32;
     const u32 warp = threadIdx.x / 32;
     const u32 chunks = d.columns.chunks;
     const u32 width = d.columns.columns;
-    const u32 halves = (d.rows + 7) / 8;
+    const u32 tiles = (d.rows + outputs - 1) / outputs;
     start_next();
-    uint4 pieces[ROUNDS][HALVES];
+    uint4 pieces[ROUNDS][TILES][2];
 #pragma unroll
-    for (int h = 0; h < HALVES; h++) {
-        const u32 own = min(blockIdx.x * own_halves + h % own_halves, halves - 1);
-        const u32 half = h < own_halves ? own : own + halves;
-        const uint4* from = d.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
+    for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
-        for (int r = 0; r < ROUNDS; r++) {
-            const u32 chunk = warp + r * WARPS;
-            pieces[r][h] = load_early(from + u64(chunk) * chunk_pieces, chunk < chunks);
+        for (int side = 0; side < 2; side++) {
+            const u32 index = min(blockIdx.x * TILES + tile, tiles - 1);
+            const u32 half = MODE == decode_gate ? index + side * tiles : index * 2 + side;
+            const uint4* from = d.weights + u64(half / 2) * chunks * chunk_pieces + half % 2 * 32 + lane;
+#pragma unroll
+            for (int r = 0; r < ROUNDS; r++) {
+                const u32 chunk = warp + r * WARPS;
+                pieces[r][tile][side] = load_early(from + u64(chunk) * chunk_pieces, chunk < chunks);
+            }
         }
-    }
     float4 norm[FOURS];
 #pragma unroll
     for (int f = 0; f < FOURS; f++) {
@@ -157,30 +178,34 @@ __device__ void decode_product(const Decode& d) {
     wait_for_previous();
     int total;
     const float scale = quantize_row<WARPS, FOURS>(d.input, norm, d.norm != nullptr, width, d.epsilon, reinterpret_cast<u32*>(quantized), total);
-    int sums[HALVES] = {};
 #pragma unroll
-    for (int r = 0; r < ROUNDS; r++)
+    for (int tile = 0; tile < TILES; tile++) {
+        int sums[4][4] = {};
 #pragma unroll
-        for (int w = 0; w < 4; w++) {
-            const int4 four = quantized[(warp + r * WARPS) * 16 + w * 4 + lane % 4];
+        for (int r = 0; r < ROUNDS; r++) {
+            int4 x[4];
 #pragma unroll
-            for (int h = 0; h < HALVES; h++) sums[h] = dot_word(word_of(pieces[r][h], w), four, sums[h]);
+            for (int w = 0; w < 4; w++) x[w] = quantized[(warp + r * WARPS) * 16 + w * 4 + lane % 4];
+            multiply_planes(sums, pieces[r][tile][0], pieces[r][tile][1], x);
         }
+        // Every column of the product is the same token.
+        if (lane % 4 == 0)
 #pragma unroll
-    for (int h = 0; h < HALVES; h++) {
-        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 1);
-        sums[h] += __shfl_xor_sync(0xffffffff, sums[h], 2);
-        if (lane % 4 == 0) partial[warp][h * 8 + lane / 4] = sums[h];
+            for (int side = 0; side < 2; side++) {
+                const int i = side * 2;
+                partial[warp][tile * 16 + side * 8 + lane / 4] = sums[0][i] + (sums[1][i] >> 2) + (sums[2][i] >> 4) + (sums[3][i] >> 6);
+            }
     }
     __syncthreads();
-    const u32 row = blockIdx.x * own_halves * 8 + threadIdx.x;
-    if (threadIdx.x >= own_halves * 8 || row >= d.rows) return;
+    const u32 row = blockIdx.x * TILES * outputs + threadIdx.x;
+    if (threadIdx.x >= TILES * outputs || row >= d.rows) return;
     float values[2];
 #pragma unroll
     for (int which = 0; which < (MODE == decode_gate ? 2 : 1); which++) {
+        const u32 place = MODE == decode_gate ? threadIdx.x / 8 * 16 + which * 8 + threadIdx.x % 8 : threadIdx.x;
         int exact = -total;
 #pragma unroll
-        for (int w = 0; w < WARPS; w++) exact += partial[w][which * own_halves * 8 + threadIdx.x];
+        for (int w = 0; w < WARPS; w++) exact += partial[w][place];
         const u32 at = row + which * d.rows;
         const float scaled = __fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), d.row_scales[at]));
         const float value = __fmul_rn(scaled, scale);
@@ -191,17 +216,17 @@ __device__ void decode_product(const Decode& d) {
     if (MODE == decode_gate) d.output[row] = gated(values[0], values[1], d.activation);
 }
 
-#define DECODE(MODE, WARPS, HALVES, ROUNDS)                                             \
+#define DECODE(MODE, WARPS, TILES, ROUNDS)                                              \
     extern "C" __global__ void __launch_bounds__(WARPS * 32)                            \
-        MODE##_##WARPS##_##HALVES##_##ROUNDS(const __grid_constant__ Decode d) {       \
-        decode_product<WARPS, HALVES, ROUNDS, MODE>(d);                                 \
+        MODE##_##WARPS##_##TILES##_##ROUNDS(const __grid_constant__ Decode d) {        \
+        decode_product<WARPS, TILES, ROUNDS, MODE>(d);                                  \
     }
-DECODE(decode_store, 10, 4, 1)
 DECODE(decode_store, 10, 2, 1)
-DECODE(decode_store, 8, 2, 2)
-DECODE(decode_add, 10, 2, 1)
-DECODE(decode_add, 9, 2, 3)
-DECODE(decode_add, 8, 2, 4)
-DECODE(decode_gate, 10, 8, 1)
-DECODE(decode_gate, 10, 14, 1)
-DECODE(decode_gate, 8, 4, 2)
+DECODE(decode_store, 10, 1, 1)
+DECODE(decode_store, 8, 1, 2)
+DECODE(decode_add, 10, 1, 1)
+DECODE(decode_add, 9, 1, 3)
+DECODE(decode_add, 8, 1, 4)
+DECODE(decode_gate, 10, 4, 1)
+DECODE(decode_gate, 10, 7, 1)
+DECODE(decode_gate, 8, 2, 2)

@@ -6,6 +6,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const backend = @import("backend.zig");
 const driver = @import("driver.zig");
+const Flight = @import("flight.zig").Flight;
 const host = @import("../model/cache.zig");
 const kernels = @import("model_kernels.zig");
 const sync = @import("../sync.zig");
@@ -48,8 +49,9 @@ pub const Cache = struct {
     /// One token through a model, recorded; and the model that it is of.
     graph: ?driver.GraphExec = null,
     graph_model: u64 = 0,
-    /// What `step` holds, where it is known.
+    /// What `step` holds when nothing is in flight, where it is known.
     known: ?kernels.Step = null,
+    flight: ?Flight = null,
     lock: sync.Mutex = .{},
 
     pub fn create(device: *backend.Device, options: Options) abi.Failure!*Cache {
@@ -73,6 +75,7 @@ pub const Cache = struct {
     }
 
     pub fn destroy(self: *Cache) void {
+        if (self.flight) |*flight| flight.destroy();
         self.dropGraph();
         if (self.parts) |parts| parts.release();
         self.data.release();
@@ -87,6 +90,25 @@ pub const Cache = struct {
         _ = self.device.driver.cuCtxSetCurrent(self.device.context);
         _ = self.device.driver.cuGraphExecDestroy(graph);
         self.graph = null;
+    }
+
+    pub fn flightOf(self: *Cache) abi.Failure!*Flight {
+        if (self.flight == null) self.flight = try .create(self.device);
+        return &self.flight.?;
+    }
+
+    /// Whether a token may be begun that is not asked for yet: its slot must not be one that is seen.
+    pub fn hasRoomAhead(self: *const Cache, seen: u64) bool {
+        if (self.options.policy == .slide) return self.capacity > self.options.max_tokens and seen < host.tokens_max;
+        return seen < self.options.max_tokens;
+    }
+
+    /// Forgets a token that was begun: where the sequence is must then be said again.
+    pub fn land(self: *Cache) void {
+        const flight = if (self.flight) |*flight| flight else return;
+        if (flight.begun == null) return;
+        flight.begun = null;
+        self.known = null;
     }
 
     /// Four parts of 16 bits for every number, and a scale for every head.

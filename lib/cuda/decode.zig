@@ -10,25 +10,25 @@ const Kernel = kernels.Kernel;
 const Model = model_file.Model;
 const Pass = @import("pass.zig").Pass;
 
-/// A kernel with the warps, the halves of a tile that a block takes, and the chunks of columns that it
-/// holds.
-const Variant = struct { kernel: Kernel, warps: u32, halves: u32, rounds: u32 };
+/// A kernel with the warps, the tiles of 16 rows that a block takes, and the chunks of columns that each
+/// warp holds.
+const Variant = struct { kernel: Kernel, warps: u32, tiles: u32, rounds: u32 };
 
 const store = [_]Variant{
-    .{ .kernel = .decode_store_10_2_1, .warps = 10, .halves = 2, .rounds = 1 },
-    .{ .kernel = .decode_store_8_2_2, .warps = 8, .halves = 2, .rounds = 2 },
+    .{ .kernel = .decode_store_10_1_1, .warps = 10, .tiles = 1, .rounds = 1 },
+    .{ .kernel = .decode_store_8_1_2, .warps = 8, .tiles = 1, .rounds = 2 },
 };
-const store_tall: Variant = .{ .kernel = .decode_store_10_4_1, .warps = 10, .halves = 4, .rounds = 1 };
+const store_tall: Variant = .{ .kernel = .decode_store_10_2_1, .warps = 10, .tiles = 2, .rounds = 1 };
 const add = [_]Variant{
-    .{ .kernel = .decode_add_10_2_1, .warps = 10, .halves = 2, .rounds = 1 },
-    .{ .kernel = .decode_add_9_2_3, .warps = 9, .halves = 2, .rounds = 3 },
-    .{ .kernel = .decode_add_8_2_4, .warps = 8, .halves = 2, .rounds = 4 },
+    .{ .kernel = .decode_add_10_1_1, .warps = 10, .tiles = 1, .rounds = 1 },
+    .{ .kernel = .decode_add_9_1_3, .warps = 9, .tiles = 1, .rounds = 3 },
+    .{ .kernel = .decode_add_8_1_4, .warps = 8, .tiles = 1, .rounds = 4 },
 };
 const gate = [_]Variant{
-    .{ .kernel = .decode_gate_10_8_1, .warps = 10, .halves = 8, .rounds = 1 },
-    .{ .kernel = .decode_gate_8_4_2, .warps = 8, .halves = 4, .rounds = 2 },
+    .{ .kernel = .decode_gate_10_4_1, .warps = 10, .tiles = 4, .rounds = 1 },
+    .{ .kernel = .decode_gate_8_2_2, .warps = 8, .tiles = 2, .rounds = 2 },
 };
-const gate_tall: Variant = .{ .kernel = .decode_gate_10_14_1, .warps = 10, .halves = 14, .rounds = 1 };
+const gate_tall: Variant = .{ .kernel = .decode_gate_10_7_1, .warps = 10, .tiles = 7, .rounds = 1 };
 
 /// The first variant that holds a row.
 fn find(variants: []const Variant, chunks: u32) ?Variant {
@@ -63,7 +63,7 @@ pub fn layers(pass: Pass) abi.Failure!void {
         try multiply(pass, if (is_tall) store_tall else find(&store, chunks).?, qkv, layer.input_norm, s.x, s.qkv, qkv.weights.rows);
         try pass.attend(index, &layer.qkv);
         try addTo(pass, &layer.o, layer.attn_sub_norm, s.attention);
-        const wide = chunks <= 10 and o.intermediate > 6 * 8 * multiprocessors;
+        const wide = chunks <= 10 and o.intermediate > 4 * 8 * multiprocessors;
         const gate_up = &layer.gate_up.parts[0];
         try multiply(pass, if (wide) gate_tall else find(&gate, chunks).?, gate_up, layer.post_norm, s.x, s.gate_up, o.intermediate);
         try addTo(pass, &layer.down, layer.ffn_sub_norm, s.gate_up);
@@ -77,9 +77,10 @@ fn addTo(pass: Pass, group: *const Group, norm: u64, input: u64) abi.Failure!voi
 }
 
 fn multiply(pass: Pass, variant: Variant, part: *const model_file.Part, norm: u64, input: u64, output: u64, rows: u32) abi.Failure!void {
-    const matrices: u32 = if (rows < part.weights.rows) 2 else 1;
+    // With a gate, a tile is eight rows of each of two matrices.
+    const outputs: u32 = if (rows < part.weights.rows) 8 else 16;
     return pass.stream.launchOf(variant.kernel, .{
-        .blocks = kernels.divideUp(rows, variant.halves / matrices * 8),
+        .blocks = kernels.divideUp(rows, variant.tiles * outputs),
         .threads = variant.warps * 32,
         .overlaps = true,
     }, &@import("model_kernels.zig").Decode{

@@ -10,6 +10,7 @@ const abi = @import("../abi.zig");
 const backend = @import("backend.zig");
 const cache_file = @import("cache.zig");
 const decode = @import("decode.zig");
+const Flight = @import("flight.zig").Flight;
 const host = @import("../model/forward.zig");
 const kernels = @import("model_kernels.zig");
 const model_file = @import("model.zig");
@@ -58,6 +59,7 @@ pub fn forward(model: *Model, cache: ?*Cache, ids: []const u32, logits: []f32) a
     used.lock.lock();
     defer used.lock.unlock();
     const run: Run = try .init(model, used, ids.len);
+    used.land();
     const vocab = model.options.vocab;
     if (ids.len == 1) {
         try run.one(ids[0]);
@@ -89,25 +91,7 @@ pub fn choose(model: *Model, cache: *Cache, ids: []const u32, choice: []f64) abi
     cache.lock.lock();
     defer cache.lock.unlock();
     const run: Run = try .init(model, cache, ids.len);
-    var chosen_at = model.one.choice;
-    if (ids.len == 1) {
-        try run.one(ids[0]);
-    } else {
-        var done: usize = 0;
-        while (done < ids.len) {
-            const count = @min(run.chunk, ids.len - done);
-            const pass = try run.many(ids[done..][0..count], done);
-            done += count;
-            if (done < ids.len) continue;
-            try pass.logitsOfLast();
-            try run.setStep(run.position + done - 1, kernels.no_id);
-            try pass.chooseToken();
-            chosen_at = pass.scratch.choice;
-        }
-    }
-    var chosen: kernels.Choice = undefined;
-    cache.known = null;
-    try run.stream.download(chosen_at, std.mem.asBytes(&chosen));
+    const chosen = try if (ids.len == 1) run.chooseOne(ids[0]) else run.chooseMany(ids);
     for (cache.positions) |*seen| seen.* += ids.len;
     cache.known = .{ .position = @intCast(cache.positions[0]), .id = chosen.id };
     if (chosen.bad != 0) return abi.fail(error.InvalidValue, "Expected logits without NaN and infinity, got others", .{});
@@ -191,8 +175,56 @@ const Run = struct {
             cache.graph = try self.model.device.recordGraph(self, record);
             cache.graph_model = self.model.serial;
         }
+        return self.launchGraph();
+    }
+
+    fn launchGraph(self: *const Run) abi.Failure!void {
         const device = self.model.device;
-        return device.check(device.driver.cuGraphLaunch(cache.graph.?, self.stream.handle), "launch a graph");
+        return device.check(device.driver.cuGraphLaunch(self.cache.graph.?, self.stream.handle), "launch a graph");
+    }
+
+    /// A token that goes on as the device has chosen is begun before it is asked for.
+    fn chooseOne(self: *const Run, id: u32) abi.Failure!kernels.Choice {
+        const cache = self.cache;
+        const flight = try cache.flightOf();
+        const goes_on = if (cache.known) |known| known.position == self.position and known.id == id else false;
+        const place = if (goes_on and self.hasBegun(flight)) flight.next ^ 1 else launched: {
+            cache.land();
+            try self.one(id);
+            break :launched try flight.ask(self.stream, self.model.one.choice);
+        };
+        flight.begun = null;
+        cache.known = null;
+        if (goes_on and cache.hasRoomAhead(self.position + 1)) {
+            try self.launchGraph();
+            _ = try flight.ask(self.stream, self.model.one.choice);
+            flight.begun = .{ .position = self.position + 1, .stream = self.stream };
+        }
+        return flight.take(place);
+    }
+
+    fn hasBegun(self: *const Run, flight: *const Flight) bool {
+        const begun = flight.begun orelse return false;
+        return begun.position == self.position and begun.stream == self.stream and self.cache.graph_model == self.model.serial;
+    }
+
+    fn chooseMany(self: *const Run, ids: []const u32) abi.Failure!kernels.Choice {
+        const cache = self.cache;
+        cache.land();
+        cache.known = null;
+        var done: usize = 0;
+        while (true) {
+            const count = @min(self.chunk, ids.len - done);
+            const pass = try self.many(ids[done..][0..count], done);
+            done += count;
+            if (done < ids.len) continue;
+            try pass.logitsOfLast();
+            try self.setStep(self.position + done - 1, kernels.no_id);
+            try pass.chooseToken();
+            var chosen: kernels.Choice = undefined;
+            try self.stream.download(pass.scratch.choice, std.mem.asBytes(&chosen));
+            return chosen;
+        }
     }
 
     fn record(self: *const Run, stream: *backend.Stream) abi.Failure!void {
