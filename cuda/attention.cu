@@ -2,6 +2,7 @@
 // width padded with zeros and position p lies in slot p mod capacity.
 //
 //     place_tokens   turns queries and keys by their positions, puts keys and values into the cache
+//     place_keys     the same without the queries
 //     attend_*       a query of every head against the positions that it sees
 //
 // A block takes the heads of one key's group (up to HEADS) of one token, and a part of its positions;
@@ -40,7 +41,8 @@ struct Attention {
 };
 
 /// Element i of a head, turned by its position; 0 beyond the head.
-__device__ __forceinline__ float turned(const Attention& a, const float* head, u32 token, u32 i) {
+template <class Arguments>
+__device__ __forceinline__ float turned(const Arguments& a, const float* head, u32 token, u32 i) {
     const u32 half = a.head_dim / 2;
     if (i >= a.head_dim) return 0.0f;
     const u32 pair = i < half ? i : i - half;
@@ -51,14 +53,14 @@ __device__ __forceinline__ float turned(const Attention& a, const float* head, u
     return i < half ? __fsub_rn(__fmul_rn(first, c), __fmul_rn(second, s)) : __fadd_rn(__fmul_rn(second, c), __fmul_rn(first, s));
 }
 
-/// A block takes a token; a warp a head at a time.
-template <int DIM>
+/// A block takes a token; a warp a head at a time. Queries may be left to who reads them.
+template <int DIM, bool QUERIES>
 __device__ void place(const Attention& a) {
     const u32 token = blockIdx.x;
     const u32 lane = threadIdx.x % 32;
     const u32 half = a.head_dim / 2;
     const u32 slot = (a.step->position + token) % a.capacity;
-    for (u32 head = threadIdx.x / 32; head < a.heads + 2 * a.kv_heads; head += blockDim.x / 32) {
+    for (u32 head = (QUERIES ? 0 : a.heads) + threadIdx.x / 32; head < a.heads + 2 * a.kv_heads; head += blockDim.x / 32) {
         if (head < a.heads) {
             float* query = a.queries + u64(token) * a.query_stride + head * a.head_dim;
             for (u32 pair = lane; pair < half; pair += 32) {
@@ -301,7 +303,7 @@ __device__ void attend(const Attention& a) {
 }
 
 #define ATTENTION(DIM, HEADS)                                                                                                               \
-    extern "C" __global__ void __launch_bounds__(256) place_tokens_##DIM(const __grid_constant__ Attention a) { place<DIM>(a); }           \
+    extern "C" __global__ void __launch_bounds__(256) place_tokens_##DIM(const __grid_constant__ Attention a) { place<DIM, true>(a); }     \
     extern "C" __global__ void __launch_bounds__(256) attend_one_##DIM(const __grid_constant__ Attention a) { attend<DIM, HEADS, true>(a); } \
     extern "C" __global__ void __launch_bounds__(256) attend_each_##DIM(const __grid_constant__ Attention a) { attend<DIM, HEADS, false>(a); }
 ATTENTION(32, 4)

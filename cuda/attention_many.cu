@@ -93,7 +93,11 @@ template <int DIM>
 constexpr int many_stage_bytes_of = tile_keys * (4 * DIM * 2 + 8);
 
 struct AttendMany {
+    /// Not turned yet.
     const float* queries;
+    /// [token][head_dim / 2]
+    const float* cosines;
+    const float* sines;
     const u16* parts;
     const float* scales;
     float* output;
@@ -157,7 +161,7 @@ __device__ __forceinline__ void load_matrices_turned(u32 (&r)[4], u32 address) {
 }
 
 __device__ __forceinline__ void multiply_halves(float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -196,11 +200,11 @@ __device__ void attend_many(const AttendMany& a) {
         row_end[half] = start + token + 1;
         row_from[half] = row_end[half] - min(row_end[half], a.max_tokens);
         const float* source = a.queries + u64(token) * a.query_stride + (kv_head * group_heads + row % group_heads) * a.head_dim;
-        u32 largest = 0;
-        for (u32 at = t; at < a.head_dim; at += 4) largest = max(largest, __float_as_uint(source[at]) & 0x7fffffff);
-        largest = max(largest, __shfl_xor_sync(0xffffffff, largest, 1));
-        largest = max(largest, __shfl_xor_sync(0xffffffff, largest, 2));
-        const u32 exponent = exponent_of(largest);
+        u32 most_bits = 0;
+        for (u32 at = t; at < a.head_dim; at += 4) most_bits = max(most_bits, __float_as_uint(turned(a, source, token, at)) & 0x7fffffff);
+        most_bits = max(most_bits, __shfl_xor_sync(0xffffffff, most_bits, 1));
+        most_bits = max(most_bits, __shfl_xor_sync(0xffffffff, most_bits, 2));
+        const u32 exponent = exponent_of(most_bits);
         const float inverse = power_of(254 - exponent);
         row_scale[half] = power_of(exponent) * (a.scale * 1.44269504088896341f);
 #pragma unroll
@@ -208,8 +212,8 @@ __device__ void attend_many(const AttendMany& a) {
 #pragma unroll
             for (int side = 0; side < 2; side++) {
                 const u32 at = kb * 16 + side * 8 + t * 2;
-                const float first = at < a.head_dim ? source[at] * inverse : 0.0f;
-                const float second = at + 1 < a.head_dim ? source[at + 1] * inverse : 0.0f;
+                const float first = turned(a, source, token, at) * inverse;
+                const float second = turned(a, source, token, at + 1) * inverse;
                 split_pair(first, second, upper[kb][side * 2 + half], lower[kb][side * 2 + half]);
             }
     }
@@ -233,21 +237,23 @@ __device__ void attend_many(const AttendMany& a) {
 
         float scores[tile_keys / 8][4] = {};
 #pragma unroll
-        for (int kb = 0; kb < DIM / 16; kb++)
+        for (int kb = 0; kb < DIM / 16; kb++) {
+            // Matrices: keys n * 8 and (n + 1) * 8, the lower and upper eight dimensions of each. Sums take
+            // turns, so that none waits for the instruction before.
+            u32 high[2][4];
+            u32 low[2][4];
 #pragma unroll
-            for (int n = 0; n < tile_keys / 8; n += 2) {
-                // Matrices: keys n * 8 and (n + 1) * 8, the lower and upper eight dimensions of each.
-                const u32 place = swizzled<DIM>(n * 8 + lane / 16 * 8 + lane % 8, kb * 2 + lane / 8 % 2);
-                u32 high[4];
-                u32 low[4];
-                load_matrices(high, base + place);
-                load_matrices(low, base + part_bytes + place);
+            for (int n = 0; n < 2; n++) {
+                const u32 place = swizzled<DIM>(n * 16 + lane / 16 * 8 + lane % 8, kb * 2 + lane / 8 % 2);
+                load_matrices(high[n], base + place);
+                load_matrices(low[n], base + part_bytes + place);
+            }
 #pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    multiply_halves(scores[n + i], lower[kb], high[2 * i], high[2 * i + 1]);
-                    multiply_halves(scores[n + i], upper[kb], low[2 * i], low[2 * i + 1]);
-                    multiply_halves(scores[n + i], upper[kb], high[2 * i], high[2 * i + 1]);
-                }
+            for (int n = 0; n < 4; n++) multiply_halves(scores[n], lower[kb], high[n / 2][n % 2 * 2], high[n / 2][n % 2 * 2 + 1]);
+#pragma unroll
+            for (int n = 0; n < 4; n++) multiply_halves(scores[n], upper[kb], low[n / 2][n % 2 * 2], low[n / 2][n % 2 * 2 + 1]);
+#pragma unroll
+            for (int n = 0; n < 4; n++) multiply_halves(scores[n], upper[kb], high[n / 2][n % 2 * 2], high[n / 2][n % 2 * 2 + 1]);
             }
         const float2* scales = reinterpret_cast<const float2*>(stage + 4 * part_bytes);
         const bool masks = position < all_from || position + tile_keys > first_end;
@@ -304,19 +310,22 @@ __device__ void attend_many(const AttendMany& a) {
                 }
             }
 #pragma unroll
-            for (int d = 0; d < DIM / 8; d += 2) {
+            for (int d = 0; d < DIM / 8; d += 4) {
                 // Matrices: dimensions d * 8 of the lower and upper eight keys, then (d + 1) * 8.
-                const u32 place = swizzled<DIM>(n * 8 + lane % 16, d + lane / 16);
-                u32 high[4];
-                u32 low[4];
-                load_matrices_turned(high, base + 2 * part_bytes + place);
-                load_matrices_turned(low, base + 3 * part_bytes + place);
+                u32 high[2][4];
+                u32 low[2][4];
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    multiply_halves(mixed[d + i], rest, high[2 * i], high[2 * i + 1]);
-                    multiply_halves(mixed[d + i], weight, low[2 * i], low[2 * i + 1]);
-                    multiply_halves(mixed[d + i], weight, high[2 * i], high[2 * i + 1]);
+                    const u32 place = swizzled<DIM>(n * 8 + lane % 16, d + i * 2 + lane / 16);
+                    load_matrices_turned(high[i], base + 2 * part_bytes + place);
+                    load_matrices_turned(low[i], base + 3 * part_bytes + place);
                 }
+#pragma unroll
+                for (int i = 0; i < 4; i++) multiply_halves(mixed[d + i], rest, high[i / 2][i % 2 * 2], high[i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+                for (int i = 0; i < 4; i++) multiply_halves(mixed[d + i], weight, low[i / 2][i % 2 * 2], low[i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+                for (int i = 0; i < 4; i++) multiply_halves(mixed[d + i], weight, high[i / 2][i % 2 * 2], high[i / 2][i % 2 * 2 + 1]);
             }
         }
     }
@@ -339,6 +348,7 @@ __device__ void attend_many(const AttendMany& a) {
 }
 
 #define ATTEND_MANY(DIM)                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(256) place_keys_##DIM(const __grid_constant__ Attention a) { place<DIM, false>(a); } \
     extern "C" __global__ void __launch_bounds__(256) split_cache_##DIM(const __grid_constant__ Splitting s) { split_cache<DIM>(s); } \
     extern "C" __global__ void __launch_bounds__(256) attend_many_##DIM(const __grid_constant__ AttendMany a) { attend_many<DIM>(a); }
 ATTEND_MANY(32)

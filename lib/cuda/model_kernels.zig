@@ -138,6 +138,8 @@ pub const Splitting = extern struct {
 
 pub const AttendMany = extern struct {
     queries: u64,
+    cosines: u64,
+    sines: u64,
     parts: u64,
     scales: u64,
     output: u64,

@@ -200,8 +200,8 @@ pub const Pass = struct {
             inline 32, 64, 128, 256 => |dim| {
                 const name = std.fmt.comptimePrint("{d}", .{dim});
                 if (self.count == 1) return self.stream.launch(@field(Kernel, "attend_one_" ++ name), shape, attention);
-                try self.stream.launch(@field(Kernel, "place_tokens_" ++ name), .{ .blocks = self.count, .threads = 256 }, attention);
                 if (dim < 256) if (self.count * group_heads >= many_rows_min) return self.attendMany(dim, attention);
+                try self.stream.launch(@field(Kernel, "place_tokens_" ++ name), .{ .blocks = self.count, .threads = 256 }, attention);
                 return self.stream.launch(@field(Kernel, "attend_each_" ++ name), shape, attention);
             },
             else => unreachable,
@@ -215,6 +215,7 @@ pub const Pass = struct {
         const scales = parts + @as(u64, a.kv_heads) * a.capacity * dim * 8;
         const seen = @min(self.start + a.count, @as(u64, a.max_tokens) + a.count - 1);
         const name = std.fmt.comptimePrint("{d}", .{dim});
+        try self.stream.launch(@field(Kernel, "place_keys_" ++ name), .{ .blocks = a.count, .threads = 256 }, attention);
         try self.stream.launch(@field(Kernel, "split_cache_" ++ name), .{
             .blocks = @intCast(kernels.divideUp(seen, 8)),
             .blocks_y = a.kv_heads,
@@ -238,6 +239,8 @@ pub const Pass = struct {
             .shared_bytes = model_kernels.manySharedBytes(dim),
         }, .{
             .queries = a.queries,
+            .cosines = a.cosines,
+            .sines = a.sines,
             .parts = parts,
             .scales = scales,
             .output = a.output,
