@@ -84,7 +84,7 @@ __device__ void place(const Attention& a) {
 }
 
 constexpr int attend_warps = 8;
-constexpr u32 part_tokens_min = 64;
+constexpr u32 part_tokens_min = 128;
 
 /// What some keys gave a head.
 template <int VALUES>
@@ -109,7 +109,6 @@ __device__ void attend(const Attention& a) {
     __shared__ float sum_of[attend_warps][HEADS];
     __shared__ bool is_last;
 
-    start_next();
     wait_for_previous();
     const u32 parts = gridDim.x;
     const u32 group_heads = a.heads / a.kv_heads;
@@ -222,6 +221,7 @@ __device__ void attend(const Attention& a) {
             }
     }
 
+    start_next();
     // The four groups of a warp, then the warps.
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
@@ -285,18 +285,20 @@ __device__ void attend(const Attention& a) {
         const u32 head = i / DIM;
         const u32 at = i % DIM;
         if (at >= a.head_dim) continue;
+        const float* other = a.partial + u64(place) * HEADS * (DIM + 2);
+        const u32 stride = HEADS * (DIM + 2);
+        const u32 of_head = HEADS * DIM + 2 * head;
+        // Loads that do not depend on each other, so that they are on their way together.
         float most = nothing_seen;
+#pragma unroll 8
+        for (u32 part = 0; part < used; part++) most = fmaxf(most, __ldcg(other + part * stride + of_head));
         float total = 0.0f;
         float mix = 0.0f;
+#pragma unroll 8
         for (u32 part = 0; part < used; part++) {
-            const float* other = a.partial + u64(place + part) * HEADS * (DIM + 2);
-            const float its_most = __ldcg(other + HEADS * DIM + 2 * head);
-            const float both = fmaxf(most, its_most);
-            const float kept = expf(most - both);
-            const float weight = expf(its_most - both);
-            most = both;
-            total = fmaf(total, kept, weight * __ldcg(other + HEADS * DIM + 2 * head + 1));
-            mix = fmaf(mix, kept, weight * __ldcg(other + i));
+            const float weight = expf(__ldcg(other + part * stride + of_head) - most);
+            total = fmaf(weight, __ldcg(other + part * stride + of_head + 1), total);
+            mix = fmaf(weight, __ldcg(other + part * stride + i), mix);
         }
         a.output[(u64(token) * a.heads + first_head + head) * a.head_dim + at] = mix * (1.0f / total);
     }

@@ -14,7 +14,7 @@
 // of an instruction for 16 weights and lane instead of eleven. A word's four planes of codes stay where
 // they are, times 1, 4, 16 and 64, and have sums of their own that are shifted at the end.
 //
-// Results are those of norm_tokens followed by multiply_one.
+// Results are those of norm_tokens followed by multiply_one, but for the order of the norm's sum.
 
 #include "dependent.cuh"
 
@@ -106,7 +106,7 @@ __device__ __forceinline__ float quantize_row(const float* input, const float4 (
     for (int w = 0; w < WARPS; w++) largest = max(largest, largest_of[w]);
     const bool finite = largest < 0x7f800000;
     const float absmax = finite ? fmaxf(__uint_as_float(largest), model_absmax_floor) : 1.0f;
-    const float inverse = finite ? __fdiv_rn(127.0f, absmax) : 0.0f;
+    const float inverse = __fdividef(127.0f, absmax);
     int own = 0;
 #pragma unroll
     for (int f = 0; f < FOURS; f++) {
@@ -123,7 +123,7 @@ __device__ __forceinline__ float quantize_row(const float* input, const float4 (
     total = 0;
 #pragma unroll
     for (int w = 0; w < WARPS; w++) total += total_of[w];
-    return finite ? __fdiv_rn(absmax, 127.0f) : __uint_as_float(0x7fc00000);
+    return finite ? absmax * (1.0f / 127.0f) : __uint_as_float(0x7fc00000);
 }
 
 /// Rows of both halves of a tile times the activations of a chunk, a sum for every plane of codes.
@@ -141,7 +141,7 @@ __device__ __forceinline__ void multiply_planes(int (&sums)[4][4], const uint4& 
         }
 }
 
-template <int WARPS, int TILES, int ROUNDS, int MODE>
+template <int WARPS, int TILES, int ROUNDS, int MODE, int TRIGGER = 1>
 __device__ void decode_product(const Decode& d) {
     constexpr int FOURS = ROUNDS * 2;
     constexpr u32 threads = WARPS * 32;
@@ -154,7 +154,7 @@ __device__ void decode_product(const Decode& d) {
     const u32 chunks = d.columns.chunks;
     const u32 width = d.columns.columns;
     const u32 tiles = (d.rows + outputs - 1) / outputs;
-    start_next();
+    if (TRIGGER == 0) start_next();
     uint4 pieces[ROUNDS][TILES][2];
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++)
@@ -175,9 +175,22 @@ __device__ void decode_product(const Decode& d) {
         const u32 place = (threadIdx.x + f * threads) * 4;
         norm[f] = d.norm && place < width ? __ldg(reinterpret_cast<const float4*>(d.norm + place)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     }
+    // What the end needs, so that it does not wait for memory then.
+    const u32 row = blockIdx.x * TILES * outputs + threadIdx.x;
+    const bool has_row = threadIdx.x < TILES * outputs && row < d.rows;
+    float row_scale[2] = {};
+    float bias[2] = {};
+    if (has_row)
+#pragma unroll
+        for (int which = 0; which < (MODE == decode_gate ? 2 : 1); which++) {
+            row_scale[which] = __ldg(d.row_scales + row + which * d.rows);
+            if (d.bias) bias[which] = __ldg(d.bias + row + which * d.rows);
+        }
     wait_for_previous();
+    const float before = MODE == decode_add && has_row ? d.output[row] : 0.0f;
     int total;
     const float scale = quantize_row<WARPS, FOURS>(d.input, norm, d.norm != nullptr, width, d.epsilon, reinterpret_cast<u32*>(quantized), total);
+    if (TRIGGER == 1) start_next();
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++) {
         int sums[4][4] = {};
@@ -197,8 +210,7 @@ __device__ void decode_product(const Decode& d) {
             }
     }
     __syncthreads();
-    const u32 row = blockIdx.x * TILES * outputs + threadIdx.x;
-    if (threadIdx.x >= TILES * outputs || row >= d.rows) return;
+    if (!has_row) return;
     float values[2];
 #pragma unroll
     for (int which = 0; which < (MODE == decode_gate ? 2 : 1); which++) {
@@ -206,13 +218,12 @@ __device__ void decode_product(const Decode& d) {
         int exact = -total;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) exact += partial[w][place];
-        const u32 at = row + which * d.rows;
-        const float scaled = __fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), d.row_scales[at]));
+        const float scaled = __fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), row_scale[which]));
         const float value = __fmul_rn(scaled, scale);
-        values[which] = d.bias ? __fadd_rn(value, d.bias[at]) : value;
+        values[which] = d.bias ? __fadd_rn(value, bias[which]) : value;
     }
     if (MODE == decode_store) d.output[row] = values[0];
-    if (MODE == decode_add) d.output[row] = __fadd_rn(d.output[row], values[0]);
+    if (MODE == decode_add) d.output[row] = __fadd_rn(before, values[0]);
     if (MODE == decode_gate) d.output[row] = gated(values[0], values[1], d.activation);
 }
 
@@ -221,12 +232,10 @@ __device__ void decode_product(const Decode& d) {
         MODE##_##WARPS##_##TILES##_##ROUNDS(const __grid_constant__ Decode d) {        \
         decode_product<WARPS, TILES, ROUNDS, MODE>(d);                                  \
     }
-DECODE(decode_store, 10, 2, 1)
 DECODE(decode_store, 10, 1, 1)
 DECODE(decode_store, 8, 1, 2)
 DECODE(decode_add, 10, 1, 1)
 DECODE(decode_add, 9, 1, 3)
 DECODE(decode_add, 8, 1, 4)
 DECODE(decode_gate, 10, 4, 1)
-DECODE(decode_gate, 10, 7, 1)
 DECODE(decode_gate, 8, 2, 2)

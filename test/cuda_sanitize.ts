@@ -1,6 +1,7 @@
 // One small call of every family of kernels: what compute-sanitizer watches, because it is slow.
 import { PackedTernary, Tensor } from "../mod.ts";
 import { randomFloats, randomTrits } from "./support.ts";
+import "./cuda_sanitize_model.ts";
 
 const device = "cuda";
 for (const [rows, cols, groups] of [[33, 300, 1], [40, 512, 4]] as const) {

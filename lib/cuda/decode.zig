@@ -18,7 +18,6 @@ const store = [_]Variant{
     .{ .kernel = .decode_store_10_1_1, .warps = 10, .tiles = 1, .rounds = 1 },
     .{ .kernel = .decode_store_8_1_2, .warps = 8, .tiles = 1, .rounds = 2 },
 };
-const store_tall: Variant = .{ .kernel = .decode_store_10_2_1, .warps = 10, .tiles = 2, .rounds = 1 };
 const add = [_]Variant{
     .{ .kernel = .decode_add_10_1_1, .warps = 10, .tiles = 1, .rounds = 1 },
     .{ .kernel = .decode_add_9_1_3, .warps = 9, .tiles = 1, .rounds = 3 },
@@ -28,7 +27,6 @@ const gate = [_]Variant{
     .{ .kernel = .decode_gate_10_4_1, .warps = 10, .tiles = 4, .rounds = 1 },
     .{ .kernel = .decode_gate_8_2_2, .warps = 8, .tiles = 2, .rounds = 2 },
 };
-const gate_tall: Variant = .{ .kernel = .decode_gate_10_7_1, .warps = 10, .tiles = 7, .rounds = 1 };
 
 /// The first variant that holds a row.
 fn find(variants: []const Variant, chunks: u32) ?Variant {
@@ -54,18 +52,15 @@ pub fn fits(model: *const Model) bool {
 pub fn layers(pass: Pass) abi.Failure!void {
     const o = &pass.model.options;
     const s = pass.scratch;
-    const multiprocessors = pass.model.device.multiprocessors;
     try pass.embed();
     for (pass.model.layers, 0..) |*layer, index| {
         const qkv = &layer.qkv.parts[0];
         const chunks = qkv.weights.columns.chunks;
-        const is_tall = chunks <= 10 and qkv.weights.rows > 16 * multiprocessors;
-        try multiply(pass, if (is_tall) store_tall else find(&store, chunks).?, qkv, layer.input_norm, s.x, s.qkv, qkv.weights.rows);
+        try multiply(pass, find(&store, chunks).?, qkv, layer.input_norm, s.x, s.qkv, qkv.weights.rows);
         try pass.attend(index, &layer.qkv);
         try addTo(pass, &layer.o, layer.attn_sub_norm, s.attention);
-        const wide = chunks <= 10 and o.intermediate > 4 * 8 * multiprocessors;
         const gate_up = &layer.gate_up.parts[0];
-        try multiply(pass, if (wide) gate_tall else find(&gate, chunks).?, gate_up, layer.post_norm, s.x, s.gate_up, o.intermediate);
+        try multiply(pass, find(&gate, chunks).?, gate_up, layer.post_norm, s.x, s.gate_up, o.intermediate);
         try addTo(pass, &layer.down, layer.ffn_sub_norm, s.gate_up);
     }
 }
