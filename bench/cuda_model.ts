@@ -4,7 +4,7 @@
 
 import process from "node:process";
 import { info, loadModel } from "../mod.ts";
-import { randomModel, SHAPES } from "./report/random_model.ts";
+import { randomModel, type SHAPES } from "./report/random_model.ts";
 
 const [name = "bitnet-2b", given] = process.argv.slice(2);
 const started = performance.now();
