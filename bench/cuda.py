@@ -3,7 +3,7 @@
 Needs PyTorch and an NVIDIA GPU, and nothing of this package but cuda/kernels.fatbin. Weights rotate
 among copies that exceed the L2 cache; times are medians of graph replays, per launch.
 
-    python3 bench/cuda.py [--only one|few|many|floats|memory] [--quick] [--json FILE]
+    python3 bench/cuda.py [--only one|several|floats|memory] [--quick] [--json FILE]
 """
 import argparse
 import ctypes
@@ -18,6 +18,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 L2_BYTES = 50e6
 FLOOR_BYTES_PER_US = 2.9e6
 LAUNCH_US = 1.03
+MULTIPROCESSORS = 132
 
 cuda = ctypes.CDLL("libcuda.so.1")
 
@@ -36,7 +37,8 @@ class Columns(ctypes.Structure):
 
 class Tokens(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("input", "padded", "sums", "scales")] + \
-        [("columns", Columns), ("count", ctypes.c_uint32), ("padded_count", ctypes.c_uint32)]
+        [("columns", Columns)] + \
+        [(name, ctypes.c_uint32) for name in ("count", "padded_count", "slabs", "reserved")]
 
 
 class Packing(ctypes.Structure):
@@ -58,6 +60,11 @@ def columns_of(k):
     return Columns(k, 1, k, up(k, 64), up(up(k, 64), 4), 0)
 
 
+def split_shared(name):
+    _, tokens, stages = (int(part) for part in name.split("_")[2:])
+    return stages * (tokens * 384 + 16) + 1024
+
+
 class Module:
     """The fat binary in PyTorch's context."""
 
@@ -73,8 +80,9 @@ class Module:
         if name not in self.functions:
             function = ctypes.c_void_p()
             check(cuda.cuModuleGetFunction(ctypes.byref(function), self.module, name.encode()), name)
-            if name.startswith("multiply_many"):
-                check(cuda.cuFuncSetAttribute(function, 8, MANY_SHARED), "shared memory")
+            # As much as a block may have is asked for, where a kernel may take more than the usual 48 KiB.
+            if any(part in name for part in ("many", "wgmma", "split_", "absmean_rows")) and name != "split_tokens":
+                check(cuda.cuFuncSetAttribute(function, 8, 220 << 10), "shared memory")
             self.functions[name] = function
         return self.functions[name]
 
@@ -86,6 +94,18 @@ class Module:
 
 
 MANY_SHARED = 2 * (8 * 1024 + 128 * 256)
+ROWS_SHARED = 3 * 32 * 64
+
+
+def wgmma_parts(name):
+    """Groups, blocks, tokens and stages of a variant; its threads."""
+    groups, blocks, tokens, stages = (int(part) for part in name.split("_")[2:])
+    return groups, blocks, tokens, stages, groups * 128 + (128 if blocks * tokens >= 256 else 32)
+
+
+def wgmma_shared(name):
+    groups, blocks, tokens, stages, _ = wgmma_parts(name)
+    return stages * (tokens * 256 + groups * blocks * 4096 + 16) + 1024
 
 
 def time_us(launches, repeats=15):
@@ -119,7 +139,7 @@ class Layer:
     """Random ternary weights of which there are enough copies to exceed the L2 cache."""
 
     def __init__(self, module, n, k):
-        self.module, self.n, self.k = module, n, k
+        self.module, self.n, self.k, self.label = module, n, k, f"{n}x{k}"
         self.columns = columns_of(k)
         self.tiles = up(n, 16)
         size = self.tiles * self.columns.chunks * 1024
@@ -134,13 +154,17 @@ class Layer:
         assert found.tolist() == [int((self.trits != 0).sum()), 0], "pack_trits counts wrong"
         self.data = [first] + [first.clone() for _ in range(self.copies - 1)]
 
-    def tokens(self, m):
+    def tokens(self, m, slabs=0):
         padded = m if m == 1 else max(8, 1 << (m - 1).bit_length()) if m <= 32 else up(m, 8) * 8
+        if slabs:
+            padded = up(m, 8) * 8
         x = torch.randn(m, self.k, device="cuda")
-        q = torch.full((padded, self.columns.chunks * 256), 55, dtype=torch.int8, device="cuda")
+        # The last slab is read beyond its end.
+        slack = 128 if slabs else 0
+        q = torch.full((padded + slack, self.columns.chunks * 256), 55, dtype=torch.int8, device="cuda")
         sums = torch.zeros(m, dtype=torch.int32, device="cuda")
         scales = torch.zeros(m, device="cuda")
-        arguments = Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), self.columns, m, padded)
+        arguments = Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), self.columns, m, padded, slabs, 0)
         self.module.launch("quantize_tokens", padded, 1024 if m < 264 else 256, arguments)
         absmax = x.abs().amax(1)
         most = torch.full_like(absmax, 127)
@@ -148,7 +172,10 @@ class Layer:
         # Of tensors: a number would be divided by multiplying with its reciprocal.
         assert torch.equal(scales, torch.div(absmax, most)), "scales of tokens"
         expected = torch.round(x * torch.div(most, absmax)[:, None]).to(torch.int8)
-        assert torch.equal(q[:m, :self.k], expected), "quantised tokens"
+        if slabs:
+            self.rows_of_tokens = expected
+        else:
+            assert torch.equal(q[:m, :self.k], expected), "quantised tokens"
         assert torch.equal(sums, expected.sum(1, dtype=torch.int32)), "sums of tokens"
         return x, q, sums, scales, arguments
 
@@ -186,8 +213,8 @@ def peers(n, k, m, kinds):
         weights += [weights[0].clone() for _ in range(copies - 1)]
         x = torch.randn(m, k, device="cuda", dtype=dtype)
         y = torch.empty(m, n, device="cuda", dtype=dtype)
-        count = max(copies, 10 if m >= 512 else 20)
-        result[kind] = time_us(in_rotation(lambda c: lambda: torch.mm(x, weights[c].T, out=y), count, copies), 9)
+        count = max(copies, 4 if m >= 512 else 20)
+        result[kind] = time_us(in_rotation(lambda c: lambda: torch.mm(x, weights[c].T, out=y), count, copies), 5 if m >= 512 else 9)
         del weights, x, y
     return result
 
@@ -209,26 +236,25 @@ def poison(output):
     output.fill_(float("nan"))
 
 
-def measure(layer, m, kind, label, name, blocks, threads, tokens, sums, scales, expected, tolerance, blocks_y=1, shared=0, extra=None):
+def measure(layer, m, kind, name, tokens, sums, scales, expected, tolerance):
     output = torch.empty(m, layer.n, device="cuda")
     poison(output)
     products = [layer.product(tokens, sums, scales, output, m, copy) for copy in range(layer.copies)]
-    layer.module.launch(name, blocks, threads, products[-1], blocks_y, shared)
+    how = Launch(name, layer, m)
+    launch = lambda copy: layer.module.launch(name, how.blocks, how.threads, products[copy], how.blocks_y, how.shared)
+    launch(-1)
     torch.cuda.synchronize()
     if tolerance is None:
         good = torch.equal(output, expected)
     else:
         good = bool(((output.double() - expected).abs() <= tolerance).all())
     count = max(layer.copies, 10 if m >= 512 else 40)
-    us = time_us(in_rotation(
-        lambda c: lambda: layer.module.launch(name, blocks, threads, products[c], blocks_y, shared), count, layer.copies))
-    fields = dict(kind=kind, shape=label, m=m, kernel=name, ok=good, us=us, tbs=layer.bytes / us / 1e6,
-                  floor=100 * floor_us(layer) / us)
-    report(**fields, **(extra or {}))
+    us = time_us(in_rotation(lambda c: lambda: launch(c), count, layer.copies), 9)
+    report(kind=kind, shape=layer.label, m=m, kernel=name, ok=good, us=us, tbs=layer.bytes / us / 1e6, floor=100 * floor_us(layer) / us)
     if not good:
         difference = (output.double() - expected.double()).abs()
         bad = torch.nonzero(~(difference <= (0 if tolerance is None else tolerance)))
-        print("WRONG", name, label, m, "first", bad[:4].tolist(), "of", len(bad), flush=True)
+        print("WRONG", name, layer.label, m, "first", bad[:4].tolist(), "of", len(bad), flush=True)
     return us if good else None
 
 
@@ -248,61 +274,112 @@ SHAPES = [(2560, 2560), (3840, 2560), (6912, 2560), (2560, 6912), (13824, 2560),
           (14336, 4096), (8192, 8192), (28672, 8192)]
 
 
+class Launch:
+    """How a kernel is launched for a layer and some tokens; its name says the rest."""
+
+    def __init__(self, name, layer, m):
+        kind, *parts = name.removeprefix("multiply_").split("_")
+        parts = [int(part) for part in parts]
+        n, chunks = layer.n, layer.columns.chunks
+        self.name, self.shared, self.blocks_y = name, 0, 1
+        if kind in ("one", "token", "staying"):
+            # Warps and halves of tiles; of blocks that stay, how many a multiprocessor holds.
+            self.blocks, self.threads = up(n, 8 * parts[1]), 32 * parts[0]
+            if kind != "one":
+                self.shared = chunks * 256
+            if kind == "staying":
+                self.blocks = min(self.blocks, parts[2] * MULTIPROCESSORS)
+        elif kind == "few":
+            self.blocks, self.threads = up(n, 16 * parts[1]), 32 * parts[0]
+        elif kind == "many":
+            self.blocks, self.threads, self.blocks_y, self.shared = up(n, 128), 256, up(m, 128), MANY_SHARED
+        elif kind == "wgmma":
+            groups, blocks, tokens, _, self.threads = wgmma_parts(name)
+            self.blocks, self.shared = up(n, groups * blocks * 64) * up(m, tokens), wgmma_shared(name)
+        elif kind == "split":
+            groups, tokens, _ = parts
+            self.blocks, self.threads = up(n, groups * 64) * up(m, tokens), groups * 128 + (128 if tokens >= 128 else 32)
+            self.shared = split_shared(name)
+        else:
+            warps, halves, tokens = parts
+            self.blocks, self.threads, self.blocks_y = up(n, 8 * halves), 32 * warps, up(m, tokens)
+
+
 def run(module, options):
     quick = options.quick
-    shapes = SHAPES[:2] if quick else SHAPES
-    for n, k in shapes:
-        label = f"{n}x{k}"
-        layer = Layer(module, n, k)
-        wanted = lambda kind: options.only in (None, kind)
-        peer = {} if quick else peers(n, k, 1, ["fp32", "bf16"])
-        if wanted("one"):
-            x, q, sums, scales, arguments = layer.tokens(1)
-            expected = layer.expected_i8(q, scales, 1)
-            results = {name: measure(layer, 1, "one", label, name, up(n, 8 * halves), 32 * warps, q, sums, scales, expected, None)
-                       for name, (warps, halves, _) in variants("one")}
-            best_of(results, label, 1, "int8", peer)
-            us = time_us([lambda: module.launch("quantize_tokens", 1, 1024 if k >= 4096 else 256, arguments)] * 40)
-            report(kind="quantize one token", shape=label, us=us)
-        if wanted("floats"):
-            x = torch.randn(1, k, device="cuda")
-            expected, tolerance = layer.expected_f32(x), 1e-5 * layer.magnitudes(x)
-            padded = torch.zeros(1, layer.columns.chunks * 256, device="cuda")
-            padded[:, :k] = x
-            results = {name: measure(layer, 1, "floats", label, name, up(n, 8 * halves), 32 * warps, padded, None, None, expected, tolerance)
-                       for name, (warps, halves, tokens) in variants("floats") if tokens == 1}
-            best_of(results, label, 1, "f32", peer)
-        if (n, k) not in [(4096, 4096), (14336, 4096), (28672, 8192)] and not quick:
-            continue
-        for m in [8, 32, 128, 512, 4096]:
-            if quick and m > 128:
-                break
-            if not wanted("few") and not wanted("many"):
-                continue
-            x, q, sums, scales, _ = layer.tokens(m)
-            expected = layer.expected_i8(q, scales, m)
-            results = {}
-            if m <= 32 and wanted("few"):
-                for name, (warps, tiles, eights) in variants("few"):
-                    if eights == (1 if m <= 8 else 4):
-                        results[name] = measure(layer, m, "few", label, name, up(n, 16 * tiles), 32 * warps, q, sums, scales, expected, None)
-            if m >= 32 and wanted("many"):
-                tops = {}
-                results["multiply_many"] = measure(layer, m, "many", label, "multiply_many", up(n, 128), 256, q, sums, scales,
-                                                   expected, None, up(m, 128), MANY_SHARED, tops)
-                if results["multiply_many"]:
-                    report(kind="rate", tops=2.0 * n * k * m / results["multiply_many"] / 1e6)
-            del expected
-            best_of(results, label, m, "int8", {} if quick else peers(n, k, m, ["fp32", "bf16"]))
-        if wanted("floats") and not quick:
-            for tokens in (2, 4):
-                x = torch.randn(tokens, k, device="cuda")
-                name = f"multiply_floats_8_2_{tokens}"
-                measure(layer, tokens, "floats", label, name, up(n, 16), 256, x, None, None, layer.expected_f32(x), 1e-5 * layer.magnitudes(x))
-        del layer
-        torch.cuda.empty_cache()
     if options.only in (None, "memory"):
         memory(module, quick)
+    if options.only == "memory":
+        return
+    for n, k in SHAPES[:2] if quick else SHAPES:
+        layer = Layer(module, n, k)
+        wanted = lambda kind: options.only in (None, kind)
+        if wanted("one"):
+            one_token(layer, {} if quick else peers(n, k, 1, ["fp32", "bf16"]))
+        if (n, k) in [(4096, 4096), (14336, 4096), (28672, 8192)] or quick:
+            for m in [8, 32, 128] if quick else [8, 32, 128, 512, 4096]:
+                if wanted("several"):
+                    several_tokens(layer, m, {} if quick else peers(n, k, m, ["fp32", "bf16"]))
+            for m in [2, 8, 32, 128]:
+                if wanted("floats"):
+                    several_floats(layer, m, {} if quick else peers(n, k, m, ["fp32"]))
+        del layer
+        torch.cuda.empty_cache()
+
+
+def one_token(layer, peer):
+    x, q, sums, scales, arguments = layer.tokens(1)
+    expected = layer.expected_i8(q, scales, 1)
+    for kind, tokens in (("one", q), ("token", x), ("staying", x)):
+        results = {name: measure(layer, 1, kind, name, tokens, sums, scales, expected, None) for name, _ in variants(kind)}
+        best_of(results, layer.label, 1, "int8" if kind == "one" else "int8, quantised inside", peer)
+    us = time_us([lambda: layer.module.launch("quantize_tokens", 1, 1024 if layer.k >= 4096 else 256, arguments)] * 40)
+    report(kind="quantize one token", shape=layer.label, us=us)
+    padded = torch.zeros(1, layer.columns.chunks * 256, device="cuda")
+    padded[:, :layer.k] = x
+    expected, tolerance = layer.expected_f32(x), 1e-5 * layer.magnitudes(x)
+    results = {name: measure(layer, 1, "floats", name, padded, None, None, expected, tolerance)
+               for name, (_, _, tokens) in variants("floats") if tokens == 1}
+    best_of(results, layer.label, 1, "f32", peer)
+
+
+def several_tokens(layer, m, peer):
+    results = {}
+    for slabs in (0, 1):
+        _, q, sums, scales, _ = layer.tokens(m, slabs)
+        expected = layer.expected_i8(layer.rows_of_tokens if slabs else q, scales, m)
+        names = [name for name, (_, _, tokens, _) in variants("wgmma") if m <= tokens * 2 and tokens <= 2 * m or m > 128 <= tokens]
+        if not slabs:
+            eights = 1 if m <= 8 else 2 if m <= 16 else 4
+            names = [name for name, parts in variants("few") if m <= 32 and parts[2] == eights] + ["multiply_many"] * (m > 32)
+        for name in names:
+            us = measure(layer, m, "slabs" if slabs else "rows", name, q, sums, scales, expected, None)
+            results[name] = us
+            if us and m >= 128:
+                report(kind="rate", kernel=name, tops=2.0 * layer.n * layer.k * m / us / 1e6)
+    best_of(results, layer.label, m, "int8", peer)
+
+
+def several_floats(layer, m, peer):
+    x = torch.randn(m, layer.k, device="cuda")
+    expected, tolerance = layer.expected_f32(x), 1e-5 * layer.magnitudes(x)
+    results = {}
+    tokens = 2 if m == 2 else 4
+    for name, parts in variants("floats"):
+        if parts[2] == tokens and m <= 8:
+            results[name] = measure(layer, m, "floats", name, x, None, None, expected, tolerance)
+    padded = up(m, 8) * 8
+    parts = torch.zeros(layer.columns.chunks * 12 * padded + 128, 64, dtype=torch.bfloat16, device="cuda")
+    arguments = Tokens(x.data_ptr(), parts.data_ptr(), 0, 0, layer.columns, m, padded, 1, 0)
+    split = lambda: layer.module.launch("split_tokens", up(layer.columns.chunks * 256, 512), 256, arguments, padded)
+    split()
+    us = time_us([split] * 20)
+    report(kind="cut into parts", shape=layer.label, m=m, us=us)
+    for name, (_, tokens, _) in variants("split"):
+        if m <= tokens * 2 and tokens <= max(8, 2 * m):
+            alone = measure(layer, m, "parts", name, parts, None, None, expected, tolerance)
+            results[f"{name} and cutting"] = alone and alone + us
+    best_of(results, layer.label, m, "f32", peer)
 
 
 def memory(module, quick):
@@ -316,14 +393,22 @@ def memory(module, quick):
     sums = torch.zeros(n, dtype=torch.int32, device="cuda")
     q = torch.empty(n, k, dtype=torch.int8, device="cuda")
     trits = torch.randint(-1, 2, (n, k), dtype=torch.int8, device="cuda")
-    cases = {
-        "quantize_tokens": (n, 256, Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), columns, n, n), 5 * n * k),
-        "quantize_absmean": (tiles, 256, Packing(x.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 4.25 * n * k),
-        "pack_trits": (132 * 32, 256, Packing(trits.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 1.25 * n * k),
-        "unpack_wire": (132 * 32, 256, Packing(q.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles), 0.5 * n * k),
-    }
-    for name, (blocks, threads, arguments, moved) in cases.items():
-        us = time_us([lambda: module.launch(name, blocks, threads, arguments)] * 3, 7)
+    wire = torch.zeros(n, k // 4, dtype=torch.uint8, device="cuda")
+    pack = lambda source: Packing(source.data_ptr(), weights.data_ptr(), scales.data_ptr(), found.data_ptr(), columns, n, tiles)
+    quantize = lambda slabs: Tokens(x.data_ptr(), q.data_ptr(), sums.data_ptr(), scales.data_ptr(), columns, n, n, slabs, 0)
+    warps = min(16, up(k, 512))
+    cases = [
+        ("quantize_tokens", n, 256, quantize(0), 5, 0),
+        ("quantize_tokens", n, 256, quantize(1), 5, 0),
+        ("quantize_absmean_rows", MULTIPROCESSORS * (32 // warps), 32 * warps, pack(x), 4.25, ROWS_SHARED * warps),
+        ("quantize_absmean", tiles, 256, pack(x), 4.25, 0),
+        ("pack_trits", MULTIPROCESSORS * 32, 256, pack(trits), 1.25, 0),
+        ("pack_wire", MULTIPROCESSORS * 32, 256, pack(wire), 0.5, 0),
+        ("unpack_wire", MULTIPROCESSORS * 32, 256, pack(wire), 0.5, 0),
+    ]
+    for name, blocks, threads, arguments, bytes_each, shared in cases:
+        moved = bytes_each * n * k
+        us = time_us([lambda: module.launch(name, blocks, threads, arguments, 1, shared)] * 3, 7)
         report(kind="memory", kernel=name, us=us, tbs=moved / us / 1e6, share=100 * moved / us / FLOOR_BYTES_PER_US)
         summary.append(f"MEMORY {name}: {us:.0f} us, {100 * moved / us / FLOOR_BYTES_PER_US:.0f} % of 2.9 TB/s")
 

@@ -221,7 +221,7 @@ __device__ void attend(const Attention& a) {
             }
     }
 
-    start_next();
+    launch_next();
     // The four groups of a warp, then the warps.
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {

@@ -77,6 +77,34 @@ struct Product {
     u32 count;
 };
 
+/// How many tokens more than there are a block may read of the last slab.
+constexpr u32 slab_tokens = 128;
+
+/// Where four activations stand, of a token and a place that is a multiple of four: slabs of 128
+/// columns, in them a row of 128 bytes for every token. Of 64 columns the word of lane t for step j
+/// (columns 16 t + 4 j) is word t of piece j; pieces of 16 bytes are swapped as the tensor cores want.
+__device__ __forceinline__ u64 slab_place(u32 token, u32 place, u32 tokens) {
+    const u32 word = place / 4 % 16;
+    const u32 piece = place / 64 % 2 * 4 + word % 4;
+    return (u64(place / 128) * tokens + token) * 128 + (piece ^ token % 8) * 16 + word / 4 * 4;
+}
+
+/// Programmatic dependent launch: the next kernel of the stream may start as soon as every block of
+/// this one has, and everything it does before `wait_for_previous` overlaps with this one's work. It
+/// may not read what kernels write; weights are there before a product is asked for.
+__device__ __forceinline__ void launch_next() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/// Returns when the kernels before are done and their results can be seen.
+__device__ __forceinline__ void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /// Weights are read once: they should not push anything out of the L1 cache. Zeros where there is
 /// nothing; a predicate instead of a branch, so that several loads are on their way at a time.
 __device__ __forceinline__ uint4 load_stream(const uint4* address, bool there = true) {
@@ -90,6 +118,26 @@ __device__ __forceinline__ uint4 load_stream(const uint4* address, bool there = 
         : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
         : "l"(address), "r"(u32(there)));
     return value;
+}
+
+/// The same, and not later than it is asked for: the compiler may not move it behind a barrier.
+__device__ __forceinline__ uint4 load_now(const uint4* address, bool there) {
+    uint4 value;
+    asm volatile("{\n"
+        ".reg .pred there;\n"
+        "setp.ne.u32 there, %5, 0;\n"
+        "mov.u32 %0, 0;\nmov.u32 %1, 0;\nmov.u32 %2, 0;\nmov.u32 %3, 0;\n"
+        "@there ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+        "}"
+        : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
+        : "l"(address), "r"(u32(there)));
+    return value;
+}
+
+/// Copies 16 bytes, or zeros, to shared memory.
+__device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
+    const u32 address = static_cast<u32>(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(there ? 16 : 0));
 }
 
 __device__ __forceinline__ u32 word_of(const uint4& piece, int index) {
@@ -112,8 +160,15 @@ __device__ __forceinline__ void multiply_tile(int (&sums)[4], u32 a0, u32 a1, u3
 }
 
 /// The end of a product with whole-row scales.
-__device__ __forceinline__ void store_exact(const Product& p, u32 row, u32 token, int exact) {
-    const float scaled = __fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), p.row_scales[row]));
-    const float value = __fmul_rn(scaled, p.token_scales[token]);
+__device__ __forceinline__ void store_value(const Product& p, u32 row, u32 token, int exact, float row_scale, float token_scale) {
+    const float value = __fmul_rn(__fadd_rn(0.0f, __fmul_rn(__int2float_rn(exact), row_scale)), token_scale);
     p.output[u64(token) * p.rows + row] = p.bias ? __fadd_rn(value, p.bias[row]) : value;
+}
+
+__device__ __forceinline__ void store_scaled(const Product& p, u32 row, u32 token, int exact, float token_scale) {
+    store_value(p, row, token, exact, p.row_scales[row], token_scale);
+}
+
+__device__ __forceinline__ void store_exact(const Product& p, u32 row, u32 token, int exact) {
+    store_scaled(p, row, token, exact, p.token_scales[token]);
 }

@@ -16,21 +16,7 @@
 //
 // Results are those of norm_tokens followed by multiply_one, but for the order of the norm's sum.
 
-#include "dependent.cuh"
-
-/// Asked for here and not later.
-__device__ __forceinline__ uint4 load_early(const uint4* address, bool there) {
-    uint4 value;
-    asm volatile("{\n"
-        ".reg .pred there;\n"
-        "setp.ne.u32 there, %5, 0;\n"
-        "mov.u32 %0, 0;\nmov.u32 %1, 0;\nmov.u32 %2, 0;\nmov.u32 %3, 0;\n"
-        "@there ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
-        "}"
-        : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
-        : "l"(address), "r"(u32(there)));
-    return value;
-}
+#include "common.cuh"
 
 struct Decode {
     const uint4* weights;
@@ -154,7 +140,7 @@ __device__ void decode_product(const Decode& d) {
     const u32 chunks = d.columns.chunks;
     const u32 width = d.columns.columns;
     const u32 tiles = (d.rows + outputs - 1) / outputs;
-    if (TRIGGER == 0) start_next();
+    if (TRIGGER == 0) launch_next();
     uint4 pieces[ROUNDS][TILES][2];
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++)
@@ -166,7 +152,7 @@ __device__ void decode_product(const Decode& d) {
 #pragma unroll
             for (int r = 0; r < ROUNDS; r++) {
                 const u32 chunk = warp + r * WARPS;
-                pieces[r][tile][side] = load_early(from + u64(chunk) * chunk_pieces, chunk < chunks);
+                pieces[r][tile][side] = load_now(from + u64(chunk) * chunk_pieces, chunk < chunks);
             }
         }
     float4 norm[FOURS];
@@ -190,7 +176,7 @@ __device__ void decode_product(const Decode& d) {
     const float before = MODE == decode_add && has_row ? d.output[row] : 0.0f;
     int total;
     const float scale = quantize_row<WARPS, FOURS>(d.input, norm, d.norm != nullptr, width, d.epsilon, reinterpret_cast<u32*>(quantized), total);
-    if (TRIGGER == 1) start_next();
+    if (TRIGGER == 1) launch_next();
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++) {
         int sums[4][4] = {};

@@ -4,7 +4,6 @@
 // pieces of 16 bytes, ten on their way at once; the hidden states lie in shared memory. int8 tables
 // are exact sums of int8 products.
 
-#include "dependent.cuh"
 #include "floats.cuh"
 
 struct Head {
@@ -171,7 +170,7 @@ __device__ __forceinline__ void ask_for_rows(const Head& h) {
 template <int KIND, int TOKENS>
 __device__ void head_of(const Head& h) {
     extern __shared__ __align__(16) float shared_hidden[];
-    start_next();
+    launch_next();
     if (TOKENS == 1) ask_for_rows<KIND>(h);
     wait_for_previous();
     Best best;
@@ -210,7 +209,7 @@ HEAD(head_bf16_4, head_bf16, 4)
 
 /// The table in rows of `table_stride` bytes, a multiple of 16, as the hidden states.
 extern "C" __global__ void __launch_bounds__(256) head_int8(const __grid_constant__ Head h) {
-    start_next();
+    launch_next();
     wait_for_previous();
     const u32 lane = threadIdx.x % 32;
     const u32 token = blockIdx.y;

@@ -7,6 +7,8 @@
 //
 // A token that holds NaN or an infinity gives no finite output: a weight of 0 times either is NaN.
 
+#pragma once
+
 #include "common.cuh"
 
 /// Bytes of -0.5, 0 and 0.5 by code.
@@ -52,6 +54,8 @@ __device__ void multiply_floats(const Product& p) {
         weights[h] = p.weights + u64(half / 2) * c.chunks * chunk_pieces + half % 2 * 32 + lane;
         scales[h] = p.row_scales + u64(min(half * 8 + lane / 4, p.rows - 1)) * c.groups;
     }
+    launch_next();
+    wait_for_previous();
     float totals[HALVES][TOKENS] = {};
     for (u32 chunk = warp; chunk < c.chunks; chunk += WARPS) {
         uint4 pieces[HALVES];
@@ -65,7 +69,7 @@ __device__ void multiply_floats(const Product& p) {
             for (int token = 0; token < TOKENS; token++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    const float4 four = __ldg(x[token] + chunk * 64 + w * 16 + i);
+                    const float4 four = x[token][chunk * 64 + w * 16 + i];
                     values[token][4 * i] = four.x;
                     values[token][4 * i + 1] = four.y;
                     values[token][4 * i + 2] = four.z;
@@ -123,9 +127,7 @@ __device__ void multiply_floats(const Product& p) {
         multiply_floats_##WARPS##_##HALVES##_##TOKENS(const __grid_constant__ Product p) { \
         multiply_floats<WARPS, HALVES, TOKENS>(p);                                          \
     }
-MULTIPLY_FLOATS(8, 1, 1)
 MULTIPLY_FLOATS(4, 2, 1)
 MULTIPLY_FLOATS(8, 2, 1)
-MULTIPLY_FLOATS(4, 4, 1)
 MULTIPLY_FLOATS(8, 2, 2)
 MULTIPLY_FLOATS(8, 2, 4)

@@ -8,6 +8,8 @@
 // operands are copied to shared memory one ahead. Per 16 x 32 codes 7 integer instructions, which four
 // tensor instructions of every warp share. Floor: 2 x rows x columns x tokens at the rate of mma.sync.
 
+#pragma once
+
 #include "common.cuh"
 
 /// The fragments of step s of a word, for rows g and g + 8.
@@ -30,6 +32,7 @@ __device__ void multiply_few(const Product& p) {
     const u32 warp = threadIdx.x / 32;
     const u32 chunks = p.columns.chunks;
     const u32 tiles = (p.rows + 15) / 16;
+    launch_next();
     for (u32 i = threadIdx.x; i < EIGHTS * 8 * rows; i += WARPS * 32) totals[i / rows][i % rows] = 0;
 
     const uint4* weights[TILES];
@@ -44,6 +47,7 @@ __device__ void multiply_few(const Product& p) {
 #pragma unroll
         for (int half = 0; half < 2; half++)
             next[tile][half] = load_stream(weights[tile] + u64(min(warp, chunks - 1)) * chunk_pieces + half * 32);
+    wait_for_previous();
     for (u32 chunk = warp; chunk < chunks; chunk += WARPS) {
         uint4 pieces[TILES][2];
 #pragma unroll
@@ -57,7 +61,7 @@ __device__ void multiply_few(const Product& p) {
         for (int w = 0; w < 4; w++) {
             int4 b[EIGHTS];
 #pragma unroll
-            for (int e = 0; e < EIGHTS; e++) b[e] = __ldg(x + u64(e) * 8 * chunks * 16 + chunk * 16 + w * 4);
+            for (int e = 0; e < EIGHTS; e++) b[e] = x[u64(e) * 8 * chunks * 16 + chunk * 16 + w * 4];
 #pragma unroll
             for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
@@ -90,20 +94,9 @@ __device__ void multiply_few(const Product& p) {
         multiply_few_##WARPS##_##TILES##_##EIGHTS(const __grid_constant__ Product p) { \
         multiply_few<WARPS, TILES, EIGHTS>(p);                                          \
     }
-MULTIPLY_FEW(8, 1, 1)
 MULTIPLY_FEW(8, 2, 1)
-MULTIPLY_FEW(8, 4, 1)
-MULTIPLY_FEW(8, 1, 2)
 MULTIPLY_FEW(8, 2, 2)
-MULTIPLY_FEW(8, 4, 2)
-MULTIPLY_FEW(8, 1, 4)
 MULTIPLY_FEW(8, 2, 4)
-MULTIPLY_FEW(8, 4, 4)
-
-__device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
-    const u32 address = static_cast<u32>(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(there ? 16 : 0));
-}
 
 constexpr int many_tiles = 8;
 constexpr int many_tokens = 128;
@@ -144,6 +137,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) multiply_many(const __grid_
     const u32 chunks = p.columns.chunks;
     const u32 tiles = (p.rows + 15) / 16;
     const u32 padded_count = (p.count + 7) / 8 * 8;
+    launch_next();
+    wait_for_previous();
     int sums[4][4][4] = {};
     stage_chunk(p, stages, 0, tiles, padded_count);
     for (u32 chunk = 0; chunk < chunks; chunk++) {

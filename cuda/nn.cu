@@ -10,7 +10,6 @@
 // read and written, once each. Quantisation is that of quantize_tokens, with the floor that models put
 // under the largest magnitude; a token that holds NaN or an infinity gets a scale of NaN.
 
-#include "dependent.cuh"
 #include "floats.cuh"
 
 /// Where a sequence is: on the device, so that a captured graph moves on by itself.
@@ -73,7 +72,7 @@ __device__ void sine_cosine(float angle, float scale, float& sine, float& cosine
 }
 
 extern "C" __global__ void __launch_bounds__(256) embed_tokens(const __grid_constant__ Embed e) {
-    start_next();
+    launch_next();
     wait_for_previous();
     const u32 token = blockIdx.x;
     const u64 from = u64(e.ids[token]) * e.hidden;
@@ -118,7 +117,13 @@ struct Rows {
     float own_epsilon;
     /// 0 squared ReLU, 1 SiLU
     u32 activation;
-    u32 reserved;
+    /// Not zero: in slabs (`slab_place`), for wgmma.
+    u32 slabs;
+
+    __device__ i8* value_at(u32 token, u32 place) const {
+        const u64 offset = slabs ? slab_place(token, place & ~3u, padded_count) + place % 4 : u64(token) * columns.padded() + place;
+        return values + offset;
+    }
 };
 
 /// Below this, 127 / absmax would overflow: see lib/cpu/activations.zig.
@@ -178,14 +183,13 @@ __device__ __forceinline__ float inverse_root(float squares, u32 width, float ep
 template <int WIDTH, bool GATE>
 __device__ void rows_to_int8(const Rows& r) {
     extern __shared__ __align__(16) float shared_row[];
-    start_next();
+    launch_next();
     wait_for_previous();
     const u32 token = blockIdx.x;
     const u32 width = r.columns.columns;
     const u32 padded = r.columns.padded();
-    i8* target = r.values + u64(token) * padded;
     if (token >= r.count) {
-        for (u32 place = threadIdx.x * 4; place < padded; place += blockDim.x * 4) *reinterpret_cast<u32*>(target + place) = 0;
+        for (u32 place = threadIdx.x * 4; place < padded; place += blockDim.x * 4) *reinterpret_cast<u32*>(r.value_at(token, place)) = 0;
         return;
     }
     const float* input = r.input + token * r.input_stride;
@@ -256,9 +260,9 @@ __device__ void rows_to_int8(const Rows& r) {
 #pragma unroll
         for (int k = 0; k < WIDTH; k++) own += q[k];
         if constexpr (WIDTH == 4)
-            *reinterpret_cast<u32*>(target + i) = (q[0] & 255) | (q[1] & 255) << 8 | (q[2] & 255) << 16 | u32(q[3]) << 24;
+            *reinterpret_cast<u32*>(r.value_at(token, i)) = (q[0] & 255) | (q[1] & 255) << 8 | (q[2] & 255) << 16 | u32(q[3]) << 24;
         else
-            target[i] = i8(q[0]);
+            *r.value_at(token, i) = i8(q[0]);
     }
     own = __reduce_add_sync(0xffffffff, own);
     if (threadIdx.x % 32 == 0) atomicAdd(&total, own);
@@ -376,7 +380,7 @@ __device__ void finish_choice(const Choose& c, float most, u32 id, double sum, u
 }
 
 extern "C" __global__ void __launch_bounds__(256) choose_token(const __grid_constant__ Choose c) {
-    start_next();
+    launch_next();
     wait_for_previous();
     float most = -INFINITY;
     u32 id = 0xffffffff;

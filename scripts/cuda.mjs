@@ -18,7 +18,7 @@ const requirements = join(root, "scripts", "toolchain_cuda.txt");
 const nvccVersion = /^nvidia-cuda-nvcc==(\S+)/m.exec(readFileSync(requirements, "utf8"))[1];
 
 /** Machine code for these compute capabilities, and PTX of the first for all that come. */
-const ARCHITECTURES = ["80", "86", "89", "90", "100", "120"];
+const ARCHITECTURES = ["80", "86", "89", "90a", "100", "120"];
 
 const folder = join(root, "cuda");
 const fatbinFile = join(folder, "kernels.fatbin");

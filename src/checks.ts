@@ -136,6 +136,10 @@ export function checkNumber(
 
 /** Checks that an array holds neither NaN nor an infinity. */
 export function checkFinite(values: Float32Array, name: string): void {
+  // Zero times a finite number is zero; a sum is several times as fast as a question for each.
+  let zero = 0;
+  for (let index = 0; index < values.length; index++) zero += values[index]! * 0;
+  if (zero === 0) return;
   for (let index = 0; index < values.length; index++) {
     if (!Number.isFinite(values[index])) {
       throw tritterError("invalid_value", `${name}[${index}] must be finite, got ${values[index]}`);

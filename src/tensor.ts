@@ -149,6 +149,11 @@ export function emptyTensor(shape: readonly number[], place: Place): Tensor<"f32
   return residentTensor("f32", shape, place, createMemory(place, 4 * size));
 }
 
+/** Copies a tensor from its device into an array of as many elements, when they have been computed. */
+export function readTensor(tensor: Tensor, array: ArrayBufferView): void {
+  readMemory(memoryOf(tensor)!, array);
+}
+
 /** Returns the number by which the library knows a tensor's device memory; checks where that is. */
 export function memoryHandle(tensor: Tensor, dtype: Dtype, place: Place, name: string): bigint {
   if (tensor.dtype !== dtype) {

@@ -47,7 +47,7 @@ const SHAPES: readonly (readonly [number, number, number])[] = [
   [2, 6000, 2],
 ];
 
-const TOKENS = [1, 2, 3, 8, 9, 16, 17, 32, 33, 100, 128, 129, 300];
+const TOKENS = [1, 2, 3, 8, 9, 16, 17, 32, 33, 64, 65, 100, 128, 129, 300];
 
 cudaTest("int8 products are those of the CPU to the last bit", () => {
   assertNothingLeft(() => {
@@ -90,7 +90,7 @@ cudaTest("f32 products agree with float64", () => {
       const { trits, scales, cpu, gpu } = both([rows, cols], groupSize, rows * 3 + cols);
       using _cpu = cpu;
       using _gpu = gpu;
-      for (const count of rows > 4000 ? [1, 3] : [1, 2, 3, 4, 5, 33]) {
+      for (const count of rows > 4000 ? [1, 3, 40] : [1, 2, 3, 4, 5, 8, 9, 33, 70, 130, 300]) {
         const input = randomFloats(count * cols, count + 40);
         const { values, magnitudes } = productF64(input, trits, scales, [rows, cols]);
         // 1e-5 of the sum of magnitudes, which the rounding errors of the sum scale with.
@@ -111,6 +111,23 @@ cudaTest("f32 products of long rows keep their digits", () => {
   using all = PackedTernary.fromTernary(ones, scales, [3, cols], { device: "cuda" });
   const { values, magnitudes } = productF64(input, ones, scales, [3, cols]);
   assertNear(all.matmul(input), values, (index) => 1e-5 * magnitudes[index]!);
+});
+
+cudaTest("f32 products of many tokens keep their digits", () => {
+  const [rows, cols, tokens] = [70, 8192, 40];
+  const { trits, scales, gpu } = both([rows, cols], cols, 31);
+  using _gpu = gpu;
+  // Numbers of one sign and of 20 orders of magnitude, whose lowest bits count.
+  const signs = randomFloats(tokens * cols, 32).map(Math.abs);
+  const orders = randomFloats(tokens * cols, 33).map((value) => value * 10 ** (value * 10));
+  const largest = new Float32Array(tokens * cols).fill(3e38 / cols);
+  using all = PackedTernary.fromTernary(trits.fill(1), scales, [rows, cols], { device: "cuda" });
+  for (const input of [signs, orders, largest]) {
+    for (const [weights, codes] of [[gpu, randomTrits(rows * cols, 31)], [all, trits]] as const) {
+      const { values, magnitudes } = productF64(input, codes, scales, [rows, cols]);
+      assertNear(weights.matmul(input), values, (index) => 1e-5 * magnitudes[index]! + 1e-44);
+    }
+  }
 });
 
 cudaTest("resident tensors stay: leading axes, bias and out on the device", async () => {

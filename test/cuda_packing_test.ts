@@ -12,6 +12,10 @@ const SHAPES: readonly (readonly [number, number, number])[] = [
   [100, 96, 32],
   [5, 12, 3],
   [300, 2560, 2560],
+  [40, 6912, 6912],
+  [19, 12_000, 12_000],
+  [35, 64, 64],
+  [50, 1024, 128],
 ];
 
 cudaTest("weights come back as they went", () => {
@@ -56,6 +60,16 @@ cudaTest("absmean on the device is that of the CPU to the last bit", () => {
         assert.equal(there.sparsity, cpu.sparsity);
       }
     }
+    // 30 orders of magnitude: the sum depends on the order.
+    for (const cols of [512, 2560, 10_004]) {
+      const exponents = randomFloats(7 * cols, 5);
+      const weights = randomFloats(7 * cols, 6).map((x, i) => x * 10 ** (exponents[i]! * 15));
+      using cpu = PackedTernary.fromWeights(weights, [7, cols]);
+      using tensor = Tensor.from(weights, [7, cols], { device: "cuda" });
+      using there = PackedTernary.fromWeights(tensor);
+      assertSame(there.scales, cpu.scales);
+      assertSame(there.toTernary(), cpu.toTernary());
+    }
     using zeros = Tensor.from(new Float32Array(512), [2, 256], { device: "cuda" });
     using packed = PackedTernary.fromWeights(zeros);
     assertSame(packed.scales, [1, 1]);
@@ -88,6 +102,22 @@ cudaTest("bad weights are refused, and nothing is left", () => {
         () => PackedTernary.fromWeights(tensor, undefined, { device: "cpu" }),
         "invalid_option",
       );
+    }
+    for (const [cols, at] of [[64, 0], [4096, 4095], [6912, 5000]] as const) {
+      const weights = randomFloats(3 * cols, 1);
+      weights[cols + at] = Infinity;
+      using tensor = Tensor.from(weights, [3, cols], { device: "cuda" });
+      assertThrowsCode(() => PackedTernary.fromWeights(tensor), "invalid_value", /finite/);
+      for (const bad of [2, -2, 3, 4, 127, -128]) {
+        const trits = randomTrits(3 * cols, 2);
+        trits[cols + at] = bad;
+        using ternary = Tensor.from(trits, [3, cols], { device: "cuda" });
+        const three = new Float32Array(3).fill(1);
+        assertThrowsCode(
+          () => PackedTernary.fromTernary(ternary, three, [3, cols]),
+          "invalid_value",
+        );
+      }
     }
     const trits = Int8Array.of(1, 0);
     const options = { device: "cuda", layout: "base3" } as const;

@@ -25,8 +25,10 @@ pub const Device = struct {
     pool: driver.Pool,
     functions: [std.enums.values(kernels.Kernel).len]driver.Function,
     multiprocessors: u32,
-    /// Major compute capability.
-    capability: u32,
+    /// Compute capability 9.0, which the kernels with wgmma are compiled for.
+    has_wgmma: bool,
+    /// Kernels may start before those before them are done.
+    has_programmatic_launch: bool,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
     /// Is never run on: graphs are recorded there, so that nothing else gets into them.
@@ -99,16 +101,16 @@ pub const Stream = struct {
         var parameters = [1]?*const anyopaque{arguments};
         const device = self.device;
         const function = device.functions[@backingInt(kernel)];
-        if (shape.overlaps and device.capability >= 9) {
-            const attribute_list = [1]driver.LaunchAttribute{.{ .id = driver.attribute_programmatic_serialization, .value = .{ .flag = 1 } }};
-            return device.check(device.driver.cuLaunchKernelEx(&.{
+        if (shape.programmatic and device.has_programmatic_launch) {
+            const config: driver.LaunchConfig = .{
                 .grid = .{ shape.blocks, shape.blocks_y, shape.blocks_z },
                 .block = .{ shape.threads, 1, 1 },
                 .shared_bytes = shape.shared_bytes,
                 .stream = self.handle,
-                .attributes = &attribute_list,
-                .attribute_count = 1,
-            }, function, &parameters, null), "launch a kernel");
+                .attributes = &driver.programmatic_launch,
+                .attributes_count = driver.programmatic_launch.len,
+            };
+            return device.check(device.driver.cuLaunchKernelEx(&config, function, &parameters, null), "launch a kernel");
         }
         try device.check(device.driver.cuLaunchKernel(
             function,
@@ -240,8 +242,8 @@ pub const Launch = struct {
     blocks_z: u32 = 1,
     threads: u32,
     shared_bytes: u32 = 0,
-    /// The kernel waits by itself for the one before (dependent.cuh), and so may start early.
-    overlaps: bool = false,
+    /// For a kernel that calls `wait_for_previous` (common.cuh) in every block.
+    programmatic: bool = false,
 };
 
 /// Device memory: of tensors, and of what else lives longer than a call.
@@ -368,6 +370,8 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
     );
     const self = try std.heap.c_allocator.create(Device);
     errdefer std.heap.c_allocator.destroy(self);
+    const major = attribute(found, handle, .compute_capability_major);
+    const minor = attribute(found, handle, .compute_capability_minor);
     self.* = .{
         .index = index,
         .driver = found,
@@ -375,7 +379,9 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         .pool = undefined,
         .functions = undefined,
         .multiprocessors = attribute(found, handle, .multiprocessor_count),
-        .capability = attribute(found, handle, .compute_capability_major),
+        .has_wgmma = major == 9 and minor == 0,
+        // Later devices run the PTX of 8.0, whose kernels do not wait.
+        .has_programmatic_launch = major == 9 or major == 10 or major == 12,
     };
     try self.check(found.cuDevicePrimaryCtxRetain(&self.context, handle), "start the device");
     try self.check(found.cuCtxSetCurrent(self.context), "use its context");
@@ -390,7 +396,10 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         const attend = self.functions[@backingInt(@field(kernels.Kernel, std.fmt.comptimePrint("attend_many_{d}", .{dim})))];
         try self.check(found.cuFuncSetAttribute(attend, .max_dynamic_shared_size_bytes, @intCast(model_kernels.manySharedBytes(dim))), "set up a kernel");
     }
-    const many = self.functions[@backingInt(kernels.Kernel.multiply_many)];
-    try self.check(found.cuFuncSetAttribute(many, .max_dynamic_shared_size_bytes, kernels.many_shared_bytes), "set up a kernel");
+    for (kernels.large_shared) |large| {
+        if (large.needs_wgmma and !self.has_wgmma) continue;
+        const function = self.functions[@backingInt(large.kernel)];
+        try self.check(found.cuFuncSetAttribute(function, .max_dynamic_shared_size_bytes, @intCast(large.bytes)), "set up a kernel");
+    }
     return self;
 }

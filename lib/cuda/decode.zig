@@ -77,7 +77,7 @@ fn multiply(pass: Pass, variant: Variant, part: *const model_file.Part, norm: u6
     return pass.stream.launchOf(variant.kernel, .{
         .blocks = kernels.divideUp(rows, variant.tiles * outputs),
         .threads = variant.warps * 32,
-        .overlaps = true,
+        .programmatic = true,
     }, &@import("model_kernels.zig").Decode{
         .weights = part.weights.data.pointer,
         .row_scales = part.weights.scales.pointer,

@@ -43,18 +43,25 @@ pub const stream_non_blocking = 1;
 pub const event_disable_timing = 2;
 pub const pool_attribute_release_threshold = 4;
 pub const capture_relaxed = 2;
-pub const attribute_programmatic_serialization = 6;
 
-pub const LaunchAttribute = extern struct { id: c_int, reserved: u32 = 0, value: extern union { flag: c_int, bytes: [64]u8 align(8) } };
-
+/// How cuLaunchKernelEx launches: CUlaunchConfig.
 pub const LaunchConfig = extern struct {
     grid: [3]c_uint,
     block: [3]c_uint,
     shared_bytes: c_uint,
     stream: Stream,
     attributes: [*]const LaunchAttribute,
-    attribute_count: c_uint,
+    attributes_count: c_uint,
 };
+
+pub const LaunchAttribute = extern struct {
+    id: c_int,
+    padding: [4]u8 = @splat(0),
+    value: extern union { flag: c_int, whole: [64]u8 },
+};
+
+/// The kernel may start before those before it in the stream are done; it waits for them itself.
+pub const programmatic_launch: [1]LaunchAttribute = .{.{ .id = 6, .value = .{ .flag = 1 } }};
 
 /// The functions in use; the names are those of the driver.
 pub const Table = struct {
@@ -98,8 +105,8 @@ pub const Table = struct {
     cuGraphDestroy: *const fn (Graph) callconv(.c) Result,
     cuGraphExecDestroy: *const fn (GraphExec) callconv(.c) Result,
     cuGraphLaunch: *const fn (GraphExec, Stream) callconv(.c) Result,
-    cuLaunchKernelEx: *const fn (*const LaunchConfig, Function, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
     cuLaunchKernel: *const fn (Function, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Stream, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
+    cuLaunchKernelEx: *const fn (*const LaunchConfig, Function, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
 };
 
 /// The kernels are compiled for CUDA 13; an older driver would refuse them one by one.

@@ -16,33 +16,35 @@ pub const has_cuda = options.has_cuda;
 pub const Kernel = enum {
     quantize_tokens,
     pad_tokens,
+    split_tokens,
     pack_trits,
     pack_wire,
     quantize_absmean,
+    quantize_absmean_rows,
     unpack_wire,
     multiply_groups,
     multiply_many,
-    multiply_one_8_1_4,
-    multiply_one_16_1_2,
-    multiply_one_4_2_4,
-    multiply_one_8_2_2,
-    multiply_one_8_2_4,
-    multiply_one_16_2_1,
-    multiply_one_4_4_4,
-    multiply_one_8_4_2,
-    multiply_few_8_1_1,
+    multiply_one_16_2,
+    multiply_one_16_4,
+    multiply_one_10_4,
+    multiply_token_16_2,
+    multiply_token_10_4,
+    multiply_staying_8_4_4,
     multiply_few_8_2_1,
-    multiply_few_8_4_1,
-    multiply_few_8_1_2,
     multiply_few_8_2_2,
-    multiply_few_8_4_2,
-    multiply_few_8_1_4,
     multiply_few_8_2_4,
-    multiply_few_8_4_4,
-    multiply_floats_8_1_1,
+    multiply_wgmma_2_2_128_4,
+    multiply_wgmma_2_1_128_5,
+    multiply_wgmma_2_1_64_4,
+    multiply_wgmma_1_1_64_5,
+    multiply_wgmma_2_1_32_6,
+    multiply_wgmma_1_1_32_6,
+    multiply_split_2_128_4,
+    multiply_split_1_64_4,
+    multiply_split_1_32_6,
+    multiply_split_1_8_8,
     multiply_floats_4_2_1,
     multiply_floats_8_2_1,
-    multiply_floats_4_4_1,
     multiply_floats_8_2_2,
     multiply_floats_8_2_4,
     set_step,
@@ -90,8 +92,8 @@ pub const Kernel = enum {
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
-            .quantize_tokens, .pad_tokens => Tokens,
-            .pack_trits, .pack_wire, .quantize_absmean, .unpack_wire => Packing,
+            .quantize_tokens, .pad_tokens, .split_tokens => Tokens,
+            .pack_trits, .pack_wire, .quantize_absmean, .quantize_absmean_rows, .unpack_wire => Packing,
             .set_step => model.SetStep,
             .embed_tokens => model.Embed,
             .norm_tokens, .norm_tokens_odd, .gate_tokens, .gate_tokens_odd => model.Rows,
@@ -150,6 +152,8 @@ pub const Tokens = extern struct {
     columns: Columns,
     count: u32,
     padded_count: u32,
+    slabs: u32 = 0,
+    reserved: u32 = 0,
 };
 
 /// See packing.cu.
@@ -192,3 +196,65 @@ comptime {
 
 /// Two stages of 8 tiles of weights and 128 tokens, a chunk each; see matmul_many.cu.
 pub const many_shared_bytes = 2 * (8 * 1024 + 128 * 256);
+
+/// Padded columns that the kernels multiply_token keep in shared memory, which may be 48 KiB.
+pub const token_columns_max = 44 << 10;
+
+/// Bytes that a block may read behind the last slab of tokens; see common.cuh.
+pub const slab_slack: u64 = 128 * 128;
+
+/// A kernel of sm_90a with what a block of it computes and takes.
+pub const Tile = struct { kernel: Kernel, rows: u32, tokens: u32, threads: u32, shared_bytes: u32 };
+
+/// A kernel of matmul_wgmma.cu: its name has its groups, blocks, tokens and stages.
+fn wgmmaTile(comptime groups: u32, comptime blocks: u32, comptime tokens: u32, comptime stages: u32) Tile {
+    return .{
+        .kernel = @field(Kernel, std.fmt.comptimePrint("multiply_wgmma_{d}_{d}_{d}_{d}", .{ groups, blocks, tokens, stages })),
+        .rows = groups * blocks * 64,
+        .tokens = tokens,
+        .threads = groups * 128 + if (blocks * tokens >= 256) 128 else 32,
+        .shared_bytes = stages * (tokens * 256 + groups * blocks * 4096 + 16) + 1024,
+    };
+}
+
+/// A kernel of matmul_split.cu: its name has its groups, tokens and stages.
+fn splitTile(comptime groups: u32, comptime tokens: u32, comptime stages: u32) Tile {
+    return .{
+        .kernel = @field(Kernel, std.fmt.comptimePrint("multiply_split_{d}_{d}_{d}", .{ groups, tokens, stages })),
+        .rows = groups * 64,
+        .tokens = tokens,
+        .threads = groups * 128 + if (tokens >= 128) 128 else 32,
+        .shared_bytes = stages * (tokens * 384 + 16) + 1024,
+    };
+}
+
+pub const wgmma_256_128 = wgmmaTile(2, 2, 128, 4);
+pub const wgmma_128_128 = wgmmaTile(2, 1, 128, 5);
+pub const wgmma_128_64 = wgmmaTile(2, 1, 64, 4);
+pub const wgmma_64_64 = wgmmaTile(1, 1, 64, 5);
+pub const wgmma_128_32 = wgmmaTile(2, 1, 32, 6);
+pub const wgmma_64_32 = wgmmaTile(1, 1, 32, 6);
+pub const parts_128_128 = splitTile(2, 128, 4);
+pub const parts_64_64 = splitTile(1, 64, 4);
+pub const parts_64_32 = splitTile(1, 32, 6);
+pub const parts_64_8 = splitTile(1, 8, 8);
+
+const wgmma_tiles = [_]Tile{
+    wgmma_256_128, wgmma_128_128, wgmma_128_64, wgmma_64_64, wgmma_128_32,
+    wgmma_64_32,   parts_128_128, parts_64_64,  parts_64_32, parts_64_8,
+};
+
+/// A kernel with the shared memory that must be asked for.
+pub const SharedMemory = struct { kernel: Kernel, bytes: u32, needs_wgmma: bool };
+
+/// Kernels that may take more than 48 KiB of shared memory.
+pub const large_shared = blk: {
+    var list: [wgmma_tiles.len + 2]SharedMemory = undefined;
+    list[0] = .{ .kernel = .multiply_many, .bytes = many_shared_bytes, .needs_wgmma = false };
+    list[1] = .{ .kernel = .quantize_absmean_rows, .bytes = rows_shared_bytes * 16, .needs_wgmma = false };
+    for (wgmma_tiles, list[2..]) |tile, *large| large.* = .{ .kernel = tile.kernel, .bytes = tile.shared_bytes, .needs_wgmma = true };
+    break :blk list;
+};
+
+/// For every warp of quantize_absmean_rows; see packing.cu.
+pub const rows_shared_bytes = 3 * 32 * 64;

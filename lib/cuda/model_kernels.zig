@@ -45,7 +45,7 @@ pub const Rows = extern struct {
     epsilon: f32,
     own_epsilon: f32 = 0,
     activation: u32 = 0,
-    reserved: u32 = 0,
+    slabs: u32 = 0,
 };
 
 pub const Choice = extern struct { id: u32, bad: u32, log_probability: f64 };

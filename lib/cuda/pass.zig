@@ -14,6 +14,7 @@ const model_kernels = @import("model_kernels.zig");
 const model_file = @import("model.zig");
 const product = @import("product.zig");
 const scratch_file = @import("scratch.zig");
+const variants = @import("product_variants.zig");
 const Group = model_file.Group;
 const Kernel = kernels.Kernel;
 const Model = model_file.Model;
@@ -57,7 +58,7 @@ pub const Pass = struct {
         const model = self.model;
         const o = &model.options;
         const s = self.scratch;
-        return self.stream.launch(.embed_tokens, .{ .blocks = self.count, .threads = 256, .overlaps = self.count == 1 }, .{
+        return self.stream.launch(.embed_tokens, .{ .blocks = self.count, .threads = 256, .programmatic = self.count == 1 }, .{
             .table = model.embed.data.pointer,
             .ids = self.ids,
             .step = self.cache.step.pointer,
@@ -127,10 +128,13 @@ pub const Pass = struct {
         var rows = given;
         var target = output;
         for (group.slice(), 0..) |part, index| {
+            const slabs = variants.wantsSlabs(self.model.device, part.weights.rows, part.weights.columns, self.count);
             rows.own_norm = part.norm;
             rows.own_epsilon = part.epsilon;
+            rows.slabs = @intFromBool(slabs);
+            rows.padded_count = if (slabs) std.mem.alignForward(u32, self.count, 8) else product.paddedCount(self.count);
             try self.launchRows(rows, gate);
-            const tokens: product.QuantizedTokens = .{ .values = rows.values, .sums = rows.sums, .scales = rows.scales, .count = self.count };
+            const tokens: product.QuantizedTokens = .{ .values = rows.values, .sums = rows.sums, .scales = rows.scales, .count = self.count, .slabs = slabs };
             try product.multiplyQuantized(self.stream, part.weights, tokens, part.bias, target);
             target += @as(u64, self.count) * part.weights.rows * 4;
             // The sum has been stored.
@@ -150,7 +154,7 @@ pub const Pass = struct {
         return self.stream.launchOf(kernel, .{
             .blocks = if (rows.floats != 0) rows.count else rows.padded_count,
             .threads = threads,
-            .overlaps = self.count == 1,
+            .programmatic = self.count == 1,
             .shared_bytes = if (rows.memory == 0) width * 4 else 0,
         }, &rows);
     }
@@ -194,7 +198,7 @@ pub const Pass = struct {
             .blocks_y = blocks_y,
             .blocks_z = self.count,
             .threads = 256,
-            .overlaps = self.count == 1,
+            .programmatic = self.count == 1,
         };
         switch (cache.dim) {
             inline 32, 64, 128, 256 => |dim| {
@@ -339,7 +343,7 @@ pub const Pass = struct {
             .blocks = @min(self.model.device.multiprocessors * scratch_file.head_blocks, kernels.divideUp(head.rows, 16)),
             .blocks_y = kernels.divideUp(head.count, at_once),
             .threads = 256,
-            .overlaps = self.count == 1,
+            .programmatic = self.count == 1,
             .shared_bytes = if (bytes or floats > model_kernels.head_shared_floats) 0 else floats * 4,
         }, &head);
     }
@@ -349,7 +353,7 @@ pub const Pass = struct {
         return self.stream.launch(.choose_token, .{
             .blocks = @min(scratch_file.choose_blocks, kernels.divideUp(arguments.count, 256)),
             .threads = 256,
-            .overlaps = self.count == 1,
+            .programmatic = self.count == 1,
         }, arguments);
     }
 

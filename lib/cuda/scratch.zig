@@ -6,6 +6,7 @@ const backend = @import("backend.zig");
 const cache_file = @import("cache.zig");
 const kernels = @import("model_kernels.zig");
 const Columns = @import("kernels.zig").Columns;
+const slab_slack = @import("kernels.zig").slab_slack;
 const Model = @import("model.zig").Model;
 
 /// Products may read whole tiles of tokens.
@@ -92,7 +93,7 @@ pub const Scratch = struct {
         self.gate_up = carver.take(n * o.intermediate * 8);
         self.memory = if (widest > kernels.shared_row_floats) carver.take(n * widest * 4) else 0;
         const columns: Columns = .init(@intCast(widest), @intCast(widest));
-        self.values = carver.take(std.mem.alignForward(u64, n, tile_tokens) * columns.padded());
+        self.values = carver.take(std.mem.alignForward(u64, n, tile_tokens) * columns.padded() + slab_slack);
         self.sums = carver.take(std.mem.alignForward(u64, n, tile_tokens) * 4);
         self.scales = carver.take(std.mem.alignForward(u64, n, tile_tokens) * 4);
         self.cosines = carver.take(n * o.head_dim * 2);

@@ -62,7 +62,7 @@ pub const Weights = struct {
         const stream = try self.device.stream();
         const wire: *Buffer = try .create(self.device, bytes.len);
         defer wire.release();
-        try stream.launch(.unpack_wire, threadsFor(self.device, bytes.len), .{
+        try stream.launch(.unpack_wire, self.warpsShape(), .{
             .source = try wire.use(stream),
             .weights = try self.data.use(stream),
             .columns = self.columns,
@@ -100,16 +100,18 @@ pub const Weights = struct {
         return values[1] == 0;
     }
 
+    /// Blocks that stay, a row at a time, with a warp for 512 columns.
+    fn rowsShape(self: *const Weights) backend.Launch {
+        const warps: u32 = @min(16, kernels.divideUp(self.columns.columns, 512));
+        const resident = self.device.multiprocessors * (32 / warps);
+        return .{ .blocks = @min(self.tiles() * 16, resident), .threads = 32 * warps, .shared_bytes = kernels.rows_shared_bytes * warps };
+    }
+
     fn warpsShape(self: *const Weights) backend.Launch {
         const warps = @as(u64, self.tiles()) * self.columns.chunks * 2;
         return .{ .blocks = @intCast(@min(kernels.divideUp(warps, 8), self.device.multiprocessors * 32)), .threads = 256 };
     }
 };
-
-fn threadsFor(device: *const backend.Device, threads: u64) backend.Launch {
-    const blocks = kernels.divideUp(@max(threads, 1), 256);
-    return .{ .blocks = @intCast(@min(blocks, device.multiprocessors * 32)), .threads = 256 };
-}
 
 /// A copy of the CPU's weights: they travel in the wire format, 2 bits each.
 pub fn fromCpu(device: *backend.Device, source: *const cpu.Weights) abi.Failure!*Weights {
@@ -184,8 +186,11 @@ pub fn fromAbsmean(source: *Buffer, rows: u32, columns: u32, group_columns: u32)
     const self = try Weights.create(source.device, rows, columns, group_columns);
     errdefer self.destroy();
     try expectBytes(source, @as(u64, rows) * columns * 4);
-    if (!try self.fill(.quantize_absmean, .{ .blocks = self.tiles(), .threads = 256 }, source))
-        return abi.fail(error.InvalidValue, "Expected finite weights, got others", .{});
+    const good = if (columns == group_columns and columns % 4 == 0)
+        try self.fill(.quantize_absmean_rows, self.rowsShape(), source)
+    else
+        try self.fill(.quantize_absmean, .{ .blocks = self.tiles(), .threads = 256 }, source);
+    if (!good) return abi.fail(error.InvalidValue, "Expected finite weights, got others", .{});
     return self;
 }
 

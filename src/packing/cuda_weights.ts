@@ -5,7 +5,7 @@ import { cudaIndex, type Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
 import { matrixShape, type QuantizeConfig } from "../quantization/weights.ts";
-import { emptyTensor, memoryHandle, Tensor } from "../tensor.ts";
+import { emptyTensor, memoryHandle, readTensor, Tensor } from "../tensor.ts";
 import { checkScales, packedBytes } from "./bytes.ts";
 
 /** What weights are, wherever they are. */
@@ -142,9 +142,8 @@ export function multiplyOnCuda(
     ));
     if (input instanceof Tensor) return output as Tensor<"f32">;
     temporary.push(output);
-    const result = output.data() as Float32Array<ArrayBuffer>;
-    if (out === undefined) return result;
-    (out as Float32Array<ArrayBuffer>).set(result);
+    if (out === undefined) return output.data() as Float32Array<ArrayBuffer>;
+    readTensor(output, out as Float32Array<ArrayBuffer>);
     return out as Float32Array<ArrayBuffer>;
   } finally {
     for (const tensor of temporary) tensor[Symbol.dispose]();
