@@ -17,3 +17,8 @@
 #include "gradients_lowrank.cu"
 #include "gradients_projection.cu"
 #include "gradients_rotated.cu"
+#include "nn.cu"
+#include "decode.cu"
+#include "attention.cu"
+#include "attention_many.cu"
+#include "head.cu"

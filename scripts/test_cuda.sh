@@ -37,7 +37,7 @@ step() {
   fi
 }
 
-tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.ts test/cuda_distributed_test.ts test/cuda_vsa_test.ts test/cuda_gradients_test.ts test/cuda_floats_test.ts test/device_test.ts test/tensor_test.ts)
+tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.ts test/cuda_distributed_test.ts test/cuda_vsa_test.ts test/cuda_gradients_test.ts test/cuda_floats_test.ts test/cuda_model_test.ts test/device_test.ts test/tensor_test.ts)
 bun=$(find_runtime bun)
 deno=$(find_runtime deno)
 [ -n "$bun$deno" ] || { echo "neither Bun nor Deno is there"; exit 1; }
@@ -49,6 +49,7 @@ run_tests() {
 
 run_bench() {
   step "kernels" timeout 400 python3 bench/cuda.py --json "$out/cuda.json"
+  step "a model" timeout 100 ${bun:-"$deno" run -A --no-check} bench/cuda_model.ts
   [ -z "$bun" ] || step "calls, Bun" timeout 100 "$bun" bench/cuda_overhead.ts
   step "hypervectors" timeout 100 ${bun:-"$deno" run -A --no-check} bench/cuda_vsa.ts
   [ -z "$deno" ] || step "calls, Deno" timeout 100 "$deno" run -A --no-check bench/cuda_overhead.ts

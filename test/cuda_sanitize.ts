@@ -2,6 +2,7 @@
 import { createCodec, globalNorm, hasOverflow, LossScaler, PackedTernary } from "../mod.ts";
 import { clipByValue, fromBf16, Hypervector, HypervectorBatch, Tensor, toBf16 } from "../mod.ts";
 import { randomFloats, randomTrits } from "./support.ts";
+import "./cuda_sanitize_model.ts";
 
 const device = "cuda";
 for (const [rows, cols, groups] of [[33, 300, 1], [40, 512, 1], [40, 512, 4]] as const) {

@@ -9,6 +9,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const driver = @import("driver.zig");
 const kernels = @import("kernels.zig");
+const model_kernels = @import("model_kernels.zig");
 const sync = @import("../sync.zig");
 const vsa = @import("vsa_arguments.zig");
 
@@ -33,6 +34,29 @@ pub const Device = struct {
     matrix_stages: u32 = 2,
     lock: sync.Mutex = .{},
     streams: [streams_max]?*Stream = @splat(null),
+    /// Is never run on: graphs are recorded there, so that nothing else gets into them.
+    recording: ?*Stream = null,
+    recording_lock: sync.Mutex = .{},
+
+    /// What `record(context, stream)` asks a stream for, as a graph; its kernels only.
+    pub fn recordGraph(self: *Device, context: anytype, comptime record: fn (@TypeOf(context), *Stream) abi.Failure!void) abi.Failure!driver.GraphExec {
+        self.recording_lock.lock();
+        defer self.recording_lock.unlock();
+        if (self.recording == null) self.recording = try Stream.create(self, 0);
+        const target = self.recording.?;
+        try self.check(self.driver.cuStreamBeginCapture_v2(target.handle, driver.capture_relaxed), "record a graph");
+        var graph: ?driver.Graph = null;
+        const recorded = record(context, target);
+        const ended = self.driver.cuStreamEndCapture(target.handle, &graph);
+        defer if (graph) |made| {
+            _ = self.driver.cuGraphDestroy(made);
+        };
+        try recorded;
+        try self.check(ended, "record a graph");
+        var exec: driver.GraphExec = undefined;
+        try self.check(self.driver.cuGraphInstantiateWithFlags(&exec, graph.?, 0), "prepare a graph");
+        return exec;
+    }
 
     /// The stream of the calling thread; makes the device current.
     pub fn stream(self: *Device) abi.Failure!*Stream {
@@ -82,7 +106,7 @@ pub const Stream = struct {
         const function = device.functions[@backingInt(kernel)];
         if (shape.programmatic and device.has_programmatic_launch) {
             const config: driver.LaunchConfig = .{
-                .grid = .{ shape.blocks, shape.blocks_y, 1 },
+                .grid = .{ shape.blocks, shape.blocks_y, shape.blocks_z },
                 .block = .{ shape.threads, 1, 1 },
                 .shared_bytes = shape.shared_bytes,
                 .stream = self.handle,
@@ -95,7 +119,7 @@ pub const Stream = struct {
             function,
             shape.blocks,
             shape.blocks_y,
-            1,
+            shape.blocks_z,
             shape.threads,
             1,
             1,
@@ -218,6 +242,7 @@ const staging_bytes = 4 << 20;
 pub const Launch = struct {
     blocks: u32,
     blocks_y: u32 = 1,
+    blocks_z: u32 = 1,
     threads: u32,
     shared_bytes: u32 = 0,
     /// For a kernel that calls `wait_for_previous` (common.cuh) in every block.
@@ -370,6 +395,10 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
     try self.check(found.cuModuleLoadData(&module, kernels.image.ptr), "load the kernels");
     for (std.enums.values(kernels.Kernel), &self.functions) |kernel, *function|
         try self.check(found.cuModuleGetFunction(function, module, @tagName(kernel).ptr), "find a kernel");
+    inline for (.{ 64, 128 }) |dim| {
+        const attend = self.functions[@backingInt(@field(kernels.Kernel, std.fmt.comptimePrint("attend_many_{d}", .{dim})))];
+        try self.check(found.cuFuncSetAttribute(attend, .max_dynamic_shared_size_bytes, @intCast(model_kernels.manySharedBytes(dim))), "set up a kernel");
+    }
     for (kernels.large_shared) |large| {
         if (large.needs_wgmma and !self.has_wgmma) continue;
         const function = self.functions[@backingInt(large.kernel)];

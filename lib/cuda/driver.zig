@@ -15,6 +15,8 @@ pub const Function = *opaque {};
 pub const Stream = *opaque {};
 pub const Event = *opaque {};
 pub const Pool = *opaque {};
+pub const Graph = *opaque {};
+pub const GraphExec = *opaque {};
 
 pub const Result = enum(c_int) {
     success = 0,
@@ -40,6 +42,7 @@ pub const FunctionAttribute = enum(c_int) { max_dynamic_shared_size_bytes = 8 };
 pub const stream_non_blocking = 1;
 pub const event_disable_timing = 2;
 pub const pool_attribute_release_threshold = 4;
+pub const capture_relaxed = 2;
 
 /// How cuLaunchKernelEx launches: CUlaunchConfig.
 pub const LaunchConfig = extern struct {
@@ -97,6 +100,12 @@ pub const Table = struct {
     cuMemcpyPeerAsync: *const fn (Pointer, Context, Pointer, Context, usize, Stream) callconv(.c) Result,
     cuMemHostAlloc: *const fn (*?*anyopaque, usize, c_uint) callconv(.c) Result,
     cuMemFreeHost: *const fn (*anyopaque) callconv(.c) Result,
+    cuStreamBeginCapture_v2: *const fn (Stream, c_int) callconv(.c) Result,
+    cuStreamEndCapture: *const fn (Stream, *?Graph) callconv(.c) Result,
+    cuGraphInstantiateWithFlags: *const fn (*GraphExec, Graph, c_ulonglong) callconv(.c) Result,
+    cuGraphDestroy: *const fn (Graph) callconv(.c) Result,
+    cuGraphExecDestroy: *const fn (GraphExec) callconv(.c) Result,
+    cuGraphLaunch: *const fn (GraphExec, Stream) callconv(.c) Result,
     cuLaunchKernel: *const fn (Function, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Stream, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
     cuLaunchKernelEx: *const fn (*const LaunchConfig, Function, ?[*]?*const anyopaque, ?[*]?*anyopaque) callconv(.c) Result,
 };

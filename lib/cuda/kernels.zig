@@ -6,6 +6,7 @@
 const std = @import("std");
 const options = @import("cuda_options");
 const vsa = @import("vsa_arguments.zig");
+const model = @import("model_kernels.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -101,6 +102,48 @@ pub const Kernel = enum {
     gradients_lowrank_right,
     gradients_lowrank_left,
     gradients_lowrank_expand,
+    set_step,
+    embed_tokens,
+    norm_tokens,
+    norm_tokens_odd,
+    gate_tokens,
+    gate_tokens_odd,
+    choose_token,
+    place_tokens_32,
+    attend_one_32,
+    attend_each_32,
+    place_tokens_64,
+    attend_one_64,
+    attend_each_64,
+    place_tokens_128,
+    attend_one_128,
+    attend_each_128,
+    place_tokens_256,
+    attend_one_256,
+    attend_each_256,
+    place_keys_32,
+    place_keys_64,
+    place_keys_128,
+    split_cache_32,
+    split_cache_64,
+    split_cache_128,
+    attend_many_32,
+    attend_many_64,
+    attend_many_128,
+    decode_store_10_1_1,
+    decode_store_8_1_2,
+    decode_add_10_1_1,
+    decode_add_9_1_3,
+    decode_add_8_1_4,
+    decode_gate_10_4_1,
+    decode_gate_8_2_2,
+    head_f32_1,
+    head_f16_1,
+    head_bf16_1,
+    head_f32_4,
+    head_f16_4,
+    head_bf16_4,
+    head_int8,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -128,6 +171,20 @@ pub const Kernel = enum {
             .gradients_projection_encode, .gradients_projection_decode => Rotation,
             .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
             .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => Thin,
+            .set_step => model.SetStep,
+            .embed_tokens => model.Embed,
+            .norm_tokens, .norm_tokens_odd, .gate_tokens, .gate_tokens_odd => model.Rows,
+            .choose_token => model.Choose,
+            .place_tokens_32, .place_tokens_64, .place_tokens_128, .place_tokens_256 => model.Attention,
+            .place_keys_32, .place_keys_64, .place_keys_128 => model.Attention,
+            .attend_one_32, .attend_one_64, .attend_one_128, .attend_one_256 => model.Attention,
+            .split_cache_32, .split_cache_64, .split_cache_128 => model.Splitting,
+            .attend_many_32, .attend_many_64, .attend_many_128 => model.AttendMany,
+            .attend_each_32, .attend_each_64, .attend_each_128, .attend_each_256 => model.Attention,
+            .decode_store_10_1_1, .decode_store_8_1_2 => model.Decode,
+            .decode_add_10_1_1, .decode_add_9_1_3, .decode_add_8_1_4 => model.Decode,
+            .decode_gate_10_4_1, .decode_gate_8_2_2 => model.Decode,
+            .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
             else => Product,
         };
     }

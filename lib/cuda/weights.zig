@@ -115,15 +115,37 @@ pub const Weights = struct {
 
 /// A copy of the CPU's weights: they travel in the wire format, 2 bits each.
 pub fn fromCpu(device: *backend.Device, source: *const cpu.Weights) abi.Failure!*Weights {
-    const self = try Weights.create(device, source.rows, source.columns, source.group_columns);
+    return fromCpuRows(device, &.{source});
+}
+
+/// The rows of several matrices of the same columns, one after the other.
+pub fn fromCpuRows(device: *backend.Device, matrices: []const *const cpu.Weights) abi.Failure!*Weights {
+    const columns = matrices[0].columns;
+    var total: u32 = 0;
+    for (matrices) |source| {
+        if (source.columns != columns or source.group_columns != matrices[0].group_columns)
+            return abi.fail(error.InvalidShape, "Expected matrices of the same {d} columns, got {d}", .{ columns, source.columns });
+        total += source.rows;
+    }
+    const self = try Weights.create(device, total, columns, matrices[0].group_columns);
     errdefer self.destroy();
     const stream = try device.stream();
-    const shape: packing.Shape = try .init(1, source.columns);
-    const row_bytes = shape.rowBytes();
-    const wire: *Buffer = try .create(device, @as(u64, source.rows) * row_bytes);
+    const shape: packing.Shape = try .init(1, columns);
+    const wire: *Buffer = try .create(device, @as(u64, total) * shape.rowBytes());
     defer wire.release();
+    var first: u64 = 0;
+    for (matrices) |source| {
+        try uploadRows(stream, source, shape, try wire.use(stream) + first * shape.rowBytes(), try self.scales.use(stream) + first * self.columns.groups * 4);
+        first += source.rows;
+    }
+    if (!try self.fill(.pack_wire, self.warpsShape(), wire))
+        return abi.fail(error.Internal, "Expected weights in the wire format, got a code 11", .{});
+    return self;
+}
 
-    const groups = self.columns.groups;
+fn uploadRows(stream: *backend.Stream, source: *const cpu.Weights, shape: packing.Shape, wire: u64, scales_target: u64) abi.Failure!void {
+    const row_bytes = shape.rowBytes();
+    const groups = source.shape().groups();
     const allocator = std.heap.c_allocator;
     const rows_at_once = @max(1, @min(source.rows, (1 << 20) / row_bytes));
     const bytes = try allocator.alloc(u8, rows_at_once * row_bytes);
@@ -133,8 +155,6 @@ pub fn fromCpu(device: *backend.Device, source: *const cpu.Weights) abi.Failure!
     const trits = try allocator.alloc(i8, source.columns);
     defer allocator.free(trits);
     const cpu_kernels = try dispatch.kernels();
-    const wire_pointer = try wire.use(stream);
-    const scales_pointer = try self.scales.use(stream);
     var first: usize = 0;
     while (first < source.rows) : (first += rows_at_once) {
         const rows = @min(rows_at_once, source.rows - first);
@@ -143,12 +163,9 @@ pub fn fromCpu(device: *backend.Device, source: *const cpu.Weights) abi.Failure!
             _ = packing.pack(i8, cpu_kernels, trits, shape, bytes[row * row_bytes ..][0..row_bytes]);
             for (0..groups) |group| scales[row * groups + group] = source.scaleOf(first + row, group).*;
         }
-        try stream.upload(wire_pointer + first * row_bytes, bytes[0 .. rows * row_bytes]);
-        try stream.upload(scales_pointer + first * groups * 4, std.mem.sliceAsBytes(scales[0 .. rows * groups]));
+        try stream.upload(wire + first * row_bytes, bytes[0 .. rows * row_bytes]);
+        try stream.upload(scales_target + first * groups * 4, std.mem.sliceAsBytes(scales[0 .. rows * groups]));
     }
-    if (!try self.fill(.pack_wire, self.warpsShape(), wire))
-        return abi.fail(error.Internal, "Expected weights in the wire format, got a code 11", .{});
-    return self;
 }
 
 /// Trits that are on the device, with scales from the host.

@@ -1,5 +1,6 @@
 // What a model's methods share: its native object, and one checked call per forward pass.
 
+import type { Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, type NativeHandle } from "../native/library.ts";
 import { cacheHandle, KVCache } from "../nn/kv_cache.ts";
@@ -12,6 +13,8 @@ export interface ModelCore {
   readonly config: ModelConfig;
   /** The native model. */
   readonly handle: NativeHandle;
+  /** Where it is. */
+  readonly place: Place;
   /** How many numbers it holds. */
   readonly parameters: number;
   /** Its tokenizer, or why it has none. */
@@ -39,9 +42,25 @@ export function runForward(
   ids: Uint32Array,
   logits: Float32Array = NO_LOGITS,
 ): void {
+  const model = core.handle.value;
   const cached = cache === undefined ? 0n : cacheHandle(cache).value;
   check(
-    native.model_forward(core.handle.value, cached, ids, ids.length, logits, logits.length),
+    core.place === "cpu"
+      ? native.model_forward(model, cached, ids, ids.length, logits, logits.length)
+      : native.cuda_model_forward(model, cached, ids, ids.length, logits, logits.length),
+  );
+}
+
+/** Runs tokens through a model on a device, which also chooses the likeliest token after them. */
+export function runChoose(
+  core: ModelCore,
+  cache: KVCache,
+  ids: Uint32Array,
+  choice: Float64Array,
+): void {
+  const cached = cacheHandle(cache).value;
+  check(
+    native.cuda_model_choose(core.handle.value, cached, ids, ids.length, choice, choice.length),
   );
 }
 
@@ -88,6 +107,12 @@ export function checkCache(value: unknown, core: ModelCore): KVCache | undefined
     throw tritterError(
       "invalid_shape",
       `cache must have ${layers} layers, ${kvHeads} heads and head dimension ${headDim}, got ${value.layers}, ${value.kvHeads} and ${value.headDim}`,
+    );
+  }
+  if (value.device !== core.place) {
+    throw tritterError(
+      "invalid_value",
+      `cache must be on the model's device, "${core.place}", got one on "${value.device}"`,
     );
   }
   void cacheHandle(value).value;

@@ -11,6 +11,7 @@ import {
   claimCache,
   type ModelCore,
   releaseCache,
+  runChoose,
   runForward,
   tokenizerOf,
 } from "./core.ts";
@@ -54,6 +55,8 @@ export interface GeneratedToken {
 
 /** Long prompts are fed in pieces, so that the process can do other things between them. */
 const PROMPT_CHUNK = 256;
+/** The same on a GPU, which longer pieces fill. */
+const CUDA_PROMPT_CHUNK = 2048;
 /** A cache of our own begins with room for this many new tokens and doubles. */
 const FIRST_ROOM = 256;
 
@@ -176,13 +179,17 @@ class Sequence {
   #prompted = false;
   /** The last token, not yet fed to the model: often it turns out to be the end. */
   #unfed: number | undefined;
+  /** Greedy on a GPU: what it has chosen, so that logits need not leave it. */
+  readonly #choice: Float64Array | undefined;
 
   constructor(core: ModelCore, request: Request) {
     this.#core = core;
     this.#request = request;
     const room = request.prompt.length + Math.min(request.maxTokens, FIRST_ROOM);
     this.#cache = request.cache ?? newCache(core, room);
-    this.#logits = new Float32Array(core.config.vocabSize);
+    const choosesThere = core.place !== "cpu" && request.sampling[0] === 0;
+    this.#choice = choosesThere ? new Float64Array(2) : undefined;
+    this.#logits = new Float32Array(choosesThere ? 0 : core.config.vocabSize);
     this.#start = this.#cache.length;
     this.#position = this.#cache.position;
     // Last, because a sequence that could not be made is never finished.
@@ -192,22 +199,33 @@ class Sequence {
   /** Runs the prompt; only the logits of its last token are computed. */
   async feedPrompt(pacer: Pacer): Promise<void> {
     const { prompt } = this.#request;
-    for (let start = 0; start < prompt.length; start += PROMPT_CHUNK) {
+    const chunk = this.#core.place === "cpu" ? PROMPT_CHUNK : CUDA_PROMPT_CHUNK;
+    for (let start = 0; start < prompt.length; start += chunk) {
       if (start > 0) await pacer.breathe();
-      const last = start + PROMPT_CHUNK >= prompt.length;
-      const ids = prompt.subarray(start, start + PROMPT_CHUNK);
-      runForward(this.#core, this.#cache, ids, last ? this.#logits : undefined);
+      const last = start + chunk >= prompt.length;
+      const ids = prompt.subarray(start, start + chunk);
+      if (last) this.#feed(ids);
+      else runForward(this.#core, this.#cache, ids);
     }
     this.#position += prompt.length;
     this.#prompted = true;
+  }
+
+  /** Feeds tokens, and gets what the next is chosen from, or the choice itself. */
+  #feed(ids: Uint32Array): void {
+    if (this.#choice === undefined) runForward(this.#core, this.#cache, ids, this.#logits);
+    else runChoose(this.#core, this.#cache, ids, this.#choice);
   }
 
   /** Feeds the token before and chooses the next. */
   next(): GeneratedToken {
     if (this.#unfed !== undefined) {
       this.#makeRoom();
-      runForward(this.#core, this.#cache, Uint32Array.of(this.#unfed), this.#logits);
+      this.#feed(Uint32Array.of(this.#unfed));
       this.#unfed = undefined;
+    }
+    if (this.#choice !== undefined) {
+      return { id: this.#choice[0]!, text: "", logprob: this.#choice[1]! };
     }
     const { sampling } = this.#request;
     // A draw depends on seed and position alone, so a text can be continued from a cache.
@@ -271,9 +289,9 @@ class Sequence {
   }
 }
 
-function newCache({ config }: ModelCore, maxTokens: number): KVCache {
+function newCache({ config, place }: ModelCore, maxTokens: number): KVCache {
   const { layers, kvHeads, headDim } = config;
-  return new KVCache({ layers, kvHeads, headDim, maxTokens });
+  return new KVCache({ layers, kvHeads, headDim, maxTokens, device: place });
 }
 
 /** Gives each token its text; keeps tokens back while their text is incomplete or may be a stop. */

@@ -1,7 +1,7 @@
 // Loads a model from a Hugging Face model directory.
 
 import { checkChoice, checkOptions } from "../checks.ts";
-import { type Device, resolveDevice, setThreads } from "../device.ts";
+import { cudaIndex, type Device, type Place, placeOf, setThreads } from "../device.ts";
 import { TritterError, tritterError } from "../errors.ts";
 import { filePath } from "../formats/mapped_file.ts";
 import { SafetensorsSet } from "../formats/safetensors_set.ts";
@@ -16,7 +16,10 @@ import { findTensors, WeightSetter } from "./weights.ts";
 
 /** Options of `loadModel`. */
 export interface LoadModelOptions {
-  /** Where the model runs; default: the choice of `setDevice`. */
+  /**
+   * Where the model runs: on the CPU, or on a GPU that holds it with its caches and its scratch memory.
+   * Default: the choice of `setDevice`.
+   */
   device?: Device | undefined;
   /** Calls `setThreads`, which holds for everything in this process. */
   threads?: number | undefined;
@@ -71,6 +74,9 @@ const HEAD = "lm_head.weight";
  * disposed of, nobody may change or truncate them. The model would compute with the changed numbers,
  * and reading behind a new end kills the process. Renaming another file over one of them is safe.
  *
+ * With `device: "cuda"` the weights are prepared here and copied to the GPU, and no mapped file is
+ * left. Heads of more than 256 numbers are `unsupported` there.
+ *
  * A model without a usable tokenizer loads and takes token ids; text throws `unsupported` with the
  * reason.
  *
@@ -101,7 +107,7 @@ export async function loadModel(
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw tritterError("invalid_type", `onProgress must be a function, got ${typeof onProgress}`);
   }
-  resolveDevice(device);
+  const place = placeOf(device);
   if (threads !== undefined) setThreads(threads);
   const config = readConfig(path);
   const words = tokenizer ? await findTokenizer(path) : tritterError(
@@ -109,7 +115,16 @@ export async function loadModel(
     "Text needs a tokenizer, but the model was loaded with the option tokenizer: false",
   );
   const { handle, parameters } = await loadWeights(path, config, { head, layout }, onProgress);
-  return createModel({ config, handle, parameters, tokenizer: words });
+  const there = place === "cpu" ? handle : moveModel(handle, place);
+  return createModel({ config, handle: there, place, parameters, tokenizer: words });
+}
+
+/** Copies a loaded model to a device and frees it here. */
+function moveModel(loaded: NativeHandle, place: Place): NativeHandle {
+  using source = loaded;
+  const handle = new BigUint64Array(1);
+  check(native.cuda_model_create(source.value, cudaIndex(place), handle, 1));
+  return new NativeHandle(handle[0]!, "The model");
 }
 
 /** Returns the tokenizer, or why there is none: ids need none, so only text fails, later. */

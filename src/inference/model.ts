@@ -45,9 +45,10 @@ export function createModel(core: ModelCore): TernaryModel {
 /**
  * A BitNet language model in memory, from `loadModel`.
  *
- * It owns native memory: use `using` or `[Symbol.dispose]()`. Results are the same, bit for bit, on
- * every instruction set, with any number of threads, with and without a cache, and however a text is
- * cut into calls. Its files stay mapped and must not be changed: see {@linkcode loadModel}.
+ * It owns native memory: use `using` or `[Symbol.dispose]()`. On the CPU results are the same, bit for
+ * bit, on every instruction set, with any number of threads, with and without a cache, and however a
+ * text is cut into calls. On a GPU sums have another order: f32 numbers agree to its precision, and an
+ * activation that lies between two int8 values may take the other one. Its files stay mapped and must not be changed: see {@linkcode loadModel}.
  *
  * @example
  * ```ts
@@ -64,6 +65,8 @@ export class TernaryModel implements Disposable {
   readonly config: ModelConfig;
   /** How many numbers the model holds. */
   readonly parameterCount: number;
+  /** Where the model runs: `"cpu"` or `"cuda:N"`. */
+  readonly device: string;
   #core: ModelCore;
 
   static {
@@ -75,6 +78,7 @@ export class TernaryModel implements Disposable {
     this.#core = core;
     this.config = core.config;
     this.parameterCount = core.parameters;
+    this.device = core.place;
   }
 
   /** True if the model takes and gives text. */
@@ -112,7 +116,12 @@ export class TernaryModel implements Disposable {
 
   #info(): [number, number, number] {
     const info = new BigUint64Array(3);
-    check(native.model_info(this.#core.handle.value, info, info.length));
+    const model = this.#core.handle.value;
+    check(
+      this.#core.place === "cpu"
+        ? native.model_info(model, info, info.length)
+        : native.cuda_model_info(model, info, info.length),
+    );
     return [Number(info[0]), Number(info[1]), Number(info[2])];
   }
 
@@ -199,7 +208,11 @@ export class TernaryModel implements Disposable {
     const model = this.#core.handle.value;
     const checked = checkIds(ids, this.#core, 2);
     const nll = new Float64Array(1);
-    check(native.model_nll(model, checked, checked.length, nll, nll.length));
+    check(
+      this.#core.place === "cpu"
+        ? native.model_nll(model, checked, checked.length, nll, nll.length)
+        : native.cuda_model_nll(model, checked, checked.length, nll, nll.length),
+    );
     return nll[0]!;
   }
 
@@ -226,6 +239,7 @@ export class TernaryModel implements Disposable {
       kvHeads,
       headDim,
       maxTokens: maxTokens ?? maxPositions,
+      device: this.#core.place,
       ...(policy === undefined ? {} : { policy }),
     });
   }

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x6cc5c5988f721fcdn;
+export const abiFingerprint = 0xa4b14adae78a2efdn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -498,6 +498,72 @@ export const symbols = {
     rows: "u32",
     rank: "u32",
     gradients: "u64",
+  },
+  cuda_model_create: {
+    model: "u64",
+    device: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_model_info: {
+    model: "u64",
+    info: "w:u64",
+    info_length: "u32",
+  },
+  cuda_model_forward: {
+    model: "u64",
+    cache: "u64",
+    ids: "r:u32",
+    ids_length: "u32",
+    logits: "w:f32",
+    logits_length: "u32",
+  },
+  cuda_model_choose: {
+    model: "u64",
+    cache: "u64",
+    ids: "r:u32",
+    ids_length: "u32",
+    choice: "w:f64",
+    choice_length: "u32",
+  },
+  cuda_model_nll: {
+    model: "u64",
+    ids: "r:u32",
+    ids_length: "u32",
+    nll_out: "w:f64",
+    nll_length: "u32",
+  },
+  cuda_cache_create: {
+    device: "u32",
+    options: "r:f64",
+    options_length: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_cache_info: {
+    cache: "u64",
+    info: "w:u64",
+    info_length: "u32",
+  },
+  cuda_cache_truncate: {
+    cache: "u64",
+    tokens: "u32",
+  },
+  cuda_cache_append: {
+    cache: "u64",
+    layer: "u32",
+    keys: "r:f32",
+    keys_length: "u32",
+    values: "r:f32",
+    values_length: "u32",
+  },
+  cuda_cache_read: {
+    cache: "u64",
+    layer: "u32",
+    keys: "w:f32",
+    keys_length: "u32",
+    values: "w:f32",
+    values_length: "u32",
   },
   cuda_vectors_create: {
     device: "u32",
@@ -2277,6 +2343,91 @@ export interface NativeLibrary {
     rows: number,
     rank: number,
     gradients: bigint,
+  ): number;
+  /**
+   * A copy of a finished model on a device; the model may be freed afterwards.
+   */
+  cuda_model_create(
+    model: bigint,
+    device: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * info = [bytes of everything, of the ternary weights, of the table that gives the logits]
+   */
+  cuda_model_info(model: bigint, info: BigUint64Array | null, info_length: number): number;
+  /**
+   * As `model_forward`.
+   */
+  cuda_model_forward(
+    model: bigint,
+    cache: bigint,
+    ids: Uint32Array | null,
+    ids_length: number,
+    logits: Float32Array | null,
+    logits_length: number,
+  ): number;
+  /**
+   * choice = [the likeliest token after the ids, its log-probability]; logits stay on the device.
+   */
+  cuda_model_choose(
+    model: bigint,
+    cache: bigint,
+    ids: Uint32Array | null,
+    ids_length: number,
+    choice: Float64Array | null,
+    choice_length: number,
+  ): number;
+  /**
+   * As `model_nll`.
+   */
+  cuda_model_nll(
+    model: bigint,
+    ids: Uint32Array | null,
+    ids_length: number,
+    nll_out: Float64Array | null,
+    nll_length: number,
+  ): number;
+  /**
+   * As `cache_create`, on a device.
+   */
+  cuda_cache_create(
+    device: number,
+    options: Float64Array | null,
+    options_length: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * info = [tokens held, most tokens, tokens ever seen, bytes]
+   */
+  cuda_cache_info(cache: bigint, info: BigUint64Array | null, info_length: number): number;
+  /**
+   * Forgets all tokens but the first `tokens`.
+   */
+  cuda_cache_truncate(cache: bigint, tokens: number): number;
+  /**
+   * Adds tokens to one layer, from the host.
+   */
+  cuda_cache_append(
+    cache: bigint,
+    layer: number,
+    keys: Float32Array | null,
+    keys_length: number,
+    values: Float32Array | null,
+    values_length: number,
+  ): number;
+  /**
+   * A layer's oldest tokens, to the host.
+   */
+  cuda_cache_read(
+    cache: bigint,
+    layer: number,
+    keys: Float32Array | null,
+    keys_length: number,
+    values: Float32Array | null,
+    values_length: number,
   ): number;
   /**
    * Makes vectors of zeros on a device.

@@ -1,6 +1,7 @@
 // Keys and values of the tokens that a model has seen.
 
 import { checkChoice, checkCount, describe } from "../checks.ts";
+import { cudaIndex, type Device, type Place, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
 import { floatsOf, Tensor } from "../tensor.ts";
@@ -20,6 +21,8 @@ export interface KVCacheOptions {
    * `"slide"` forgets the oldest.
    */
   policy?: "error" | "slide" | undefined;
+  /** Where the cache is: with the model that fills it. Default: the choice of `setDevice`. */
+  device?: Device | undefined;
 }
 
 /** Keys and values, each [tokens, kvHeads * headDim], oldest token first. */
@@ -48,6 +51,27 @@ function checkCacheOptions(value: unknown): KVCacheOptions {
 }
 
 const POLICIES = ["error", "slide"] as const;
+
+interface CacheFunctions {
+  info: typeof native.cache_info;
+  truncate: typeof native.cache_truncate;
+  append: typeof native.cache_append;
+  read: typeof native.cache_read;
+}
+
+const CPU_FUNCTIONS: CacheFunctions = {
+  info: native.cache_info,
+  truncate: native.cache_truncate,
+  append: native.cache_append,
+  read: native.cache_read,
+};
+
+const CUDA_FUNCTIONS: CacheFunctions = {
+  info: native.cuda_cache_info,
+  truncate: native.cuda_cache_truncate,
+  append: native.cuda_cache_append,
+  read: native.cuda_cache_read,
+};
 
 let handleOf: (cache: KVCache) => NativeHandle;
 
@@ -83,10 +107,18 @@ export class KVCache implements Disposable {
   readonly maxTokens: number;
   /** What happens at the end. */
   readonly policy: "error" | "slide";
+  /** Where it is: `"cpu"` or `"cuda:N"`. */
+  readonly device: string;
 
+  readonly #place: Place;
   readonly #handle: NativeHandle;
   /** Tokens that each layer has beyond those that all have; a model adds to all alike. */
   readonly #ahead: number[];
+
+  /** The library's functions for caches of this device. */
+  get #functions(): CacheFunctions {
+    return this.#place === "cpu" ? CPU_FUNCTIONS : CUDA_FUNCTIONS;
+  }
 
   static {
     handleOf = (cache) => cache.#handle;
@@ -100,6 +132,8 @@ export class KVCache implements Disposable {
     this.headDim = checkCount(headDim, "headDim", { min: 1 });
     this.maxTokens = checkCount(maxTokens, "maxTokens", { min: 1 });
     this.policy = checkChoice(policy, POLICIES, "policy", "error");
+    this.#place = placeOf(options.device);
+    this.device = this.#place;
     const sizes = Float64Array.of(
       this.layers,
       this.kvHeads,
@@ -108,14 +142,18 @@ export class KVCache implements Disposable {
       POLICIES.indexOf(this.policy),
     );
     const handle = new BigUint64Array(1);
-    check(native.cache_create(sizes, sizes.length, handle, 1));
+    check(
+      this.#place === "cpu"
+        ? native.cache_create(sizes, sizes.length, handle, 1)
+        : native.cuda_cache_create(cudaIndex(this.#place), sizes, sizes.length, handle, 1),
+    );
     this.#handle = new NativeHandle(handle[0]!, "KVCache");
     this.#ahead = new Array(this.layers).fill(0);
   }
 
   #info(field: 0 | 2 | 3): number {
     const info = new BigUint64Array(4);
-    check(native.cache_info(this.#handle.value, info, info.length));
+    check(this.#functions.info(this.#handle.value, info, info.length));
     return Number(info[field]);
   }
 
@@ -167,7 +205,7 @@ export class KVCache implements Disposable {
       );
     }
     const newValues = this.#rowsOf(values, "values", length);
-    check(native.cache_append(handle, index, newKeys, length, newValues, length));
+    check(this.#functions.append(handle, index, newKeys, length, newValues, length));
     this.#ahead[index]! += length / width;
     const common = Math.min(...this.#ahead);
     if (common > 0) this.#ahead.forEach((tokens, index) => this.#ahead[index] = tokens - common);
@@ -192,7 +230,7 @@ export class KVCache implements Disposable {
     const size = held * this.kvHeads * this.headDim;
     const keys = new Float32Array(size);
     const values = new Float32Array(size);
-    check(native.cache_read(handle, index, keys, size, values, size));
+    check(this.#functions.read(handle, index, keys, size, values, size));
     return { keys, values };
   }
 
@@ -233,7 +271,7 @@ export class KVCache implements Disposable {
    * ```
    */
   truncate(tokens: number): void {
-    check(native.cache_truncate(this.#handle.value, checkCount(tokens, "tokens")));
+    check(this.#functions.truncate(this.#handle.value, checkCount(tokens, "tokens")));
     this.#ahead.fill(0);
   }
 
