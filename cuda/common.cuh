@@ -169,3 +169,10 @@ __device__ __forceinline__ void store_scaled(const Product& p, u32 row, u32 toke
 __device__ __forceinline__ void store_exact(const Product& p, u32 row, u32 token, int exact) {
     store_scaled(p, row, token, exact, p.token_scales[token]);
 }
+
+/// Four 8 x 8 matrices of 16-bit elements from shared memory, as mma takes them.
+__device__ __forceinline__ void load_matrices(u32 (&out)[4], u32 shared) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+        : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+        : "r"(shared));
+}

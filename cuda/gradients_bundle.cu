@@ -10,20 +10,20 @@
 namespace gradients {
 
 /// A block of the bundle: its first dimension, size, and where its trits begin.
-__device__ __forceinline__ Piece bundle_block(const Rotation& r, u32 index) {
+__device__ __forceinline__ Stretch bundle_block(const Rotation& r, u32 index) {
     if (index >= r.full) return r.pieces[index - r.full];
     return {index * block_values, block_values, block_values, 4 * r.option * r.blocks + index * 820, 1};
 }
 
 /// The same block of a member: which gradients it is of, maybe none.
-__device__ __forceinline__ Piece member_piece(const Rotation& r, const Piece& block, u32 member) {
+__device__ __forceinline__ Stretch member_piece(const Rotation& r, const Stretch& block, u32 member) {
     const u64 start = min(u64(member) * r.kept + block.start, r.places);
     return {u32(start), u32(min(u64(block.count), r.places - start)), block.size, block.codes, 1};
 }
 
 /// Rotates a piece and multiplies it by its key: values t + 256 r. The sum of its squares is in memory
 /// after that; returns the power of two that it was multiplied by.
-__device__ __forceinline__ float bind(const Rotation& r, const Piece& piece, u32 number, Memory& m, float (&x)[16]) {
+__device__ __forceinline__ float bind(const Rotation& r, const Stretch& piece, u32 number, Memory& m, float (&x)[16]) {
     // What the member before has left in memory has been read.
     __syncthreads();
     draw_keys(m, number, r.seed);
@@ -54,7 +54,7 @@ __device__ __forceinline__ float bind(const Rotation& r, const Piece& piece, u32
 constexpr float bundle_threshold = 0.612003181f;
 
 /// Reads the trits of a block as codes into m.words; everybody may use them after a barrier.
-__device__ __forceinline__ void read_trits(const Rotation& r, const Piece& block, Memory& m) {
+__device__ __forceinline__ void read_trits(const Rotation& r, const Stretch& block, Memory& m) {
     u8* codes = reinterpret_cast<u8*>(m.words);
     const u8* bytes = r.payload + block.codes;
     bool good = true;
@@ -71,7 +71,7 @@ __device__ __forceinline__ void read_trits(const Rotation& r, const Piece& block
 extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_encode(const __grid_constant__ gradients::Rotation r) {
     using namespace gradients;
     __shared__ Memory m;
-    const Piece block = bundle_block(r, blockIdx.x);
+    const Stretch block = bundle_block(r, blockIdx.x);
     int counts[16] = {};
     for (u32 member = 0; member < r.option; member++) {
         float x[16];
@@ -94,7 +94,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_encode(con
 extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_scales(const __grid_constant__ gradients::Rotation r) {
     using namespace gradients;
     __shared__ Memory m;
-    const Piece block = bundle_block(r, blockIdx.x);
+    const Stretch block = bundle_block(r, blockIdx.x);
     read_trits(r, block, m);
     for (u32 member = blockIdx.y; member < r.option; member += gridDim.y) {
         float x[16];
@@ -138,10 +138,10 @@ extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_scales(con
 extern "C" __global__ void __launch_bounds__(256, 4) gradients_bundle_decode(const __grid_constant__ gradients::Rotation r) {
     using namespace gradients;
     __shared__ Memory m;
-    const Piece block = bundle_block(r, blockIdx.x);
+    const Stretch block = bundle_block(r, blockIdx.x);
     read_trits(r, block, m);
     for (u32 member = blockIdx.y; member < r.option; member += gridDim.y) {
-        const Piece piece = member_piece(r, block, member);
+        const Stretch piece = member_piece(r, block, member);
         if (piece.count == 0) continue;
         const u32 number = member * r.blocks + blockIdx.x;
         __syncthreads();

@@ -24,7 +24,7 @@ constexpr u32 block_values = 4096;
 constexpr u32 block_threads = 256;
 
 /// A block that is smaller, or has fewer gradients than places.
-struct Piece {
+struct Stretch {
     u32 start;
     u32 count;
     u32 size;
@@ -53,7 +53,7 @@ struct Rotation {
     /// All blocks; and whether samples stand for the places around them, or how many members a bundle has.
     u32 blocks;
     u32 option;
-    Piece pieces[13];
+    Stretch pieces[13];
 };
 
 /// The place of value i in shared memory.
@@ -77,7 +77,7 @@ struct __align__(16) Memory {
 
 /// The block that these threads take.
 template <bool whole>
-__device__ __forceinline__ Piece piece_of(const Rotation& r, u32 index) {
+__device__ __forceinline__ Stretch piece_of(const Rotation& r, u32 index) {
     if (whole) return {index * block_values, block_values, block_values, 0, r.factor};
     return r.pieces[index - r.full];
 }
@@ -102,7 +102,7 @@ __device__ __forceinline__ float turned(float value, u32 sign) {
 
 /// Reads gradients 1024 j + 4 t + e of a block as x[4 j + e]; returns the bits of the block's largest
 /// magnitude, for everybody. The signs are drawn, too. `wide` where all are there, at a multiple of four.
-__device__ __forceinline__ u32 load(const Rotation& r, const Piece& piece, u32 index, Memory& m, float (&x)[16], bool wide) {
+__device__ __forceinline__ u32 load(const Rotation& r, const Stretch& piece, u32 index, Memory& m, float (&x)[16], bool wide) {
     const float* from = r.gradients + piece.start;
 #pragma unroll
     for (u32 j = 0; j < 4; j++) {
@@ -136,7 +136,7 @@ __device__ __forceinline__ bool is_turn_of(u32 task) { return threadIdx.x / 32 =
 /// Puts the products with a factor into shared memory, with their signs; zeros that fill up a sixteen get
 /// signs, too, as on the CPU.
 template <bool whole>
-__device__ __forceinline__ void flip(const Piece& piece, Memory& m, float factor, float (&x)[16]) {
+__device__ __forceinline__ void flip(const Stretch& piece, Memory& m, float factor, float (&x)[16]) {
     const u32 signed_count = (piece.count + 15) / 16 * 16;
     if (factor != 1) {
 #pragma unroll
@@ -246,7 +246,7 @@ __device__ __forceinline__ void small_levels(Memory& m, u32 size, float (&x)[16]
 
 /// Writes gradients back: products with a scale, with their signs.
 template <bool whole>
-__device__ __forceinline__ void unflip(const Rotation& r, const Piece& piece, const Memory& m, float scale, const float (&x)[16]) {
+__device__ __forceinline__ void unflip(const Rotation& r, const Stretch& piece, const Memory& m, float scale, const float (&x)[16]) {
     float* to = r.gradients + piece.start;
 #pragma unroll
     for (u32 j = 0; j < 16; j++) {

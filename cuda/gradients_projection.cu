@@ -19,7 +19,7 @@ __device__ __forceinline__ u64 stratum_low(const Rotation& r, u64 i) {
 }
 
 /// Finds the strata that reach into a block: by one thread, for everybody after a barrier.
-__device__ __forceinline__ void find_strata(const Rotation& r, const Piece& piece, Memory& m) {
+__device__ __forceinline__ void find_strata(const Rotation& r, const Stretch& piece, Memory& m) {
     if (threadIdx.x != 0) return;
     m.range[0] = u32(((u64(piece.start) + 1) * r.kept - 1) / r.places);
     m.range[1] = u32(((u64(piece.start) + piece.size) * r.kept + r.places - 1) / r.places);
@@ -27,7 +27,7 @@ __device__ __forceinline__ void find_strata(const Rotation& r, const Piece& piec
 
 /// Calls `take(sample, place in the block, places it stands for)` for what is kept of a block.
 template <class Take>
-__device__ __forceinline__ void for_samples(const Rotation& r, const Piece& piece, const Memory& m, Take take) {
+__device__ __forceinline__ void for_samples(const Rotation& r, const Stretch& piece, const Memory& m, Take take) {
     const u32 first = m.range[0], end = m.range[1];
     for (u32 four = first / 4 + threadIdx.x; u64(four) * 4 < end; four += block_threads) {
         const uint4 words = philox(four, 0, 6, r.seed);
@@ -46,7 +46,7 @@ __device__ __forceinline__ void for_samples(const Rotation& r, const Piece& piec
 
 template <bool whole>
 __device__ __forceinline__ void encode_projection(const Rotation& r, u32 index, Memory& m) {
-    const Piece piece = piece_of<whole>(r, index);
+    const Stretch piece = piece_of<whole>(r, index);
     float x[16];
     find_strata(r, piece, m);
     load(r, piece, index, m, x, whole);
@@ -75,7 +75,7 @@ __device__ __forceinline__ void encode_projection(const Rotation& r, u32 index, 
 
 template <bool whole>
 __device__ __forceinline__ void decode_projection(const Rotation& r, u32 index, Memory& m) {
-    const Piece piece = piece_of<whole>(r, index);
+    const Stretch piece = piece_of<whole>(r, index);
     find_strata(r, piece, m);
     draw_signs(m, index, r.seed);
 #pragma unroll

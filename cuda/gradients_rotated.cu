@@ -95,7 +95,7 @@ __device__ __forceinline__ void fill_limits(float deviation, float* limits) {
 
 template <u32 levels, bool whole>
 __device__ __forceinline__ void encode_rotated(const Rotation& r, u32 index, Memory& m) {
-    const Piece piece = piece_of<whole>(r, index);
+    const Stretch piece = piece_of<whole>(r, index);
     const u32 size = whole ? block_values : piece.size;
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float x[16];
@@ -201,7 +201,7 @@ __device__ __forceinline__ void fill_table(float* table) {
 
 template <u32 levels, bool whole>
 __device__ __forceinline__ void decode_rotated(const Rotation& r, u32 index, Memory& m) {
-    const Piece piece = piece_of<whole>(r, index);
+    const Stretch piece = piece_of<whole>(r, index);
     const u32 size = whole ? block_values : piece.size;
     const u8* codes = r.payload + (whole ? 4ull * r.blocks + u64(index) * (levels == 3 ? 820 : 512 * planes<levels>) : u64(piece.codes));
     draw_signs(m, index, r.seed);

@@ -30,7 +30,7 @@ struct Head {
 };
 
 /// The best of the logits that a warp has seen.
-struct Best {
+struct BestToken {
     float most = -INFINITY;
     u32 id = 0xffffffff;
     float sum = 0.0f;
@@ -79,7 +79,7 @@ __device__ __forceinline__ void piece_values(const uint4& piece, float (&values)
 }
 
 template <int TOKENS, int ROWS>
-__device__ __forceinline__ void store_logits(const Head& h, u32 row, u32 first_token, float (&sums)[ROWS][TOKENS], Best& best) {
+__device__ __forceinline__ void store_logits(const Head& h, u32 row, u32 first_token, float (&sums)[ROWS][TOKENS], BestToken& best) {
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
@@ -94,7 +94,7 @@ __device__ __forceinline__ void store_logits(const Head& h, u32 row, u32 first_t
 }
 
 template <int KIND, int TOKENS>
-__device__ void multiply_head(const Head& h, const float* x, u32 x_stride, Best& best) {
+__device__ void multiply_head(const Head& h, const float* x, u32 x_stride, BestToken& best) {
     constexpr int ROWS = 2;
     constexpr int PER = KIND == head_f32 ? 4 : 8;
     constexpr int DEPTH = 5;
@@ -173,7 +173,7 @@ __device__ void head_of(const Head& h) {
     launch_next();
     if (TOKENS == 1) ask_for_rows<KIND>(h);
     wait_for_previous();
-    Best best;
+    BestToken best;
     const float* hidden = static_cast<const float*>(h.hidden) + u64(blockIdx.y) * TOKENS * h.hidden_stride;
     const u32 stride = (h.width + 3) / 4 * 4;
     if (stride * TOKENS <= head_shared_floats) {

@@ -66,12 +66,6 @@ __device__ __forceinline__ void copy_piece(u32 shared, const Piece* source, bool
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(source), "r"(there ? 16 : 0));
 }
 
-__device__ __forceinline__ void load_matrices(u32 (&out)[4], u32 shared) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-        : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-        : "r"(shared));
-}
-
 /// sums (16 x 8) += |a (16 x 256 bits) & b (256 x 8 bits)|
 __device__ __forceinline__ void multiply_bits(int (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     asm volatile("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
