@@ -103,6 +103,23 @@ describe("topk", () => {
     assert.ok(sampled!.bytes > 0.8 * exact!.bytes);
   });
 
+  it("takes from a sample what is all alike, or not there", () => {
+    const rare = new Float32Array(300_000);
+    rare[12_345] = -2;
+    const alike = new Float32Array(300_000).fill(-0.001);
+    for (const gradients of [rare, alike, new Float32Array(300_000)]) {
+      const codec = createCodec("topk", { ratio: 20, method: "sampled" });
+      const bytes = codec.compress(gradients).slice();
+      assert.ok(bytes.length <= 4 * 300_000 / 20);
+      const restored = codec.decompress(bytes);
+      assertSame(restored, decodeTopk(parse(bytes).payload, 8, gradients.length));
+      const kept = restored.filter((value) => value !== 0).length;
+      const most = gradients.filter((value) => value !== 0).length;
+      assert.ok(kept <= most && kept >= Math.min(most, 40_000), `${kept} of ${most}`);
+      restored.forEach((value, i) => assert.ok(value === 0 || value === gradients[i]));
+    }
+  });
+
   it("has several chunks", () => {
     const gradients = heavyTailed(2 ** 21 + 5, 3);
     const codec = createCodec("topk", { ratio: 60 });

@@ -169,9 +169,11 @@ const Job = struct {
         var wanted = guess;
         for (0..sampled_attempts) |_| {
             self.plan.least = self.sample.bound(wanted, sampled_margin);
+            // All that are not 0: the least of them is not known.
+            if (self.plan.least == 1) return null;
             const bytes = try self.write(wanted);
             const used = @as(f64, @floatFromInt(bytes)) / self.options.bytes;
-            if (used <= 1 and (used > enough or self.plan.least == 1)) return bytes;
+            if (used <= 1 and used > enough) return bytes;
             wanted *= 1 / used;
             if (!(wanted >= 1)) return null;
         }
