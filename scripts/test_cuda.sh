@@ -51,6 +51,7 @@ run_bench() {
   step "kernels" timeout 400 python3 bench/cuda.py --json "$out/cuda.json"
   [ -z "$bun" ] || step "calls, Bun" timeout 100 "$bun" bench/cuda_overhead.ts
   [ -z "$deno" ] || step "calls, Deno" timeout 100 "$deno" run -A --no-check bench/cuda_overhead.ts
+  step "where \"auto\" would win" timeout 100 ${bun:-$deno run -A --no-check} bench/cuda_auto.ts
 }
 
 run_sanitize() {
