@@ -91,7 +91,8 @@ __device__ __forceinline__ u64 slab_place(u32 token, u32 place, u32 tokens) {
 
 /// Programmatic dependent launch: the next kernel of the stream may start as soon as every block of
 /// this one has, and everything it does before `wait_for_previous` overlaps with this one's work. It
-/// may not read what kernels write; weights are there before a product is asked for.
+/// may not read what kernels write; weights are there before a product is asked for. Such a kernel
+/// reads what others write without __ldg, which the compiler might move to before the wait.
 __device__ __forceinline__ void launch_next() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

@@ -54,8 +54,6 @@ __device__ void multiply_floats(const Product& p) {
         weights[h] = p.weights + u64(half / 2) * c.chunks * chunk_pieces + half % 2 * 32 + lane;
         scales[h] = p.row_scales + u64(min(half * 8 + lane / 4, p.rows - 1)) * c.groups;
     }
-    launch_next();
-    wait_for_previous();
     float totals[HALVES][TOKENS] = {};
     for (u32 chunk = warp; chunk < c.chunks; chunk += WARPS) {
         uint4 pieces[HALVES];
@@ -69,7 +67,7 @@ __device__ void multiply_floats(const Product& p) {
             for (int token = 0; token < TOKENS; token++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    const float4 four = x[token][chunk * 64 + w * 16 + i];
+                    const float4 four = __ldg(x[token] + chunk * 64 + w * 16 + i);
                     values[token][4 * i] = four.x;
                     values[token][4 * i + 1] = four.y;
                     values[token][4 * i + 2] = four.z;

@@ -32,7 +32,6 @@ __device__ void multiply_few(const Product& p) {
     const u32 warp = threadIdx.x / 32;
     const u32 chunks = p.columns.chunks;
     const u32 tiles = (p.rows + 15) / 16;
-    launch_next();
     for (u32 i = threadIdx.x; i < EIGHTS * 8 * rows; i += WARPS * 32) totals[i / rows][i % rows] = 0;
 
     const uint4* weights[TILES];
@@ -47,7 +46,6 @@ __device__ void multiply_few(const Product& p) {
 #pragma unroll
         for (int half = 0; half < 2; half++)
             next[tile][half] = load_stream(weights[tile] + u64(min(warp, chunks - 1)) * chunk_pieces + half * 32);
-    wait_for_previous();
     for (u32 chunk = warp; chunk < chunks; chunk += WARPS) {
         uint4 pieces[TILES][2];
 #pragma unroll
@@ -61,7 +59,7 @@ __device__ void multiply_few(const Product& p) {
         for (int w = 0; w < 4; w++) {
             int4 b[EIGHTS];
 #pragma unroll
-            for (int e = 0; e < EIGHTS; e++) b[e] = x[u64(e) * 8 * chunks * 16 + chunk * 16 + w * 4];
+            for (int e = 0; e < EIGHTS; e++) b[e] = __ldg(x + u64(e) * 8 * chunks * 16 + chunk * 16 + w * 4);
 #pragma unroll
             for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
@@ -137,8 +135,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) multiply_many(const __grid_
     const u32 chunks = p.columns.chunks;
     const u32 tiles = (p.rows + 15) / 16;
     const u32 padded_count = (p.count + 7) / 8 * 8;
-    launch_next();
-    wait_for_previous();
     int sums[4][4][4] = {};
     stage_chunk(p, stages, 0, tiles, padded_count);
     for (u32 chunk = 0; chunk < chunks; chunk++) {

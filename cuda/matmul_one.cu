@@ -170,8 +170,6 @@ extern "C" __global__ void __launch_bounds__(256) multiply_groups(const __grid_c
     const Columns& c = p.columns;
     const int4* x = static_cast<const int4*>(p.tokens) + (u64(token) * c.padded()) / 16 + lane % 4;
     const uint4* weights = p.weights + u64(blockIdx.x / 2) * c.chunks * chunk_pieces + blockIdx.x % 2 * 32 + lane;
-    launch_next();
-    wait_for_previous();
     float total = 0.0f;
     for (u32 first = 0; first < c.groups; first += window_groups) {
         const u32 count = min(window_groups, c.groups - first);
@@ -185,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(256) multiply_groups(const __grid_c
             for (u32 w = 0; w < 4; w++) {
                 const u32 block = chunk * 4 + w;
                 if (block < blocks_from || block >= blocks_to) continue;
-                int sum = dot_word(word_of(piece, w), x[chunk * 16 + w * 4], 0);
+                int sum = dot_word(word_of(piece, w), __ldg(x + chunk * 16 + w * 4), 0);
                 sum += __shfl_xor_sync(0xffffffff, sum, 1);
                 sum += __shfl_xor_sync(0xffffffff, sum, 2);
                 if (lane % 4 == 0) atomicAdd(&sums[lane / 4][block / c.group_blocks - first], sum);

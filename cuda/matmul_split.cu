@@ -23,8 +23,6 @@ extern "C" __global__ void __launch_bounds__(256) split_tokens(const __grid_cons
     const u32 blocks = t.columns.padded() / 64;
     const u32 token = blockIdx.y;
     const u32 block = blockIdx.x * 8 + threadIdx.x / 32;
-    launch_next();
-    wait_for_previous();
     if (block >= blocks) return;
     const u32 first = block * 64 + lane % 4 * 16 + lane / 4;
     const float* row = t.input + u64(token) * t.columns.columns;
@@ -123,8 +121,6 @@ __device__ __forceinline__ void multiply_split(const Product& p) {
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
-    launch_next();
-    wait_for_previous();
     if (warp >= GROUPS * 4) {
         if constexpr (TOKENS >= 128) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
         if (warp == GROUPS * 4) produce_parts<TOKENS, STAGES>(p, stages, full, empty, first_token);

@@ -164,8 +164,6 @@ __device__ __forceinline__ void multiply_wgmma(const Product& p) {
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
-    launch_next();
-    wait_for_previous();
     if (warp >= GROUPS * 4) {
         if constexpr (Shape::is_large) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
         if (warp == GROUPS * 4) produce<Shape, STAGES>(p, stages, full, empty, row_block, first_token);

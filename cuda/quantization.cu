@@ -134,8 +134,6 @@ extern "C" __global__ void __launch_bounds__(256) pad_tokens(const __grid_consta
     const u32 padded = t.columns.padded();
     const u32 token = blockIdx.y;
     const u32 place = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
-    launch_next();
-    wait_for_previous();
     if (place >= padded) return;
     const float4 x = load_padded(t.input + u64(token) * t.columns.columns, t.columns, place, false);
     *reinterpret_cast<float4*>(static_cast<float*>(t.padded) + u64(token) * padded + place) = x;

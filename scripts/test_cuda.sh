@@ -53,6 +53,7 @@ run_bench() {
   [ -z "$bun" ] || step "calls, Bun" timeout 100 "$bun" bench/cuda_overhead.ts
   step "hypervectors" timeout 100 ${bun:-"$deno" run -A --no-check} bench/cuda_vsa.ts
   [ -z "$deno" ] || step "calls, Deno" timeout 100 "$deno" run -A --no-check bench/cuda_overhead.ts
+  step "where \"auto\" would win" timeout 100 ${bun:-$deno run -A --no-check} bench/cuda_auto.ts
 }
 
 run_sanitize() {
