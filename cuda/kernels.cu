@@ -8,4 +8,5 @@
 #include "vsa.cu"
 #include "vsa_bundle.cu"
 #include "vsa_compare.cu"
+#include "vsa_matrix.cu"
 #include "vsa_search.cu"
