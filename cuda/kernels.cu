@@ -10,6 +10,7 @@
 #include "vsa.cu"
 #include "vsa_bundle.cu"
 #include "vsa_compare.cu"
+#include "vsa_matrix.cu"
 #include "vsa_search.cu"
 #include "floats.cu"
 #include "gradients_blocks.cu"

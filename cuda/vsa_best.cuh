@@ -55,6 +55,24 @@ __device__ __forceinline__ double key_of(u32 metric, int sum, u32 nonzero_a, u32
     return metric == metric_hamming ? 0.0 - score : score;
 }
 
+/// Rows of a tile that has its largest key noted.
+constexpr u32 tile_side = 64;
+
+/// About the key, in f32: wrong by less than 1e-6 of it.
+__device__ __forceinline__ float rough_key(u32 metric, int sum, u32 row_nonzeros, u32 query_nonzeros) {
+    const float value = float(sum);
+    switch (metric) {
+        case metric_cosine: return row_nonzeros == 0 ? 0.0f : value * rsqrtf(float(row_nonzeros));
+        case metric_hamming:
+        case metric_hamming_similarity: return -value;
+        case metric_jaccard: {
+            const float either = float(query_nonzeros + row_nonzeros - u32(sum));
+            return either == 0 ? 0.0f : value / either;
+        }
+        default: return value;
+    }
+}
+
 constexpr u32 no_row = 0xffffffff;
 
 /// Larger keys come first and, among equal ones, lower rows.

@@ -147,5 +147,5 @@ pub const matrix_rows = 256;
 /// Rows of a tile whose largest key is noted.
 pub const tile_side = 64;
 
-/// Shared memory of a stage: a chunk of both, 128 bytes each; see vsa_search.cu.
+/// Shared memory of a stage: a chunk of both, 128 bytes each; see vsa_matrix.cu.
 pub const matrix_stage_bytes = (matrix_queries + matrix_rows) * 128;
