@@ -323,6 +323,25 @@ export type {
 export type { PredictionError, Predictor, PredictorStats } from "./src/training/predictor.ts";
 export type { TrainingState } from "./src/training/state.ts";
 
+// Distributed training: processes that work together
+export type {
+  AllReduceOptions,
+  BroadcastOptions,
+  Communicator,
+  CommunicatorArray,
+  CommunicatorData,
+  ReduceOperation,
+  ReduceOptions,
+} from "./src/distributed/communicator.ts";
+export { type CommunicatorOptions, createCommunicator } from "./src/distributed/create.ts";
+
+// Distributed training: what is exchanged
+export { averageGradients } from "./src/distributed/average_gradients.ts";
+export { CompressedAdam, type CompressedAdamOptions } from "./src/distributed/compressed_adam.ts";
+export { localSteps, type LocalStepsOptions } from "./src/distributed/local_steps.ts";
+export type { ExchangeOptions } from "./src/distributed/mean_exchange.ts";
+export { ShardedOptimizer } from "./src/distributed/sharded_optimizer.ts";
+
 // Inference
 export { type InferenceConfig, InferenceEngine } from "./src/inference/engine.ts";
 export { TernaryLayer, type TernaryLayerOptions } from "./src/inference/ternary_layer.ts";
@@ -370,7 +389,12 @@ export {
   splitDocuments,
   splitText,
 } from "./src/training/documents.ts";
-export type { HookState, TrainerHook, TrainerStep } from "./src/training/hooks.ts";
+export type {
+  GradientExchange,
+  HookState,
+  TrainerHook,
+  TrainerStep,
+} from "./src/training/hooks.ts";
 export { drawLossCurve, type LossCurve, type LossPoint } from "./src/training/loss_curve.ts";
 export { phaseHook } from "./src/training/phase_hook.ts";
 export { Trainer, type TrainingResult } from "./src/training/trainer.ts";

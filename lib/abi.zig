@@ -20,6 +20,8 @@ pub const Status = enum(i32) {
     unsupported = -10,
     device_unavailable = -11,
     cache_full = -12,
+    timeout = -13,
+    library_unavailable = -14,
     internal = -99,
 };
 
@@ -36,6 +38,8 @@ pub const Failure = error{
     Unsupported,
     DeviceUnavailable,
     CacheFull,
+    Timeout,
+    LibraryUnavailable,
     Internal,
 };
 
@@ -73,6 +77,8 @@ pub fn finish(result: Failure!void) i32 {
             error.Unsupported => .unsupported,
             error.DeviceUnavailable => .device_unavailable,
             error.CacheFull => .cache_full,
+            error.Timeout => .timeout,
+            error.LibraryUnavailable => .library_unavailable,
             error.Internal => .internal,
         };
         return @backingInt(status);

@@ -33,6 +33,7 @@ pub const modules = .{
     @import("api/attention.zig"),
     @import("api/optimizers.zig"),
     @import("api/cuda.zig"),
+    @import("api/distributed.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

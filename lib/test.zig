@@ -16,6 +16,7 @@ test {
     _ = @import("cpu/vsa_places_test.zig");
     _ = @import("cpu/vsa_search_test.zig");
     _ = @import("cpu/vsa_test.zig");
+    _ = @import("distributed/world.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");
     _ = @import("model/head_test.zig");

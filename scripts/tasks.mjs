@@ -28,6 +28,10 @@ const EXAMPLES = {
     flags: ["--allow-env", "--allow-read", "--allow-write"],
     options: ["--quick"],
   },
+  "train_distributed.ts": {
+    flags: ["--allow-run=apt-get,dpkg-deb", "--allow-env", "--allow-read", "--allow-write"],
+    options: ["--quick"],
+  },
   "train_bitnet.ts": {
     flags: ["--allow-run=apt-get,dpkg-deb", "--allow-env", "--allow-read", "--allow-write"],
     options: ["--quick"],

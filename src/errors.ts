@@ -18,6 +18,7 @@ export type TritterErrorCode =
   | "unsupported"
   | "device_unavailable"
   | "cache_full"
+  | "timeout"
   | "library_unavailable"
   | "internal";
 

@@ -143,6 +143,17 @@ function residentTensor<D extends Dtype>(
   return new Tensor<D>(nothing as TensorArrays[D], shape, options as object);
 }
 
+/** Returns a new tensor of any dtype on a CUDA device; what it holds is undefined. */
+export function emptyTensorOf<D extends Dtype>(
+  dtype: D,
+  shape: readonly number[],
+  place: Place,
+): Tensor<D> {
+  const size = shape.reduce((product, axis) => product * axis, 1);
+  const bytes = size * ARRAYS[dtype].BYTES_PER_ELEMENT;
+  return residentTensor(dtype, shape, place, createMemory(place, bytes));
+}
+
 /** Returns a new f32 tensor on a CUDA device, to be written by a kernel. */
 export function emptyTensor(shape: readonly number[], place: Place): Tensor<"f32"> {
   const size = shape.reduce((product, axis) => product * axis, 1);

@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import * as api from "../mod.ts";
 import { TRAINING_INSTANCES, VALID_ON_TRAINING } from "./abuse_training.ts";
+import { DISTRIBUTED_INSTANCES, DISTRIBUTED_VALID } from "./abuse_distributed.ts";
 import { GRADIENTS_INSTANCES, GRADIENTS_VALID } from "./abuse_gradients.ts";
 import { LAYER_INSTANCES, LAYERS, VALID_ON_LAYERS } from "./abuse_layers.ts";
 import { TRAINER_INSTANCES, VALID_ON_TRAINERS } from "./abuse_trainer.ts";
@@ -115,6 +116,7 @@ export const VALID: Record<string, () => unknown[]> = {
   ...LAYERS,
   ...VALID_ON_LAYERS,
   ...VALID_ON_TRAINERS,
+  ...DISTRIBUTED_VALID,
 };
 
 const tensor = (shape: number[]) =>
@@ -141,6 +143,7 @@ export const INSTANCES: Record<string, () => unknown> = {
   ...LAYER_INSTANCES,
   ...GRADIENTS_INSTANCES,
   ...TRAINER_INSTANCES,
+  ...DISTRIBUTED_INSTANCES,
   TritterTypeError: () => new api.TritterTypeError("invalid_type", "Wrong"),
   TritterRangeError: () => new api.TritterRangeError("invalid_value", "Wrong"),
   TritterRuntimeError: () => new api.TritterRuntimeError("io", "Wrong"),

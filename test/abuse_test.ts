@@ -6,6 +6,7 @@ import * as api from "../mod.ts";
 import { native } from "../src/native/library.ts";
 import { type NativeLibrary, symbols } from "../src/native/symbols.ts";
 import { floats, INSTANCES, model, modelFolder, trits, VALID } from "./abuse_cases.ts";
+import { DISTRIBUTED_CONSTRUCTED } from "./abuse_distributed.ts";
 import { LAYERS } from "./abuse_layers.ts";
 import { TRAINERS } from "./abuse_trainer.ts";
 import { TRAINING } from "./abuse_training.ts";
@@ -38,6 +39,7 @@ const CONSTRUCTIBLE = [
   ...Object.keys(LAYERS),
   ...Object.keys(GRADIENTS_CONSTRUCTED),
   ...Object.keys(TRAINERS),
+  ...Object.keys(DISTRIBUTED_CONSTRUCTED),
 ];
 
 /** Made with `new` as well; built-in errors decide what they do with their arguments. */
@@ -282,7 +284,7 @@ const zeroOf = (type: string) => isBuffer(type) ? null : type === "u64" ? 0n : 0
 /** A status of the list in the contract: zero, or the number of an error. -99 would be a mistake of ours. */
 function assertStatus(status: unknown, text: string): void {
   assert.ok(
-    Number.isInteger(status) && Number(status) <= 0 && Number(status) >= -12,
+    Number.isInteger(status) && Number(status) <= 0 && Number(status) >= -14,
     `${text}: ${status}`,
   );
 }

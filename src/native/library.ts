@@ -26,6 +26,8 @@ const CODES: readonly TritterErrorCode[] = [
   "unsupported",
   "device_unavailable",
   "cache_full",
+  "timeout",
+  "library_unavailable",
 ];
 
 function currentRuntime(): Runtime {

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb8309c6b58e061fan;
+export const abiFingerprint = 0xb65c4c171c9a8e90n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -355,6 +355,117 @@ export const symbols = {
     bias: "u64",
     output: "u64",
     activations: "u32",
+  },
+  distributed_launcher: {
+    text: "w:u8",
+    text_length: "u32",
+    length: "w:u32",
+    length_length: "u32",
+  },
+  mpi_open: {
+    library: "r:u8",
+    library_length: "u32",
+    timeout: "f64",
+    world: "w:u32",
+    world_length: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  mpi_finish: {
+    world: "u64",
+  },
+  mpi_barrier: {
+    world: "u64",
+  },
+  mpi_broadcast: {
+    world: "u64",
+    data: "w:u8",
+    data_length: "u32",
+    root: "u32",
+  },
+  mpi_all_reduce: {
+    world: "u64",
+    data: "w:u8",
+    data_length: "u32",
+    element: "u32",
+    operation: "u32",
+  },
+  mpi_all_reduce_bf16: {
+    world: "u64",
+    data: "w:f32",
+    data_length: "u32",
+  },
+  mpi_all_gather: {
+    world: "u64",
+    data: "r:u8",
+    data_length: "u32",
+    out: "w:u8",
+    out_length: "u32",
+  },
+  mpi_all_gather_v: {
+    world: "u64",
+    data: "r:u8",
+    data_length: "u32",
+    lengths: "r:u32",
+    lengths_length: "u32",
+    out: "w:u8",
+    out_length: "u32",
+  },
+  mpi_reduce_scatter: {
+    world: "u64",
+    data: "r:u8",
+    data_length: "u32",
+    out: "w:u8",
+    out_length: "u32",
+    element: "u32",
+    operation: "u32",
+  },
+  nccl_unique_id: {
+    library: "r:u8",
+    library_length: "u32",
+    address: "r:u8",
+    address_length: "u32",
+    id: "w:u8",
+    id_length: "u32",
+  },
+  nccl_open: {
+    library: "r:u8",
+    library_length: "u32",
+    id: "r:u8",
+    id_length: "u32",
+    options: "r:f64",
+    options_length: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  nccl_finish: {
+    group: "u64",
+  },
+  nccl_wait: {
+    group: "u64",
+  },
+  nccl_all_reduce: {
+    group: "u64",
+    tensor: "u64",
+    element: "u32",
+    operation: "u32",
+  },
+  nccl_broadcast: {
+    group: "u64",
+    tensor: "u64",
+    root: "u32",
+  },
+  nccl_all_gather: {
+    group: "u64",
+    tensor: "u64",
+    out: "u64",
+  },
+  nccl_reduce_scatter: {
+    group: "u64",
+    tensor: "u64",
+    out: "u64",
+    element: "u32",
+    operation: "u32",
   },
   vectors_take: {
     source: "u64",
@@ -1704,6 +1815,144 @@ export interface NativeLibrary {
     bias: bigint,
     output: bigint,
     activations: number,
+  ): number;
+  /**
+   * A JSON object with the variables that launchers of several processes set; `length` receives its
+   * size in bytes.
+   */
+  distributed_launcher(
+    text: Uint8Array | null,
+    text_length: number,
+    length: Uint32Array | null,
+    length_length: number,
+  ): number;
+  /**
+   * Takes part in MPI; an empty library is looked for. world = [rank, size]
+   */
+  mpi_open(
+    library: Uint8Array | null,
+    library_length: number,
+    timeout: number,
+    world: Uint32Array | null,
+    world_length: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Leaves MPI when all ranks are there, for the rest of the process's life.
+   */
+  mpi_finish(world: bigint): number;
+  /**
+   * Waits for all ranks.
+   */
+  mpi_barrier(world: bigint): number;
+  /**
+   * Everybody's bytes become those of the root.
+   */
+  mpi_broadcast(world: bigint, data: Uint8Array | null, data_length: number, root: number): number;
+  /**
+   * Reduces over all ranks, in place.
+   */
+  mpi_all_reduce(
+    world: bigint,
+    data: Uint8Array | null,
+    data_length: number,
+    element: number,
+    operation: number,
+  ): number;
+  /**
+   * The sum over all ranks, in place; on the way a value has the 16 bits of bf16.
+   */
+  mpi_all_reduce_bf16(world: bigint, data: Float32Array | null, data_length: number): number;
+  /**
+   * The bytes of all ranks one after another, as many of each.
+   */
+  mpi_all_gather(
+    world: bigint,
+    data: Uint8Array | null,
+    data_length: number,
+    out: Uint8Array | null,
+    out_length: number,
+  ): number;
+  /**
+   * The bytes of all ranks one after another, `lengths[rank]` of each.
+   */
+  mpi_all_gather_v(
+    world: bigint,
+    data: Uint8Array | null,
+    data_length: number,
+    lengths: Uint32Array | null,
+    lengths_length: number,
+    out: Uint8Array | null,
+    out_length: number,
+  ): number;
+  /**
+   * out = part `rank` of the data, reduced over all ranks.
+   */
+  mpi_reduce_scatter(
+    world: bigint,
+    data: Uint8Array | null,
+    data_length: number,
+    out: Uint8Array | null,
+    out_length: number,
+    element: number,
+    operation: number,
+  ): number;
+  /**
+   * The 128 bytes that the ranks of NCCL find each other by; with an address `host:port` every rank
+   * makes the same ones, and rank 0 listens there.
+   */
+  nccl_unique_id(
+    library: Uint8Array | null,
+    library_length: number,
+    address: Uint8Array | null,
+    address_length: number,
+    id: Uint8Array | null,
+    id_length: number,
+  ): number;
+  /**
+   * Meets the other ranks; an empty library is looked for. options = [device, rank, size, timeout in
+   * seconds]
+   */
+  nccl_open(
+    library: Uint8Array | null,
+    library_length: number,
+    id: Uint8Array | null,
+    id_length: number,
+    options: Float64Array | null,
+    options_length: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Leaves the group of GPUs, when all ranks are there.
+   */
+  nccl_finish(group: bigint): number;
+  /**
+   * Waits, but not for ever, until the device has done what was asked for.
+   */
+  nccl_wait(group: bigint): number;
+  /**
+   * Reduces a tensor over all ranks, in place; element 4 is bf16. Returns before it is done.
+   */
+  nccl_all_reduce(group: bigint, tensor: bigint, element: number, operation: number): number;
+  /**
+   * Everybody's tensor becomes that of the root. Returns before it is done.
+   */
+  nccl_broadcast(group: bigint, tensor: bigint, root: number): number;
+  /**
+   * The tensors of all ranks one after another. Returns before it is done.
+   */
+  nccl_all_gather(group: bigint, tensor: bigint, out: bigint): number;
+  /**
+   * out = part `rank` of the tensor, reduced over all ranks. Returns before it is done.
+   */
+  nccl_reduce_scatter(
+    group: bigint,
+    tensor: bigint,
+    out: bigint,
+    element: number,
+    operation: number,
   ): number;
   /**
    * out[i] = source[rows[i]]; two objects.

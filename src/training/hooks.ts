@@ -74,6 +74,18 @@ export interface TrainerHook {
   loadState?(state: HookState): void;
 }
 
+/**
+ * A hook that makes several ranks train one model: it exchanges gradients or parameters between them.
+ *
+ * It is called before all other hooks; its `state` is called by all ranks, so that it may gather there.
+ */
+export interface GradientExchange extends TrainerHook {
+  /**
+   * After how many steps all ranks have the same parameters again. Default: after every step.
+   */
+  readonly every?: number | undefined;
+}
+
 /** Checks the hooks of a trainer. */
 export function checkHooks(hooks: unknown): readonly TrainerHook[] {
   if (hooks === undefined) return [];

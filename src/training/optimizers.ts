@@ -105,6 +105,11 @@ function checkPair(parameter: Parameter, index: number): void {
   checkArray(gradient, Float32Array, `${name}.gradient`, data.length);
 }
 
+/** Checks what an optimiser is to change. */
+export function checkParameters(parameters: readonly Parameter[]): void {
+  checkList(parameters, "parameters").forEach(checkPair);
+}
+
 /** A fraction that must stay below 1, or nothing would ever be forgotten. */
 function checkBeta(value: number, name: string): number {
   checkNumber(value, name, { min: 0 });
@@ -158,7 +163,7 @@ export class AdamW implements Optimizer {
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
-    checkList(parameters, "parameters").forEach(checkPair);
+    checkParameters(parameters);
     const t = this.#slots.steps + 1;
     const rate = learningRate / (1 - this.#beta1 ** t);
     const squareFactor = 1 / Math.sqrt(1 - this.#beta2 ** t);
@@ -230,7 +235,7 @@ export class Sgd implements Optimizer {
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
   step(parameters: readonly Parameter[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
-    checkList(parameters, "parameters").forEach(checkPair);
+    checkParameters(parameters);
     for (const parameter of parameters) {
       const { data, gradient, decay } = parameter;
       const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);

@@ -12,6 +12,7 @@ import {
   readCheckpoint,
   writeCheckpoint,
 } from "./checkpoint.ts";
+import { beginTogether, meanArrays } from "./together.ts";
 import { TrainingHistory } from "./history.ts";
 import { LossScaler } from "./loss_scaler.ts";
 import { drawLossCurve, type LossPoint } from "./loss_curve.ts";
@@ -109,8 +110,14 @@ export class Trainer {
    */
   constructor(options: TrainerOptions) {
     this.#plan = planTraining(options);
-    const { lossScaling } = this.#plan;
+    const { lossScaling, communicator } = this.#plan;
     this.#scaler = lossScaling && new LossScaler(lossScaling);
+    this.#readNewest();
+    beginTogether(communicator, this.#plan.model.parameters, this.#step);
+  }
+
+  /** Takes over the newest checkpoint, where there is one and it is wanted. */
+  #readNewest(): void {
     const { checkpointDirectory: directory, resume, metricsFile } = this.#plan;
     if (metricsFile !== undefined && !resume) checkNoMetrics(metricsFile);
     if (directory === undefined) return;
@@ -167,6 +174,9 @@ export class Trainer {
     this.#started = performance.now();
     try {
       return await this.#run();
+    } catch (error) {
+      this.#plan.communicator.abandon();
+      throw error;
     } finally {
       this.#seconds = this.#elapsed();
       this.#started = undefined;
@@ -184,43 +194,65 @@ export class Trainer {
       throw tritterError("invalid_option", "validation must be given for evaluate");
     }
     const pacer = new Pacer();
+    const { communicator } = this.#plan;
     let sum = 0;
     let count = 0;
-    for (let start = 0; start < validation.rows; start += size) {
+    // Every rank takes a part of the batches.
+    const first = communicator.rank * size;
+    for (let start = first; start < validation.rows; start += communicator.size * size) {
       const batch = validation.inOrder(start, Math.min(size, validation.rows - start));
       const counted = batch.targets.reduce((all, target) => all + Number(target >= 0), 0);
       sum += counted * model.loss(batch.ids, batch.targets, batch.shape);
       count += counted;
       await pacer.breathe();
     }
-    return sum / count;
+    const totals = Float64Array.of(sum, count);
+    communicator.allReduce(totals);
+    return totals[0]! / totals[1]!;
   }
 
-  /** Writes a checkpoint of the present state; returns its path. */
+  /** Writes a checkpoint of the present state; returns its path. All ranks call it, rank 0 writes. */
   saveCheckpoint(): string {
-    const { checkpointDirectory: directory, model } = this.#plan;
+    const { checkpointDirectory: directory, model, communicator, togetherEvery } = this.#plan;
     if (directory === undefined) {
       throw tritterError("invalid_option", "checkpointDirectory must be given for saveCheckpoint");
     }
-    makeDirectory(directory);
+    if (this.#step % togetherEvery !== 0) {
+      throw tritterError(
+        "invalid_value",
+        `A checkpoint must be written where all ranks have the same parameters, after a multiple of ${togetherEvery} steps, got ${this.#step}`,
+      );
+    }
     const path = checkpointPath(directory, this.#step);
-    writeCheckpoint(path, model.parameters, this.#state());
+    const state = this.#state();
+    if (communicator.rank === 0) {
+      makeDirectory(directory);
+      writeCheckpoint(path, model.parameters, state);
+    }
+    // Nobody goes on before it is there: then it is the one to resume from, whatever happens.
+    communicator.barrier();
     this.#prune();
     return path;
   }
 
   #prune(): void {
-    const { checkpointDirectory: directory, keepCheckpoints } = this.#plan;
-    if (directory !== undefined) pruneCheckpoints(directory, keepCheckpoints);
+    const { checkpointDirectory: directory, keepCheckpoints, communicator } = this.#plan;
+    if (directory !== undefined && communicator.rank === 0) {
+      pruneCheckpoints(directory, keepCheckpoints);
+    }
   }
 
   async #run(): Promise<TrainingResult> {
-    const { metricsFile, progress: shown, signal, steps } = this.#plan;
+    const { metricsFile, progress: wanted, steps, communicator } = this.#plan;
+    const isFirst = communicator.rank === 0;
     this.#prune();
-    using metrics = metricsFile === undefined ? null : new MetricsFile(metricsFile, this.#step);
-    using progress = new Progress(shown, this.#step, this.#tokens);
+    using metrics = metricsFile === undefined || !isFirst
+      ? null
+      : new MetricsFile(metricsFile, this.#step);
+    using progress = new Progress(isFirst ? wanted : false, this.#step, this.#tokens);
     const pacer = new Pacer();
-    while (this.#step < steps && !signal?.aborted) {
+    let aborted = this.#isAborted();
+    while (this.#step < steps && !aborted) {
       const line = this.#advance();
       if (this.#isDue(this.#plan.evaluateEvery)) await this.#evaluateInto(line);
       metrics?.append(line);
@@ -228,14 +260,24 @@ export class Trainer {
       const { loss, validationLoss } = this.#history;
       progress.update({ step: this.#step, steps, loss, validationLoss }, this.#tokens);
       await pacer.breathe();
+      aborted = this.#isAborted();
     }
-    if (signal?.aborted && this.#step < steps) this.#saveIfWanted(metrics);
+    if (aborted && this.#step < steps) this.#saveIfWanted(metrics);
     return this.#result();
+  }
+
+  /** Whether the signal of any rank wants an end, and all ranks are together. */
+  #isAborted(): boolean {
+    const { signal, communicator, togetherEvery } = this.#plan;
+    if (signal === undefined || this.#step % togetherEvery !== 0) return false;
+    const wanted = Int32Array.of(Number(signal.aborted));
+    communicator.allReduce(wanted, { operation: "max" });
+    return wanted[0] === 1;
   }
 
   /** Makes a step; returns its line of metrics. */
   #advance(): Record<string, number> & { step: number } {
-    const { batchSize, accumulation, data } = this.#plan;
+    const { batchSize, accumulation, data, communicator } = this.#plan;
     const start = performance.now();
     this.#failed = true;
     const { loss, learningRate, metrics, skipped } = makeStep(this.#plan, {
@@ -244,7 +286,7 @@ export class Trainer {
       scaler: this.#scaler,
     });
     this.#failed = false;
-    const rows = batchSize * accumulation;
+    const rows = batchSize * accumulation * communicator.size;
     this.#step += 1;
     this.#position += rows;
     this.#tokens += rows * data.length;
@@ -272,7 +314,7 @@ export class Trainer {
       line.validationLoss = await this.evaluate();
       this.#history.addValidation(this.#step, line.validationLoss);
     }
-    if (curveFile === undefined) return;
+    if (curveFile === undefined || this.#plan.communicator.rank > 0) return;
     const { losses: train, validation: points } = this.#history;
     makeDirectory(dirname(curveFile));
     writeTextAtomically(curveFile, drawLossCurve({ train, validation: points }));
@@ -286,7 +328,7 @@ export class Trainer {
   }
 
   #state(): CheckpointState {
-    const { optimizer, hooks } = this.#plan;
+    const { optimizer, hooks, communicator, togetherEvery } = this.#plan;
     const states = hooks.map((hook) => [hook.name, hook.state?.() ?? {}] as const);
     const run: RunState = {
       ...runKey(this.#plan),
@@ -300,7 +342,7 @@ export class Trainer {
     };
     return {
       json: { ...run },
-      optimizer: optimizer.state(),
+      optimizer: togetherEvery === 1 ? optimizer.state() : meanArrays(communicator, optimizer),
       history: this.#history.state(),
       hooks: Object.fromEntries(states.map(([name, { arrays }]) => [name, arrays ?? {}])),
     };

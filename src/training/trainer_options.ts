@@ -4,8 +4,15 @@ import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { filePath } from "../formats/mapped_file.ts";
 import type { Trainable } from "../nn/trainable.ts";
+import { averageGradients } from "../distributed/average_gradients.ts";
+import {
+  checkCommunicator,
+  type Communicator,
+  TIMEOUT_SECONDS,
+} from "../distributed/communicator.ts";
+import { LocalCommunicator } from "../distributed/local.ts";
 import { TokenDataset } from "./dataset.ts";
-import { checkHooks, type TrainerHook } from "./hooks.ts";
+import { checkHooks, type GradientExchange, type TrainerHook } from "./hooks.ts";
 import type { LossScalerConfig } from "./loss_scaler.ts";
 import type { Optimizer } from "./optimizer.ts";
 import { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./optimizers.ts";
@@ -103,6 +110,14 @@ export interface TrainerOptions extends Omit<TrainerSettings, "optimizer" | "lea
   learningRate: number | ((step: number) => number);
   /** Code that takes part in every step. */
   hooks?: readonly TrainerHook[] | undefined;
+  /**
+   * The other processes that train the same model, each with micro-batches of its own, so that a step
+   * learns from `size` times as many rows. All make their trainers with the same options; rank 0 gives
+   * the others its parameters, and it alone writes files and shows progress. Default: none.
+   */
+  communicator?: Communicator | undefined;
+  /** What the ranks exchange, and when. Default: `averageGradients(communicator)`. */
+  exchange?: GradientExchange | undefined;
   /** When aborted, training ends after the step with a checkpoint. */
   signal?: AbortSignal | undefined;
 }
@@ -115,6 +130,9 @@ export interface TrainerPlan {
   readonly optimizer: Optimizer;
   readonly learningRate: (step: number) => number;
   readonly hooks: readonly TrainerHook[];
+  readonly communicator: Communicator;
+  /** After how many steps all ranks have the same parameters. */
+  readonly togetherEvery: number;
   readonly signal: AbortSignal | undefined;
   readonly steps: number;
   readonly batchSize: number;
@@ -145,14 +163,18 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   }
   const batchSize = checkCount(given.batchSize ?? 8, "batchSize", { min: 1 });
   const accumulation = checkCount(given.accumulation ?? 1, "accumulation", { min: 1 });
-  const steps = checkSteps(given, data.rows / (batchSize * accumulation));
-  return {
+  const { hooks, communicator, togetherEvery } = checkRanks(given);
+  const ranks = communicator.size;
+  const steps = checkSteps(given, data.rows / (batchSize * accumulation * ranks));
+  const plan: TrainerPlan = {
     model,
     data,
     validation,
     optimizer: createOptimizer(given.optimizer),
     learningRate: checkLearningRate(given, steps),
-    hooks: checkHooks(given.hooks),
+    hooks,
+    communicator,
+    togetherEvery,
     signal,
     steps,
     batchSize,
@@ -168,6 +190,43 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     ),
     ...checkOutputs(given),
   };
+  checkTogether(plan);
+  return plan;
+}
+
+/** The communicator, and the hooks with what is exchanged before all others. */
+function checkRanks(
+  { communicator, exchange, hooks }: TrainerOptions,
+): Pick<TrainerPlan, "communicator" | "hooks" | "togetherEvery"> {
+  if (communicator === undefined) {
+    if (exchange !== undefined) {
+      throw tritterError("invalid_option", "communicator must be given for exchange");
+    }
+    return {
+      communicator: new LocalCommunicator(TIMEOUT_SECONDS),
+      hooks: checkHooks(hooks),
+      togetherEvery: 1,
+    };
+  }
+  checkCommunicator(communicator, "communicator");
+  const used = exchange ?? averageGradients(communicator);
+  return {
+    communicator,
+    hooks: checkHooks([used, ...checkHooks(hooks)]),
+    togetherEvery: checkCount(used.every ?? 1, "exchange.every", { min: 1 }),
+  };
+}
+
+/** Evaluations and checkpoints want the one model that all ranks have. */
+function checkTogether(plan: TrainerPlan): void {
+  const { togetherEvery: every, steps, evaluateEvery, checkpointEvery } = plan;
+  for (const [name, value] of Object.entries({ steps, evaluateEvery, checkpointEvery })) {
+    if (value % every === 0) continue;
+    throw tritterError(
+      "invalid_option",
+      `${name} must be a multiple of the exchange's every (${every}), got ${value}`,
+    );
+  }
 }
 
 function checkOutputs(

@@ -1,5 +1,6 @@
 // One step of training: hooks, batches, gradients, clipping, update.
 
+import type { Communicator } from "../distributed/communicator.ts";
 import { tritterError } from "../errors.ts";
 import { clipByGlobalNorm, globalNorm } from "./clip.ts";
 import type { TrainerHook, TrainerStep } from "./hooks.ts";
@@ -54,27 +55,44 @@ function fillGradients(
   step: OpenStep,
   gradients: readonly Float32Array[],
 ): void {
-  const { model, data, batchSize, accumulation, seed, hooks } = plan;
+  const { model, data, batchSize, accumulation, seed, hooks, communicator } = plan;
+  const { rank, size } = communicator;
   // Every hook is asked, also after one has said no.
   const predictor = hooks.filter((hook) => hook.beforeStep?.(step) === false)[0];
   const scale = (scaler?.factor ?? 1) / accumulation;
   let total = 0;
   for (let micro = 0; micro < accumulation; micro += 1) {
-    const { ids, targets, shape } = data.batch(position + micro * batchSize, batchSize, seed);
+    const { ids, targets, shape } = data.batch(
+      position + (micro * size + rank) * batchSize,
+      batchSize,
+      seed,
+    );
     total += predictor === undefined
       ? model.lossAndGradients(ids, targets, shape, { scale })
       : model.loss(ids, targets, shape);
   }
+  const scales = predictor === undefined && scaler !== undefined;
+  if (scales) {
+    step.metrics.lossScale = scaler.factor;
+    step.skipped = scaler.unscale(gradients);
+  }
   step.loss = total / accumulation;
+  agree(communicator, step);
   checkFinite(step.loss, "The loss", step);
+  if (scales) scaler.update(step.skipped);
   if (predictor !== undefined) {
     step.predicted = true;
     predict(predictor, step);
-  } else if (scaler !== undefined) {
-    step.metrics.lossScale = scaler.factor;
-    step.skipped = scaler.unscale(gradients);
-    scaler.update(step.skipped);
   }
+}
+
+/** The mean loss over all ranks; a step that one of them must leave out is left out by all. */
+function agree(communicator: Communicator, step: OpenStep): void {
+  if (communicator.size === 1) return;
+  const found = Float64Array.of(step.loss, Number(step.skipped));
+  communicator.allReduce(found, { operation: "mean" });
+  step.loss = found[0]!;
+  step.skipped = found[1]! > 0;
 }
 
 function predict(predictor: TrainerHook, step: TrainerStep): void {

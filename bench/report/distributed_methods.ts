@@ -1,0 +1,108 @@
+// The ways of exchanging that the trial of bench/distributed.ts compares.
+
+import {
+  AdamW,
+  type AdamWOptions,
+  averageGradients,
+  type Communicator,
+  CompressedAdam,
+  createCodec,
+  ErrorFeedback,
+  type GradientExchange,
+  localSteps,
+  type Optimizer,
+} from "../../mod.ts";
+
+/** What all methods are given alike. */
+export interface MethodInput {
+  readonly adam: AdamWOptions;
+  readonly steps: number;
+  readonly seed: number;
+}
+
+/** An optimiser and what it exchanges. */
+export interface Method {
+  /** What the report calls it. */
+  readonly label: string;
+  make(
+    communicator: Communicator,
+    input: MethodInput,
+  ): { optimizer: Optimizer; exchange: GradientExchange };
+}
+
+function entropy(ratio: number): Method["make"] {
+  return (communicator, { adam, seed }) => ({
+    optimizer: new AdamW(adam),
+    exchange: averageGradients(communicator, {
+      codec: createCodec("entropy", { ratio }),
+      seed,
+    }),
+  });
+}
+
+/** The warm-up sends gradients at a tenth of their size, so that it does not dominate what is sent. */
+function frozen(codec: () => ReturnType<typeof createCodec>): Method["make"] {
+  return (communicator, { adam, steps, seed }) => {
+    const optimizer = new CompressedAdam(communicator, {
+      ...adam,
+      warmupSteps: Math.round(0.15 * steps),
+      warmup: { codec: createCodec("entropy", { ratio: 10 }) },
+      codec: codec(),
+      seed,
+    });
+    return { optimizer, exchange: optimizer.exchange };
+  };
+}
+
+function local(every: number, ratio: number, outer: object): Method["make"] {
+  return (communicator, { adam, seed }) => ({
+    optimizer: new AdamW(adam),
+    exchange: localSteps(communicator, {
+      every,
+      codec: new ErrorFeedback(createCodec("entropy", { ratio })),
+      seed,
+      ...outer,
+    }),
+  });
+}
+
+/** All methods, the least compressed first. */
+export const METHODS: Readonly<Record<string, Method>> = {
+  none: {
+    label: "Gradients as float32",
+    make: (communicator, { adam }) => ({
+      optimizer: new AdamW(adam),
+      exchange: averageGradients(communicator),
+    }),
+  },
+  bf16: {
+    label: "Gradients as bf16",
+    make: (communicator, { adam }) => ({
+      optimizer: new AdamW(adam),
+      exchange: averageGradients(communicator, { wire: "bf16" }),
+    }),
+  },
+  entropy10: { label: "Gradients, entropy codec 10x", make: entropy(10) },
+  entropy16: { label: "Gradients, entropy codec 16x", make: entropy(16) },
+  entropy32: { label: "Gradients, entropy codec 32x", make: entropy(32) },
+  onebit: {
+    label: "1-bit Adam (signs of the momentum)",
+    make: frozen(() => createCodec("sign")),
+  },
+  frozen32: {
+    label: "Momentum, entropy codec 32x",
+    make: frozen(() => createCodec("entropy", { ratio: 32 })),
+  },
+  frozen100: {
+    label: "Momentum, entropy codec 100x",
+    make: frozen(() => createCodec("entropy", { ratio: 100 })),
+  },
+  local100: {
+    label: "DiLoCo, 5 local steps, entropy codec 20x: 100x",
+    make: local(5, 20, { learningRate: 1, momentum: 0.5 }),
+  },
+  local500: {
+    label: "DiLoCo, 20 local steps, entropy codec 25x: 500x",
+    make: local(20, 25, { learningRate: 1, momentum: 0.5 }),
+  },
+};

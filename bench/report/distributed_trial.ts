@@ -1,0 +1,158 @@
+// The report of bench/distributed.ts: a table and a picture.
+
+import { METHODS } from "./distributed_methods.ts";
+
+/** One run of the trial. */
+export interface Run {
+  readonly name: string;
+  readonly seed: number;
+  readonly steps: number;
+  readonly ranks: number;
+  readonly parameters: number;
+  readonly tokens: number;
+  readonly validationLoss: number;
+  /** Bytes that a rank sends for each parameter and step, over the whole run. */
+  readonly bytes: number;
+  /** The same over the second half. */
+  readonly laterBytes: number;
+  readonly seconds: number;
+}
+
+interface Summary {
+  readonly name: string;
+  readonly label: string;
+  readonly loss: number;
+  readonly least: number;
+  readonly most: number;
+  readonly bytes: number;
+  readonly laterBytes: number;
+  readonly seeds: number;
+}
+
+const mean = (values: readonly number[]) =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+function summarise(runs: readonly Run[]): Summary[] {
+  return Object.entries(METHODS).flatMap(([name, { label }]) => {
+    const own = runs.filter((run) => run.name === name);
+    if (own.length === 0) return [];
+    const losses = own.map(({ validationLoss }) => validationLoss);
+    return [{
+      name,
+      label,
+      loss: mean(losses),
+      least: Math.min(...losses),
+      most: Math.max(...losses),
+      bytes: mean(own.map(({ bytes }) => bytes)),
+      laterBytes: mean(own.map(({ laterBytes }) => laterBytes)),
+      seeds: own.length,
+    }];
+  });
+}
+
+/** What must be reached: nats above the uncompressed run. */
+const TARGETS: Readonly<Record<string, number>> = {
+  entropy10: 0.02,
+  onebit: 0.05,
+  frozen32: 0.05,
+  frozen100: 0.1,
+  local100: 0.1,
+};
+
+const signed = (value: number) => `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(3)}`;
+
+/** The report as Markdown. */
+export function writeTrial(runs: readonly Run[]): string {
+  const summaries = summarise(runs);
+  const base = summaries.find(({ name }) => name === "none")!.loss;
+  const { ranks, parameters, tokens, steps } = runs[0]!;
+  const rows = summaries.map((each) => {
+    const difference = each.loss - base;
+    const target = TARGETS[each.name];
+    const verdict = target === undefined
+      ? ""
+      : `+${target} (${difference <= target ? "reached" : "missed"})`;
+    return `| ${each.label} | ${each.bytes.toPrecision(3)} | ${(4 / each.bytes).toFixed(1)}x | ${
+      (4 / each.laterBytes).toFixed(1)
+    }x | ${each.loss.toFixed(3)} | ${each.least.toFixed(3)} to ${each.most.toFixed(3)} | ${
+      signed(difference)
+    } | ${verdict} |`;
+  });
+  return `# What compressed training costs
+
+\`mpirun -n ${ranks} bun bench/distributed.ts --write\`: ${ranks} ranks, ${
+    (parameters / 1000).toFixed(0)
+  } thousand parameters (a ternary
+transformer of two layers), ${steps} steps, ${
+    (tokens / 1e6).toFixed(2)
+  } million characters of the Jargon File, the same
+tokens for all; mean over ${
+    summaries[0]!.seeds
+  } seeds. The loss is that of 32,768 characters that were held out, in nats
+each. Bytes are what a rank hands over for each parameter and step, over the whole run, and how many
+times less that is than float32; "later" counts the second half alone, as a long run does, whose
+warm-up hardly weighs.
+
+| exchange | bytes | less | later | loss | range of seeds | difference | at most |
+| --- | --: | --: | --: | --: | --- | --: | --- |
+${rows.join("\n")}
+
+![Validation loss against bytes sent](distributed.svg)
+
+The momentum methods are \`CompressedAdam\`: 15 % of the steps are a warm-up, whose gradients are sent ten
+times smaller; then Adam's variance is frozen. DiLoCo is \`localSteps\`.
+`;
+}
+
+const WIDTH = 860;
+const HEIGHT = 440;
+const [LEFT, RIGHT, TOP, BOTTOM] = [60, 560, 20, 390];
+
+/** The report's picture as SVG: loss against bytes, to a logarithmic scale. */
+export function drawTrial(runs: readonly Run[]): string {
+  const summaries = summarise(runs);
+  const bytes = summaries.map((each) => Math.log10(each.bytes));
+  const [xLeast, xMost] = [Math.floor(Math.min(...bytes)), 1];
+  const yLeast = Math.floor(20 * Math.min(...summaries.map(({ least }) => least))) / 20;
+  const yMost = Math.ceil(20 * Math.max(...summaries.map(({ most }) => most))) /
+    20;
+  const x = (value: number) =>
+    RIGHT - (RIGHT - LEFT) * (Math.log10(value) - xLeast) / (xMost - xLeast);
+  const y = (loss: number) => BOTTOM - (BOTTOM - TOP) * (loss - yLeast) / (yMost - yLeast);
+  const lines = [
+    `<path d="M${LEFT} ${TOP}V${BOTTOM}H${RIGHT}" fill="none" stroke="#444"/>`,
+  ];
+  for (let power = xLeast; power <= xMost; power += 1) {
+    const at = x(10 ** power).toFixed(1);
+    lines.push(
+      `<text x="${at}" y="${BOTTOM + 18}" text-anchor="middle">${
+        Number((10 ** power).toPrecision(3))
+      }</text>`,
+    );
+  }
+  for (let loss = yLeast; loss <= yMost + 1e-9; loss += 0.05) {
+    const at = y(loss).toFixed(1);
+    lines.push(
+      `<path d="M${LEFT} ${at}H${RIGHT}" stroke="#ddd"/>`,
+      `<text x="${LEFT - 6}" y="${at}" text-anchor="end" dy="4">${loss.toFixed(2)}</text>`,
+    );
+  }
+  summaries.forEach((each, index) => {
+    const [at, middle] = [x(each.bytes).toFixed(1), y(each.loss).toFixed(1)];
+    lines.push(
+      `<path d="M${at} ${y(each.least).toFixed(1)}V${y(each.most).toFixed(1)}" stroke="#1f77b4"/>`,
+      `<circle cx="${at}" cy="${middle}" r="4" fill="#1f77b4"/>`,
+      `<text x="${at}" y="${middle}" dx="7" dy="-5">${index + 1}</text>`,
+      `<text x="${RIGHT + 20}" y="${TOP + 14 + 20 * index}">${index + 1} ${each.label}</text>`,
+    );
+  });
+  lines.push(
+    `<text x="${(LEFT + RIGHT) / 2}" y="${
+      BOTTOM + 40
+    }" text-anchor="middle">bytes sent for each parameter and step</text>`,
+  );
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>
+${lines.join("\n")}
+</svg>
+`;
+}

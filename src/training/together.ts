@@ -1,0 +1,45 @@
+// What a trainer does with the other ranks, beside what its exchange does.
+
+import type { Communicator } from "../distributed/communicator.ts";
+import { tritterError } from "../errors.ts";
+import type { Parameter } from "../nn/trainable.ts";
+import type { Optimizer } from "./optimizer.ts";
+
+/** Checks that all ranks begin with the same step and model, and gives them rank 0's parameters. */
+export function beginTogether(
+  communicator: Communicator,
+  parameters: readonly Parameter[],
+  step: number,
+): void {
+  if (communicator.size === 1) return;
+  const elements = parameters.reduce((sum, { data }) => sum + data.length, 0);
+  const own = Float64Array.of(step, parameters.length, elements);
+  const all = communicator.allGather(own);
+  all.forEach((value, index) => {
+    const expected = all[index % own.length];
+    if (value === expected) return;
+    const what = ["steps", "parameters", "values in them"][index % own.length];
+    throw tritterError(
+      "invalid_value",
+      `All ranks must begin with the same model and checkpoint: rank 0 has ${expected} ${what}, rank ${
+        Math.floor(index / own.length)
+      } has ${value}`,
+    );
+  });
+  for (const { data } of parameters) communicator.broadcast(data);
+}
+
+/** The mean over all ranks of what their optimisers remember. */
+export function meanArrays(
+  communicator: Communicator,
+  optimizer: Optimizer,
+): Record<string, Float32Array> {
+  return Object.fromEntries(
+    Object.entries(optimizer.state()).map(([name, array]) => {
+      // In float64, so that what is the same everywhere stays as it is.
+      const mean = Float64Array.from(array);
+      communicator.allReduce(mean, { operation: "mean" });
+      return [name, Float32Array.from(mean)];
+    }),
+  );
+}

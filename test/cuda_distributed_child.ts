@@ -1,0 +1,111 @@
+// What every rank of cuda_distributed_test.ts does: everything that NCCL carries, with a GPU for each.
+// RANK and WORLD_SIZE say who it is, the file TRITTER_NCCL_ID_FILE or MASTER_ADDR and MASTER_PORT where
+// the others are.
+
+import assert from "node:assert/strict";
+import process from "node:process";
+import { createCommunicator, fromBf16, Tensor, toBf16, TokenDataset, Trainer } from "../mod.ts";
+import { assertNear, assertSame, assertThrowsCode, randomFloats } from "./support.ts";
+import { ToyModel, ToyOptimizer, toyTokens } from "./toy_model.ts";
+
+const SIZES = [1, 3, 31, 33, 1000, 65_537];
+
+using communicator = createCommunicator({ backend: "nccl", timeoutSeconds: 60 });
+const { rank, size, backend } = communicator;
+assert.equal(backend, "nccl");
+const place = `cuda:${Number(process.env.LOCAL_RANK ?? 0)}` as const;
+const ranks = Array.from({ length: size }, (_, index) => index);
+
+function checkArrays(length: number): void {
+  const all = ranks.map((other) => randomFloats(length, 100 * length + other));
+  const own = all[rank]!;
+  const exact = own.map((_, index) => all.reduce((sum, part) => sum + part[index]!, 0));
+  const sum = own.slice();
+  communicator.allReduce(sum);
+  // Fewer than ten additions of numbers below 1, each off by at most 2^-24 of a sum below 10.
+  assertNear(sum, exact, 100 * 2 ** -24, "sum");
+  const mean = own.slice();
+  communicator.allReduce(mean, { operation: "mean" });
+  assertNear(mean, exact.map((value) => value / size), 100 * 2 ** -24, "mean");
+  const most = own.slice();
+  communicator.allReduce(most, { operation: "max" });
+  assertSame(most, own.map((_, index) => Math.max(...all.map((part) => part[index]!))));
+  const least = Int32Array.from(own, (value) => Math.round(1000 * value));
+  communicator.allReduce(least, { operation: "min" });
+  assertSame(
+    least,
+    own.map((_, index) => Math.min(...all.map((part) => Math.round(1000 * part[index]!))) | 0),
+  );
+  const half = own.slice();
+  communicator.allReduce(half, { wire: "bf16" });
+  const rounded = all.map((part) => fromBf16(toBf16(part)));
+  const added = own.map((_, index) => rounded.reduce((total, part) => total + part[index]!, 0));
+  // Every partial sum is at most 10 and may be rounded to the 8 bits of bf16.
+  assertNear(half, added, 10 * size * 2 ** -8, "bf16");
+  const gathered = communicator.allGather(own);
+  const uneven = communicator.allGatherV(own.subarray(0, Math.floor(length / (rank + 1))));
+  for (const other of ranks) {
+    assertSame(gathered.subarray(other * length, (other + 1) * length), all[other]!);
+    assertSame(uneven[other]!, all[other]!.subarray(0, Math.floor(length / (other + 1))));
+    const copy = own.slice();
+    communicator.broadcast(copy, { root: other });
+    assertSame(copy, all[other]!);
+  }
+  const parts = Float64Array.from(
+    { length: size * length },
+    (_, index) => (rank + 1) * Math.sin(index),
+  );
+  const reduced = communicator.reduceScatter(parts, { operation: "max" });
+  assert.equal(reduced.length, length);
+  reduced.forEach((value, index) => {
+    const sine = Math.sin(rank * length + index);
+    assert.equal(value, Math.max(sine, size * sine));
+  });
+}
+
+function checkTensors(): void {
+  const values = Float32Array.from({ length: 1000 }, (_, index) => index + rank);
+  using tensor = Tensor.from(values, [10, 100], { device: place });
+  communicator.allReduce(tensor);
+  const total = (index: number) => ranks.reduce((sum, other) => sum + index + other, 0);
+  assertSame(tensor.data(), values.map((_, index) => total(index)));
+  using gathered = communicator.allGather(tensor);
+  assert.deepEqual([gathered.device, gathered.size], [place, 1000 * size]);
+  using parts = Tensor.from(new Float32Array(10 * size).fill(rank + 1), [10 * size], {
+    device: place,
+  });
+  using part = communicator.reduceScatter(parts, { operation: "mean" });
+  assertNear(part.data(), new Float32Array(10).fill((size + 1) / 2), 1e-6, "part");
+  communicator.broadcast(tensor, { root: size - 1 });
+  assertThrowsCode(
+    () => communicator.allReduce(Tensor.from(values, [1000], { device: "cpu" })),
+    "invalid_value",
+    /must be on cuda/,
+  );
+}
+
+async function checkTraining(): Promise<void> {
+  const losses: number[][] = [];
+  for (let run = 0; run < 2; run += 1) {
+    const trainer = new Trainer({
+      model: new ToyModel(12, 1 + rank),
+      data: TokenDataset.fromTokens(toyTokens(2000, 12, 1), 16),
+      optimizer: new ToyOptimizer(),
+      learningRate: 0.1,
+      steps: 20,
+      batchSize: 2,
+      communicator,
+    });
+    await trainer.train();
+    losses.push(trainer.losses.map(([, loss]) => loss));
+  }
+  assert.deepEqual(losses[1], losses[0]);
+  assert.ok(losses[0]!.at(-1)! < losses[0]![0]!);
+}
+
+communicator.barrier();
+SIZES.forEach(checkArrays);
+checkTensors();
+await checkTraining();
+communicator.barrier();
+console.log(`rank ${rank} of ${size}: done`);
