@@ -1933,7 +1933,8 @@ export interface NativeLibrary {
    */
   nccl_wait(group: bigint): number;
   /**
-   * Reduces a tensor over all ranks, in place; element 4 is bf16. Returns before it is done.
+   * Reduces a tensor over all ranks, in place; element 4 is bf16, operation 3 the mean. Returns before
+   * it is done.
    */
   nccl_all_reduce(group: bigint, tensor: bigint, element: number, operation: number): number;
   /**
