@@ -336,7 +336,10 @@ export type {
 export { type CommunicatorOptions, createCommunicator } from "./src/distributed/create.ts";
 
 // Distributed training: what is exchanged
-export { averageGradients } from "./src/distributed/average_gradients.ts";
+export {
+  averageGradients,
+  type AverageGradientsOptions,
+} from "./src/distributed/average_gradients.ts";
 export { CompressedAdam, type CompressedAdamOptions } from "./src/distributed/compressed_adam.ts";
 export { localSteps, type LocalStepsOptions } from "./src/distributed/local_steps.ts";
 export type { ExchangeOptions } from "./src/distributed/mean_exchange.ts";

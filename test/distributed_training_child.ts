@@ -78,6 +78,9 @@ const KINDS: Record<string, Make> = {
   entropy: (communicator) => ({
     exchange: averageGradients(communicator, { codec: codec("entropy") }),
   }),
+  balanced: (communicator) => ({
+    exchange: averageGradients(communicator, { codec: codec("entropy"), balance: true }),
+  }),
   rotated: (communicator) => ({
     exchange: averageGradients(communicator, { codec: codec("rotated"), seed: 5 }),
   }),

@@ -9,17 +9,17 @@ import type { Parameter } from "../nn/trainable.ts";
 import type { GradientExchange } from "../training/hooks.ts";
 import type { Optimizer } from "../training/optimizer.ts";
 import { AdamW, type AdamWOptions, checkParameters } from "../training/optimizers.ts";
-import { averageGradients } from "./average_gradients.ts";
+import { averageGradients, type AverageGradientsOptions } from "./average_gradients.ts";
 import type { Communicator } from "./communicator.ts";
 import { FlatArrays } from "./flat.ts";
-import { type ExchangeOptions, MeanExchange } from "./mean_exchange.ts";
+import { MeanExchange } from "./mean_exchange.ts";
 
 /** Options of `CompressedAdam`. */
 export interface CompressedAdamOptions extends AdamWOptions {
   /** Steps of AdamW with averaged gradients, after which the mean squares stay as they are. */
   warmupSteps: number;
   /** How gradients travel during the warm-up. Default: as float32. */
-  warmup?: ExchangeOptions | undefined;
+  warmup?: AverageGradientsOptions | undefined;
   /** Compresses the momentum. Default: `createCodec("sign")`, a bit for each parameter. */
   codec?: GradientCodec | undefined;
   /** What the codec's random choices are made from. Default: 0. */

@@ -21,6 +21,12 @@ export class FlatArrays {
     this.#each(start, values, (part, piece) => part.set(piece));
   }
 
+  /** The parts of a flat array that belong to each of the arrays. */
+  cut(flat: Float32Array): Float32Array[] {
+    let end = 0;
+    return this.#arrays.map(({ length }) => flat.subarray(end, end += length));
+  }
+
   #each(
     start: number,
     flat: Float32Array,
