@@ -30,13 +30,13 @@ export interface Method {
   ): { optimizer: Optimizer; exchange: GradientExchange };
 }
 
-function entropy(ratio: number, balance: boolean): Method["make"] {
+function entropy(ratio: number): Method["make"] {
   return (communicator, { adam, seed }) => ({
     optimizer: new AdamW(adam),
     exchange: averageGradients(communicator, {
-      codec: createCodec("entropy", { ratio }),
+      codec: new ErrorFeedback(createCodec("entropy", { ratio })),
       seed,
-      balance,
+      balance: true,
     }),
   });
 }
@@ -46,7 +46,7 @@ function frozen(codec: () => ReturnType<typeof createCodec>): Method["make"] {
   return (communicator, { adam, steps, seed }) => {
     const optimizer = new CompressedAdam(communicator, {
       ...adam,
-      warmupSteps: Math.round(0.15 * steps),
+      warmupSteps: Math.round(0.25 * steps),
       warmup: { codec: createCodec("entropy", { ratio: 10 }), balance: true },
       codec: codec(),
       seed,
@@ -85,21 +85,10 @@ export const METHODS: Readonly<Record<string, Method>> = {
       exchange: averageGradients(communicator, { wire: "bf16" }),
     }),
   },
-  entropy10: {
-    label: "Gradients, entropy codec 10x, balanced",
-    make: entropy(10, true),
-  },
-  entropy16: { label: "Gradients, entropy codec 16x", make: entropy(16, false) },
-  frozen16: {
-    label: "Momentum, entropy codec 16x",
-    make: frozen(() => createCodec("entropy", { ratio: 16 })),
-  },
-  entropy32: { label: "Gradients, entropy codec 32x", make: entropy(32, false) },
+  entropy10: { label: "Gradients, entropy codec 10x", make: entropy(10) },
+  entropy16: { label: "Gradients, entropy codec 16x", make: entropy(16) },
+  entropy32: { label: "Gradients, entropy codec 32x", make: entropy(32) },
   onebit: { label: "1-bit Adam (signs of the momentum)", make: frozen(() => createCodec("sign")) },
-  frozen32: {
-    label: "Momentum, entropy codec 32x",
-    make: frozen(() => createCodec("entropy", { ratio: 32 })),
-  },
   frozen100: {
     label: "Momentum, entropy codec 100x",
     make: frozen(() => createCodec("entropy", { ratio: 100 })),
