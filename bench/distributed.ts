@@ -67,7 +67,8 @@ async function run(trial: Trial, name: string, seed: number): Promise<Run> {
   }, { seed });
   const sent = new Float64Array(steps);
   const adam = { beta1: 0.9, beta2: 0.99, weightDecay: 0.01 };
-  const { optimizer, exchange } = METHODS[name]!.make(communicator, {
+  const { learningRate = LEARNING_RATE, make } = METHODS[name]!;
+  const { optimizer, exchange } = make(communicator, {
     adam,
     steps,
     seed,
@@ -83,10 +84,10 @@ async function run(trial: Trial, name: string, seed: number): Promise<Run> {
       name: "sent",
       afterStep: ({ metrics, step }) => void (sent[step] = metrics.sentBytes ?? 0),
     }],
-    learningRate: LEARNING_RATE,
+    learningRate,
     schedule: "cosine",
     warmupSteps: 50,
-    minLearningRate: LEARNING_RATE / 10,
+    minLearningRate: learningRate / 10,
     steps,
     batchSize: ROWS,
     evaluationBatchSize: 16,

@@ -56,12 +56,15 @@ const EXCHANGES: Record<string, (communicator: Communicator) => Partial<TrainerO
   none: () => ({}),
   bf16: (communicator) => ({ exchange: averageGradients(communicator, { wire: "bf16" }) }),
   entropy: (communicator) => ({
-    exchange: averageGradients(communicator, { codec: createCodec("entropy", { ratio: 10 }) }),
+    exchange: averageGradients(communicator, {
+      codec: new ErrorFeedback(createCodec("entropy", { ratio: 10 })),
+      balance: true,
+    }),
   }),
   adam(communicator) {
     const optimizer = new CompressedAdam(communicator, {
-      warmupSteps: Math.ceil(0.15 * steps),
-      warmup: { codec: createCodec("entropy", { ratio: 10 }) },
+      warmupSteps: Math.ceil(0.25 * steps),
+      warmup: { codec: createCodec("entropy", { ratio: 10 }), balance: true },
       beta2: 0.99,
     });
     return { optimizer, exchange: optimizer.exchange };
@@ -122,7 +125,7 @@ const trainer = new Trainer({
   data: TokenDataset.fromTokens(tokens.subarray(0, cut), LENGTH),
   validation: TokenDataset.fromTokens(tokens.subarray(cut, cut + 200 * LENGTH), LENGTH),
   optimizer: new AdamW({ beta2: 0.99 }),
-  learningRate: 4e-3,
+  learningRate: 2e-3,
   schedule: "cosine",
   warmupSteps: Math.min(50, steps / 2),
   steps,

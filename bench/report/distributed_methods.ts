@@ -24,6 +24,8 @@ export interface MethodInput {
 export interface Method {
   /** What the report calls it. */
   readonly label: string;
+  /** Highest learning rate, where another one than that of the uncompressed run is better. */
+  readonly learningRate?: number;
   make(
     communicator: Communicator,
     input: MethodInput,
@@ -69,6 +71,9 @@ function local(every: number, ratio: number): Method["make"] {
   });
 }
 
+/** Ranks that step alone want larger steps: their mean is a step of all. */
+const LOCAL_RATE = 6e-3;
+
 /** All methods, the least compressed first. */
 export const METHODS: Readonly<Record<string, Method>> = {
   none: {
@@ -86,13 +91,24 @@ export const METHODS: Readonly<Record<string, Method>> = {
     }),
   },
   entropy10: { label: "Gradients, entropy codec 10x", make: entropy(10) },
-  entropy16: { label: "Gradients, entropy codec 16x", make: entropy(16) },
+  frozen16: {
+    label: "Momentum, entropy codec 16x",
+    make: frozen(() => createCodec("entropy", { ratio: 16 })),
+  },
   entropy32: { label: "Gradients, entropy codec 32x", make: entropy(32) },
   onebit: { label: "1-bit Adam (signs of the momentum)", make: frozen(() => createCodec("sign")) },
   frozen100: {
     label: "Momentum, entropy codec 100x",
     make: frozen(() => createCodec("entropy", { ratio: 100 })),
   },
-  local100: { label: "DiLoCo, 5 local steps, entropy codec 20x: 100x", make: local(5, 20) },
-  local500: { label: "DiLoCo, 5 local steps, entropy codec 100x: 500x", make: local(5, 100) },
+  local100: {
+    label: "DiLoCo, 5 local steps, entropy codec 20x: 100x",
+    learningRate: LOCAL_RATE,
+    make: local(5, 20),
+  },
+  local500: {
+    label: "DiLoCo, 5 local steps, entropy codec 100x: 500x",
+    learningRate: LOCAL_RATE,
+    make: local(5, 100),
+  },
 };

@@ -54,7 +54,6 @@ function summarise(runs: readonly Run[]): Summary[] {
 const TARGETS: Readonly<Record<string, number>> = {
   entropy10: 0.02,
   onebit: 0.05,
-  frozen32: 0.05,
   frozen100: 0.1,
   local100: 0.1,
 };
@@ -99,7 +98,7 @@ ${rows.join("\n")}
 
 ![Validation loss against bytes sent](distributed.svg)
 
-The momentum methods are \`CompressedAdam\`: 15 % of the steps are a warm-up, whose gradients are sent ten
+The momentum methods are \`CompressedAdam\`: 25 % of the steps are a warm-up, whose gradients are sent ten
 times smaller; then Adam's variance is frozen. DiLoCo is \`localSteps\`.
 `;
 }

@@ -29,16 +29,16 @@ const KEPT = 0.95;
  *
  * All gradients travel as one list, in the order of the parameters; predicted ones are left alone. The
  * metrics get `sentBytes`, what this rank handed over. With an `ErrorFeedback`, what every rank still
- * has to send goes into the checkpoints. Under Adam, plain error feedback makes training worse: use the
- * codec alone, or `CompressedAdam`.
+ * has to send goes into the checkpoints. Under Adam, error feedback with `balance` was best at 10 times
+ * smaller (bench/distributed.md); for fewer bytes use `CompressedAdam` or `localSteps`.
  *
  * @example
  * ```ts
- * import { averageGradients, createCodec, createCommunicator } from "tritter-accel";
+ * import { averageGradients, createCodec, createCommunicator, ErrorFeedback } from "tritter-accel";
  *
  * using communicator = createCommunicator();
- * const codec = createCodec("entropy", { ratio: 10 });
- * const exchange = averageGradients(communicator, { codec });
+ * const codec = new ErrorFeedback(createCodec("entropy", { ratio: 10 }));
+ * const exchange = averageGradients(communicator, { codec, balance: true });
  * console.log(exchange.name); // average-gradients
  * // new Trainer({ communicator, exchange, ... })
  * ```
