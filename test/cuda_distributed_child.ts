@@ -67,6 +67,7 @@ function checkTensors(): void {
   const values = Float32Array.from({ length: 1000 }, (_, index) => index + rank);
   using tensor = Tensor.from(values, [10, 100], { device: place });
   communicator.allReduce(tensor);
+  communicator.wait();
   const total = (index: number) => ranks.reduce((sum, other) => sum + index + other, 0);
   assertSame(tensor.data(), values.map((_, index) => total(index)));
   using gathered = communicator.allGather(tensor);

@@ -13,6 +13,7 @@ describe("a world of one", () => {
     const values = randomFloats(1000, 1);
     const copy = values.slice();
     communicator.barrier();
+    communicator.wait();
     communicator.broadcast(values);
     for (const operation of ["sum", "mean", "max", "min"] as const) {
       communicator.allReduce(values, { operation });

@@ -82,6 +82,11 @@ export interface Communicator extends Disposable {
     data: D,
     options?: ReduceOptions,
   ): D;
+  /**
+   * Returns when what was asked for is done: calls with tensors return before that, and a look at such
+   * a tensor would wait for a rank that has died without end.
+   */
+  wait(): void;
   /** Gives the others up after an error: disposing waits for nobody then. */
   abandon(): void;
   /** Leaves the others, when all of them do; doing so again does nothing. */

@@ -54,6 +54,8 @@ export class LocalCommunicator implements Communicator {
     return data.slice() as D;
   }
 
+  wait(): void {}
+
   abandon(): void {}
 
   [Symbol.dispose](): void {}

@@ -121,6 +121,9 @@ export class MpiCommunicator implements Communicator {
     return out as D;
   }
 
+  /** Everything is done when a call returns. */
+  wait(): void {}
+
   abandon(): void {
     this.#failed = true;
   }

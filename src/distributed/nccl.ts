@@ -50,7 +50,7 @@ export function makeUniqueId(library: string, address = ""): Uint8Array<ArrayBuf
 
 /**
  * A communicator over NCCL. Arrays are copied to the GPU and back; tensors stay there, and a call with
- * one returns at once: `wait`, or a look at the tensor, waits for the result.
+ * one returns at once: `wait` waits for the result.
  */
 export class NcclCommunicator implements Communicator {
   readonly backend = "nccl";

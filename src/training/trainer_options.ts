@@ -113,7 +113,8 @@ export interface TrainerOptions extends Omit<TrainerSettings, "optimizer" | "lea
   /**
    * The other processes that train the same model, each with micro-batches of its own, so that a step
    * learns from `size` times as many rows. All make their trainers with the same options; rank 0 gives
-   * the others its parameters, and it alone writes files and shows progress. Default: none.
+   * the others its parameters, and it alone writes files, which all must be able to read, and shows
+   * progress. Default: none.
    */
   communicator?: Communicator | undefined;
   /** What the ranks exchange, and when. Default: `averageGradients(communicator)`. */
