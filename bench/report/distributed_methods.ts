@@ -102,12 +102,12 @@ export const METHODS: Readonly<Record<string, Method>> = {
     make: frozen(() => createCodec("entropy", { ratio: 100 })),
   },
   local100: {
-    label: "DiLoCo, 5 local steps, entropy codec 20x: 100x",
+    label: "DiLoCo 100x: 5 local steps, codec 20x",
     learningRate: LOCAL_RATE,
     make: local(5, 20),
   },
   local500: {
-    label: "DiLoCo, 5 local steps, entropy codec 100x: 500x",
+    label: "DiLoCo 500x: 5 local steps, codec 100x",
     learningRate: LOCAL_RATE,
     make: local(5, 100),
   },

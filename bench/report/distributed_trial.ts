@@ -108,7 +108,7 @@ about 0.01 mean nothing: rounding alone makes as much.
 `;
 }
 
-const WIDTH = 860;
+const WIDTH = 880;
 const HEIGHT = 440;
 const [LEFT, RIGHT, TOP, BOTTOM] = [60, 560, 20, 390];
 
