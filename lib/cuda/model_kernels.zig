@@ -155,7 +155,7 @@ pub const AttendMany = extern struct {
 };
 
 /// Rows of a block of attend_many.
-pub const many_rows = 128;
+pub const many_rows = 64;
 
 /// Three stages of 32 keys and values as pairs of f16, with their scales; see attention_many.cu.
 pub fn manySharedBytes(dim: u32) u32 {

@@ -239,7 +239,7 @@ pub const Pass = struct {
         return self.stream.launch(@field(Kernel, "attend_many_" ++ name), .{
             .blocks = kernels.divideUp(a.count * (a.heads / a.kv_heads), model_kernels.many_rows),
             .blocks_y = a.kv_heads,
-            .threads = 256,
+            .threads = 2 * model_kernels.many_rows,
             .shared_bytes = model_kernels.manySharedBytes(dim),
         }, .{
             .queries = a.queries,
