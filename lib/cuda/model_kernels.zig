@@ -24,6 +24,8 @@ pub const Embed = extern struct {
     half: u32,
     kind: u32,
     rope_scale: f32,
+    vocab: u32,
+    reserved: u32 = 0,
 };
 
 pub const Rows = extern struct {

@@ -70,6 +70,7 @@ pub const Pass = struct {
             .half = o.head_dim / 2,
             .kind = model.embed.kind,
             .rope_scale = o.rope_scale,
+            .vocab = o.vocab,
         });
     }
 
