@@ -84,7 +84,7 @@ __device__ void place(const Attention& a) {
 }
 
 constexpr int attend_warps = 8;
-constexpr u32 part_tokens_min = 128;
+constexpr u32 part_tokens_min = 64;
 
 /// What some keys gave a head.
 template <int VALUES>
@@ -109,6 +109,7 @@ __device__ void attend(const Attention& a) {
     __shared__ float sum_of[attend_warps][HEADS];
     __shared__ bool is_last;
 
+    launch_next();
     wait_for_previous();
     const u32 parts = gridDim.x;
     const u32 group_heads = a.heads / a.kv_heads;
@@ -221,7 +222,6 @@ __device__ void attend(const Attention& a) {
             }
     }
 
-    launch_next();
     // The four groups of a warp, then the warps.
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {

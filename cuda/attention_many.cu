@@ -7,8 +7,8 @@
 // largest. A product is then three: of the upper parts, and of each upper part with the other's lower
 // one. Nothing overflows, because scales are exact and are multiplied back in f32.
 //
-// The queries of a kv head, token by token and within a token head by head, are its rows. A block of 8
-// warps takes 128 of them, 16 a warp, and goes through the positions that they see, 32 at a time, which
+// The queries of a kv head, token by token and within a token head by head, are its rows. A block of 4
+// warps takes 64 of them, 16 a warp, and goes through the positions that they see, 32 at a time, which
 // are copied to shared memory two steps ahead. Scores and weights never leave registers. Floor: 12 x
 // head_dim operations a visible pair of row and position, at the rate of mma.sync; what comes first is
 // reading the fragments from shared memory.
@@ -85,7 +85,8 @@ __device__ void split_cache(const Splitting& s) {
 }
 
 constexpr int tile_keys = 32;
-constexpr int many_rows = 128;
+constexpr int many_rows = 64;
+constexpr int many_threads = many_rows * 2;
 constexpr int many_stages = 3;
 
 /// A stage: 32 keys of four parts, and their scales.
@@ -128,8 +129,8 @@ __device__ __forceinline__ void stage_parts(const AttendMany& a, u8* stage, u32 
         const u64 head = u64(kv_head) * a.capacity;
         const u32 first_slot = position % a.capacity;
 #pragma unroll
-        for (int i = 0; i < int(tile_keys * 4 * pieces / 256); i++) {
-            const u32 index = threadIdx.x + i * 256;
+        for (int i = 0; i < int(tile_keys * 4 * pieces / many_threads); i++) {
+            const u32 index = threadIdx.x + i * many_threads;
             const u32 piece = index % pieces;
             const u32 part = index / pieces % 4;
             const u32 key = index / pieces / 4;
@@ -345,7 +346,7 @@ __device__ void attend_many(const AttendMany& a) {
 #define ATTEND_MANY(DIM)                                                                                                                \
     extern "C" __global__ void __launch_bounds__(256) place_keys_##DIM(const __grid_constant__ Attention a) { place<DIM, false>(a); } \
     extern "C" __global__ void __launch_bounds__(256) split_cache_##DIM(const __grid_constant__ Splitting s) { split_cache<DIM>(s); } \
-    extern "C" __global__ void __launch_bounds__(256) attend_many_##DIM(const __grid_constant__ AttendMany a) { attend_many<DIM>(a); }
+    extern "C" __global__ void __launch_bounds__(many_threads) attend_many_##DIM(const __grid_constant__ AttendMany a) { attend_many<DIM>(a); }
 ATTEND_MANY(32)
 ATTEND_MANY(64)
 ATTEND_MANY(128)

@@ -127,7 +127,7 @@ __device__ __forceinline__ void multiply_planes(int (&sums)[4][4], const uint4& 
         }
 }
 
-template <int WARPS, int TILES, int ROUNDS, int MODE, int TRIGGER = 1>
+template <int WARPS, int TILES, int ROUNDS, int MODE>
 __device__ void decode_product(const Decode& d) {
     constexpr int FOURS = ROUNDS * 2;
     constexpr u32 threads = WARPS * 32;
@@ -140,7 +140,7 @@ __device__ void decode_product(const Decode& d) {
     const u32 chunks = d.columns.chunks;
     const u32 width = d.columns.columns;
     const u32 tiles = (d.rows + outputs - 1) / outputs;
-    if (TRIGGER == 0) launch_next();
+    launch_next();
     uint4 pieces[ROUNDS][TILES][2];
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++)
@@ -176,7 +176,6 @@ __device__ void decode_product(const Decode& d) {
     const float before = MODE == decode_add && has_row ? d.output[row] : 0.0f;
     int total;
     const float scale = quantize_row<WARPS, FOURS>(d.input, norm, d.norm != nullptr, width, d.epsilon, reinterpret_cast<u32*>(quantized), total);
-    if (TRIGGER == 1) launch_next();
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++) {
         int sums[4][4] = {};

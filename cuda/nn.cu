@@ -43,6 +43,8 @@ struct Embed {
     /// 0 f32, 1 f16, 2 bf16
     u32 kind;
     float rope_scale;
+    u32 vocab;
+    u32 reserved;
 };
 
 __device__ __forceinline__ double horner(const double (&series)[6], double z) {
@@ -75,7 +77,8 @@ extern "C" __global__ void __launch_bounds__(256) embed_tokens(const __grid_cons
     launch_next();
     wait_for_previous();
     const u32 token = blockIdx.x;
-    const u64 from = u64(e.ids[token]) * e.hidden;
+    // Whoever asked has been checked, but may have changed the ids meanwhile.
+    const u64 from = u64(min(e.ids[token], e.vocab - 1)) * e.hidden;
     float* x = e.x + u64(token) * e.hidden;
     for (u32 i = threadIdx.x; i < e.hidden; i += blockDim.x)
         x[i] = e.kind == 0   ? static_cast<const float*>(e.table)[from + i]

@@ -5,7 +5,15 @@ import { makeModel, type Recipe, withDirectory, writeModel } from "./make_model.
 const ids = Array.from({ length: 40 }, (_, index) => (index * 7 + 3) % 90);
 const recipes: [Recipe, "stored" | "bf16" | "int8"][] = [
   [{ hidden: 64, heads: 4, kvHeads: 2, layers: 2 }, "stored"],
-  [{ hidden: 36, heads: 2, kvHeads: 1, headDim: 18, intermediate: 67, useRmsNorm: true }, "int8"],
+  [{
+    hidden: 36,
+    heads: 2,
+    kvHeads: 1,
+    headDim: 18,
+    intermediate: 67,
+    weights: "trits",
+    useRmsNorm: true,
+  }, "int8"],
   [{ hidden: 512, heads: 4, kvHeads: 2, headDim: 128, layers: 1, float: "F16" }, "bf16"],
   [{ architecture: "LlamaForCausalLM", heads: 2, kvHeads: 1, headDim: 200, layers: 1 }, "stored"],
 ];

@@ -7,6 +7,7 @@ const cache_file = @import("../cuda/cache.zig");
 const forward = @import("../cuda/forward.zig");
 const handles = @import("../handles.zig");
 const host_cache = @import("../model/cache.zig");
+const host_forward = @import("../model/forward.zig");
 const host_model = @import("../model/model.zig");
 const memory = @import("../memory.zig");
 const model_file = @import("../cuda/model.zig");
@@ -173,8 +174,8 @@ fn modelNll(handle: u64, ids_pointer: ?[*]const u32, ids_length: u32, nll_pointe
     if (result.len == 0) return abi.fail(error.InvalidLength, "Expected room for 1 result, got none", .{});
     if (ids.len < 2) return abi.fail(error.InvalidLength, "Expected at least 2 token ids, got {d}", .{ids.len});
     const vocab: usize = model.options.vocab;
-    for (ids, 0..) |id, index| if (id >= vocab)
-        return abi.fail(error.InvalidValue, "Expected token ids below {d}, got {d} at index {d}", .{ vocab, id, index });
+    // All of them at once: a piece's last target is the next piece's first token.
+    try host_forward.checkIds(&model.options, ids);
     const inputs = ids.len - 1;
     const nn = &(try dispatch.kernels()).nn;
     const logits = try memory.alloc(f32, vocab * @min(inputs, piece_tokens));

@@ -19,20 +19,6 @@ const Cache = cache_file.Cache;
 const Model = model_file.Model;
 const Pass = pass_file.Pass;
 
-const Want = host.Want;
-
-fn wantOf(model: *const Model, ids: usize, logits: usize) abi.Failure!Want {
-    const vocab: u64 = model.options.vocab;
-    if (logits == 0) return .none;
-    if (logits == ids * vocab) return .all;
-    if (logits == vocab) return .last;
-    return abi.fail(
-        error.InvalidLength,
-        "Expected room for the logits of all {d} tokens, the last one or none (of {d} each), got {d} elements",
-        .{ ids, vocab, logits },
-    );
-}
-
 pub fn createCache(model: *const Model, tokens: usize) abi.Failure!*Cache {
     if (tokens > std.math.maxInt(i32))
         return abi.fail(error.InvalidLength, "Expected at most {d} tokens, got {d}", .{ std.math.maxInt(i32), tokens });
@@ -47,10 +33,9 @@ pub fn createCache(model: *const Model, tokens: usize) abi.Failure!*Cache {
 
 /// Without a cache, one of the tokens' number is made for the call.
 pub fn forward(model: *Model, cache: ?*Cache, ids: []const u32, logits: []f32) abi.Failure!void {
-    const want = try wantOf(model, ids.len, logits.len);
-    try checkIds(model, ids);
-    if (abi.overlap(ids, logits))
-        return abi.fail(error.InvalidValue, "Expected ids and logits in separate memory, got overlapping buffers", .{});
+    const want = try host.wantOf(&model.options, ids.len, logits.len);
+    try host.checkIds(&model.options, ids);
+    try host.checkApart(ids, logits);
     const temporary = if (cache == null) try createCache(model, ids.len) else null;
     defer if (temporary) |made| made.destroy();
     const used = cache orelse temporary.?;
@@ -85,7 +70,7 @@ pub fn forward(model: *Model, cache: ?*Cache, ids: []const u32, logits: []f32) a
 
 /// choice[0..2] = the likeliest token after the ids and its log-probability.
 pub fn choose(model: *Model, cache: *Cache, ids: []const u32, choice: []f64) abi.Failure!void {
-    try checkIds(model, ids);
+    try host.checkIds(&model.options, ids);
     model.lock.lock();
     defer model.lock.unlock();
     cache.lock.lock();
@@ -96,17 +81,6 @@ pub fn choose(model: *Model, cache: *Cache, ids: []const u32, choice: []f64) abi
     cache.known = .{ .position = @intCast(cache.positions[0]), .id = chosen.id };
     if (chosen.bad != 0) return abi.fail(error.InvalidValue, "Expected logits without NaN and infinity, got others", .{});
     choice[0..2].* = .{ @floatFromInt(chosen.id), chosen.log_probability };
-}
-
-fn checkIds(model: *const Model, ids: []const u32) abi.Failure!void {
-    if (ids.len == 0) return abi.fail(error.InvalidLength, "Expected at least 1 token id, got none", .{});
-    for (ids, 0..) |id, index| {
-        if (id >= model.options.vocab) return abi.fail(
-            error.InvalidValue,
-            "Expected token ids below {d}, got {d} at index {d}",
-            .{ model.options.vocab, id, index },
-        );
-    }
 }
 
 fn checkCache(model: *const Model, cache: *const Cache) abi.Failure!void {

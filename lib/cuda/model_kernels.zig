@@ -24,6 +24,8 @@ pub const Embed = extern struct {
     half: u32,
     kind: u32,
     rope_scale: f32,
+    vocab: u32,
+    reserved: u32 = 0,
 };
 
 pub const Rows = extern struct {
@@ -155,7 +157,7 @@ pub const AttendMany = extern struct {
 };
 
 /// Rows of a block of attend_many.
-pub const many_rows = 128;
+pub const many_rows = 64;
 
 /// Three stages of 32 keys and values as pairs of f16, with their scales; see attention_many.cu.
 pub fn manySharedBytes(dim: u32) u32 {

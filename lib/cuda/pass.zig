@@ -70,6 +70,7 @@ pub const Pass = struct {
             .half = o.head_dim / 2,
             .kind = model.embed.kind,
             .rope_scale = o.rope_scale,
+            .vocab = o.vocab,
         });
     }
 
@@ -239,7 +240,7 @@ pub const Pass = struct {
         return self.stream.launch(@field(Kernel, "attend_many_" ++ name), .{
             .blocks = kernels.divideUp(a.count * (a.heads / a.kv_heads), model_kernels.many_rows),
             .blocks_y = a.kv_heads,
-            .threads = 256,
+            .threads = 2 * model_kernels.many_rows,
             .shared_bytes = model_kernels.manySharedBytes(dim),
         }, .{
             .queries = a.queries,

@@ -18,13 +18,14 @@ const dispatch = @import("../cpu/dispatch.zig");
 const threads = @import("../cpu/threads.zig");
 const Cache = cache_file.Cache;
 const Model = @import("model.zig").Model;
+const Options = @import("model.zig").Options;
 const Pass = @import("pass.zig").Pass;
 
 /// Which positions' logits are wanted.
 pub const Want = enum { all, last, none };
 
-pub fn wantOf(model: *const Model, ids: usize, logits: usize) abi.Failure!Want {
-    const vocab: u64 = model.options.vocab;
+pub fn wantOf(options: *const Options, ids: usize, logits: usize) abi.Failure!Want {
+    const vocab: u64 = options.vocab;
     if (logits == 0) return .none;
     if (logits == ids * vocab) return .all;
     if (logits == vocab) return .last;
@@ -37,8 +38,8 @@ pub fn wantOf(model: *const Model, ids: usize, logits: usize) abi.Failure!Want {
 
 /// Without a cache, one of the tokens' number is made for the call.
 pub fn forward(model: *const Model, cache: ?*Cache, ids: []const u32, logits: []f32) abi.Failure!void {
-    const want = try wantOf(model, ids.len, logits.len);
-    try checkIds(model, ids);
+    const want = try wantOf(&model.options, ids.len, logits.len);
+    try checkIds(&model.options, ids);
     try checkApart(ids, logits);
     if (cache) |given| {
         given.lock.lock();
@@ -62,19 +63,19 @@ pub fn createCache(model: *const Model, tokens: usize) abi.Failure!*Cache {
     });
 }
 
-pub fn checkIds(model: *const Model, ids: []const u32) abi.Failure!void {
+pub fn checkIds(options: *const Options, ids: []const u32) abi.Failure!void {
     if (ids.len == 0) return abi.fail(error.InvalidLength, "Expected at least 1 token id, got none", .{});
     for (ids, 0..) |id, index| {
-        if (id >= model.options.vocab) return abi.fail(
+        if (id >= options.vocab) return abi.fail(
             error.InvalidValue,
             "Expected token ids below {d}, got {d} at index {d}",
-            .{ model.options.vocab, id, index },
+            .{ options.vocab, id, index },
         );
     }
 }
 
 /// The logits of one chunk are written before the ids of the next are read.
-fn checkApart(ids: []const u32, logits: []const f32) abi.Failure!void {
+pub fn checkApart(ids: []const u32, logits: []const f32) abi.Failure!void {
     if (abi.overlap(ids, logits))
         return abi.fail(error.InvalidValue, "Expected ids and logits in separate memory, got overlapping buffers", .{});
 }

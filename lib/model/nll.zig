@@ -17,7 +17,7 @@ pub fn meanNll(model: *const Model, ids: []const u32) abi.Failure!f64 {
     if (ids.len < 2) return abi.fail(error.InvalidLength, "Expected at least 2 token ids, got {d}", .{ids.len});
     const vocab: usize = model.options.vocab;
     // All of them at once: a piece's last target is the next piece's first token.
-    try forward_file.checkIds(model, ids);
+    try forward_file.checkIds(&model.options, ids);
     const inputs = ids.len - 1;
     const nn = &(try dispatch.kernels()).nn;
     const logits = try memory.alloc(f32, vocab * @min(inputs, piece_tokens));
