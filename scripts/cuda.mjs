@@ -51,7 +51,7 @@ function hashKernels() {
 
 function compileTo(compiler, target, kind, codes) {
   run(compiler, [
-    ...["-std=c++17", "-O3", kind, "-compress-mode=size", "--output-file", target],
+    ...["-std=c++17", "-O3", kind, "--threads=0", "-compress-mode=size", "--output-file", target],
     ...codes.map(([virtual, real]) => `-gencode=arch=compute_${virtual},code=${real}`),
     "cuda/kernels.cu",
   ]);
