@@ -243,6 +243,14 @@ def floor_us(layer):
 rows = []
 
 
+def note(name, **measured):
+    """Notes what was measured for bench/cuda.json, as cuda_rows.ts does."""
+    path = os.environ.get("TRITTER_BENCH_ROWS")
+    if path:
+        with open(path, "a") as file:
+            file.write(json.dumps({"name": name, **measured}) + "\n")
+
+
 def report(**fields):
     rows.append(fields)
     print("  ".join(f"{key}={value:.2f}" if isinstance(value, float) else f"{key}={value}"
@@ -284,6 +292,7 @@ def best_of(results, label, m, kind, peer):
     line = f"BEST {kind} {label} M={m}: {name} {good[name]:.2f} us  {ratios}"
     summary.append(line)
     print(line, flush=True)
+    note(f"product: {kind} {label} M={m}", us=good[name], **{f"{key}_us": us for key, us in peer.items()})
 
 
 summary = []
@@ -423,6 +432,7 @@ def memory(module, quick):
         moved = bytes_each * n * k
         us = time_us([lambda: module.launch(name, blocks, threads, arguments, 1, shared)] * 3, 7)
         report(kind="memory", kernel=name, us=us, tbs=moved / us / 1e6, share=100 * moved / us / FLOOR_BYTES_PER_US)
+        note(f"memory: {name}", us=us, share=moved / us / FLOOR_BYTES_PER_US)
         summary.append(f"MEMORY {name}: {us:.0f} us, {100 * moved / us / FLOOR_BYTES_PER_US:.0f} % of 2.9 TB/s")
 
 

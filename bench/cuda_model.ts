@@ -4,12 +4,15 @@
 
 import process from "node:process";
 import { info, loadModel } from "../mod.ts";
+import { note } from "./cuda_rows.ts";
 import { randomModel, type SHAPES } from "./report/random_model.ts";
 
 const [name = "bitnet-2b", given] = process.argv.slice(2);
 const started = performance.now();
 const directory = randomModel(name as keyof typeof SHAPES, given);
-console.log(`${name}: written in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+console.log(
+  `${name}: written in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+);
 const loading = performance.now();
 using model = await loadModel(directory, { device: "cuda", tokenizer: false });
 console.log(
@@ -17,12 +20,17 @@ console.log(
     `${(model.memoryBytes / 1e9).toFixed(2)} GB`,
 );
 
+note("device", { device: info().cuda!.name, driver: info().cuda!.driver });
+
 function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 const vocab = model.config.vocabSize;
-const ids = Uint32Array.from({ length: 2048 }, (_, index) => (index * 7919 + 13) % vocab);
+const ids = Uint32Array.from(
+  { length: 2048 },
+  (_, index) => (index * 7919 + 13) % vocab,
+);
 
 for (const tokens of [128, 512, 2048]) {
   using cache = model.createCache({ maxTokens: 2048 + 64 });
@@ -34,6 +42,10 @@ for (const tokens of [128, 512, 2048]) {
     times.push(performance.now() - start);
   }
   const milliseconds = median(times);
+  note(`model: prompt of ${tokens}`, {
+    us: milliseconds * 1000,
+    tokens_per_second: tokens / milliseconds * 1000,
+  });
   console.log(
     `prompt of ${tokens}: ${milliseconds.toFixed(2)} ms, ` +
       `${(tokens / milliseconds * 1000).toFixed(0)} tokens/s`,
@@ -52,6 +64,10 @@ for (const context of [16, 1024]) {
   }
   const later = times.slice(8);
   const mean = later.reduce((sum, time) => sum + time, 0) / later.length;
+  note(`model: decoding after ${context}`, {
+    us: mean * 1000,
+    tokens_per_second: 1000 / mean,
+  });
   console.log(
     `decoding after ${context}: ${(mean * 1000).toFixed(0)} us a token, median ` +
       `${(median(later) * 1000).toFixed(0)} us, ${(1000 / mean).toFixed(0)} tokens/s`,

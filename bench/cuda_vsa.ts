@@ -1,5 +1,6 @@
 // Hypervectors on a GPU and on the CPU's cores, through the API: run with Bun or Deno on a machine with a GPU.
 import { getThreads, HypervectorBatch, info } from "../mod.ts";
+import { note } from "./cuda_rows.ts";
 
 const [COUNT, DIM] = [65_536, 10_240];
 /** What a batch takes, and what one H100 reads in a microsecond. */
@@ -104,4 +105,9 @@ for (const [name, bytes, make] of cases) {
   console.log(
     `${name}: ${onCpu.toFixed(0)} us on the CPU, ${(onCpu / onGpu).toFixed(1)}x`,
   );
+  note(`hypervectors: ${name}`, {
+    us: onGpu,
+    floor_us: bytes / BYTES_PER_US,
+    cpu_us: onCpu,
+  });
 }

@@ -41,25 +41,32 @@ tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.
 bun=$(find_runtime bun)
 deno=$(find_runtime deno)
 [ -n "$bun$deno" ] || { echo "neither Bun nor Deno is there"; exit 1; }
+runner=("$bun")
+[ -n "$bun" ] || runner=("$deno" run -A --no-check)
 
 run_tests() {
   [ -z "$bun" ] || step "tests with Bun" timeout 400 "$bun" test --timeout=300000 "${tests[@]}"
   [ -z "$deno" ] || step "tests with Deno" timeout 400 "$deno" test -A --no-check "${tests[@]}"
 }
 
+# What is noted in rows.jsonl becomes bench/cuda.json by bench/report/claims.ts.
 run_bench() {
+  export TRITTER_BENCH_ROWS=$out/rows.jsonl
+  rm -f "$TRITTER_BENCH_ROWS"
   step "kernels" timeout 400 python3 bench/cuda.py --json "$out/cuda.json"
-  step "a model" timeout 100 ${bun:-"$deno" run -A --no-check} bench/cuda_model.ts
+  step "a model" timeout 100 "${runner[@]}" bench/cuda_model.ts
   [ -z "$bun" ] || step "calls, Bun" timeout 100 "$bun" bench/cuda_overhead.ts
-  step "hypervectors" timeout 100 ${bun:-"$deno" run -A --no-check} bench/cuda_vsa.ts
+  step "hypervectors" timeout 100 "${runner[@]}" bench/cuda_vsa.ts
   [ -z "$deno" ] || step "calls, Deno" timeout 100 "$deno" run -A --no-check bench/cuda_overhead.ts
-  step "where \"auto\" would win" timeout 100 ${bun:-$deno run -A --no-check} bench/cuda_auto.ts
+  step "where \"auto\" would win" timeout 100 "${runner[@]}" bench/cuda_auto.ts
 }
 
 run_sanitize() {
   for tool in memcheck racecheck initcheck; do
-    step "$tool" timeout 250 compute-sanitizer --tool "$tool" --error-exitcode 9 --target-processes all \
-      "${bun:-$deno}" test/cuda_sanitize.ts
+    for program in test/cuda_sanitize.ts test/cuda_sanitize_model.ts; do
+      step "$tool, $program" timeout 250 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+        --target-processes all "${runner[@]}" "$program"
+    done
   done
 }
 

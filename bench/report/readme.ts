@@ -1,10 +1,11 @@
-// The speed table of README.md, which comes from bench/report.json and from nowhere else.
+// The tables of README.md, which come from bench/*.json and from nowhere else.
 //
 //   bun bench/report/readme.ts --check
 
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { claimsTable, cudaTable } from "./claims.ts";
 import { table } from "./markdown.ts";
 import { digits, family, isDisturbed, type Report, times } from "./report.ts";
 import type { Row } from "./row.ts";
@@ -81,15 +82,35 @@ function wrap(text: string): string {
   return lines.join("\n");
 }
 
-/** README.md with the table of this report. */
+/** README.md with the tables of this report and of bench/cuda.json. */
 export function updated(readme: string, report: Report): string {
-  const begin = readme.indexOf(BEGIN);
-  const end = readme.indexOf(END);
-  if (begin < 0 || end < begin) {
-    throw new Error(`README.md lacks "${BEGIN}" or "${END}"`);
+  const withSpeed = replaced(readme, BEGIN, END, speedTable(report));
+  const withCuda = replaced(
+    withSpeed,
+    "<!-- cuda: made by npm run bench:report -->",
+    "<!-- /cuda -->",
+    cudaTable(),
+  );
+  return replaced(
+    withCuda,
+    "<!-- claims: made by npm run bench:report -->",
+    "<!-- /claims -->",
+    claimsTable(report),
+  );
+}
+
+/** The text with these lines between two markers. */
+function replaced(
+  text: string,
+  begin: string,
+  end: string,
+  lines: string,
+): string {
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
+  if (from < 0 || to < from) {
+    throw new Error(`README.md lacks "${begin}" or "${end}"`);
   }
-  const before = readme.slice(0, begin + BEGIN.length);
-  return `${before}\n\n${speedTable(report)}\n\n${readme.slice(end)}`;
+  return `${text.slice(0, from + begin.length)}\n\n${lines}\n\n${text.slice(to)}`;
 }
 
 export function writeReadme(report: Report): void {
@@ -103,7 +124,7 @@ if (import.meta.main) {
     const readme = readFileSync(readmeFile, "utf8");
     if (updated(readme, report) !== readme) {
       console.error(
-        "README.md does not show bench/report.json: run bun bench/report/readme.ts",
+        "README.md does not show bench/*.json: run bun bench/report/readme.ts",
       );
       process.exit(1);
     }
