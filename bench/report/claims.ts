@@ -162,7 +162,7 @@ export function claimsTable({ processes }: Report): string {
     return times(fp32_us! / us!);
   };
   const kept = read<Compression>(COMPRESSION).map(({ ratio, cosines }) =>
-    `${Math.min(...cosines).toFixed(3)} to ${Math.max(...cosines).toFixed(3)} at ${ratio}x`
+    `at least ${Math.min(...cosines).toFixed(4)} at ${ratio}x`
   );
   const overCpu = (name: string) => {
     const { us, cpu_us } = cudaRow(cuda, `hypervectors: ${name}`);
