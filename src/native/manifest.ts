@@ -21,22 +21,27 @@ export const version = "0.1.0";
 export const prebuilt: Readonly<Record<string, PrebuiltLibrary>> = {
   "linux-x64": {
     file: "libtritter.so",
-    size: 3411968,
-    sha256: "ef6505d9992753b74df1c3f0c2b67190293192a5d8f95559d0ec8d00b401939e",
+    size: 6898664,
+    sha256: "8a9757c421bdbcf2af1a36d767427f38ab5fe336e6e9e8855fdb4687c47e8ca0",
+  },
+  "linux-x64-musl": {
+    file: "libtritter.so",
+    size: 3058840,
+    sha256: "5fdfc68e999daf86ce033b7988c60dc43d0f5d6628e09a991d43b4e10d4795fd",
   },
   "linux-arm64": {
     file: "libtritter.so",
-    size: 1663576,
-    sha256: "0e3a336ea6e1135f7b4c1d74bb9cf794716426200754aa9235a48dda1028dcd9",
+    size: 1892768,
+    sha256: "0ca2ec2c9161ccea94bd59be4dc5eeb0360bec1ac3f736b0defd4df12b42bce1",
   },
   "darwin-arm64": {
     file: "libtritter.dylib",
-    size: 1607104,
-    sha256: "6a2268cef3cb10becb029e674b1abe059a540323339c153a03ff58dc5a8060ca",
+    size: 1792608,
+    sha256: "6bab1afcc7cdbb8173619c5d01a17b8df66076362ef48ee3bec1f76bd62a0a04",
   },
   "windows-x64": {
     file: "tritter.dll",
-    size: 3504128,
-    sha256: "bd45d930e8f8b0c7cc7a6b3adbb330a8d440dc58a4edb76f6a30e3a8c38849f0",
+    size: 6934016,
+    sha256: "7a0d633ca21a17e779820d658260b56959ea2772cd106e0bfd8146672901af40",
   },
 };
