@@ -82,6 +82,30 @@ cudaTest("what is told to be on the CPU stays there, whatever was chosen", () =>
   }
 });
 
+/** Whether there is a second device. */
+function hasSecond(): boolean {
+  try {
+    Tensor.from(new Float32Array(1), [1], { device: "cuda:1" })[Symbol.dispose]();
+    return true;
+  } catch (error) {
+    assert.equal((error as { code?: string }).code, "device_unavailable");
+    return false;
+  }
+}
+
+cudaTest("a tensor may go once its copy on another device is asked for", () => {
+  if (!hasSecond()) return;
+  const size = 1 << 24;
+  for (let round = 1; round <= 8; round++) {
+    const source = Tensor.from(new Float32Array(size).fill(round), [size], { device: "cuda:0" });
+    using copy = source.to("cuda:1");
+    source[Symbol.dispose]();
+    // Takes the memory that has just been freed.
+    using _next = Tensor.from(new Float32Array(size).fill(-1), [size], { device: "cuda:0" });
+    assert.ok(copy.data().every((value) => value === round), `round ${round}`);
+  }
+});
+
 cudaTest("every dtype travels there and back", () => {
   const bytes = new Uint8Array(8 * 1001);
   for (let index = 0; index < bytes.length; index++) bytes[index] = (index * 151) & 0x7f;
