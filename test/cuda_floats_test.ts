@@ -75,6 +75,10 @@ cudaTest("half precision is the CPU's to the last bit", () => {
   }
   assertThrowsCode(() => toBf16(wrong(halves)), "invalid_type", /f32/);
   assertThrowsCode(() => fromBf16(wrong(values)), "invalid_type", /u16/);
+  using here = Tensor.from(new Float32Array(4), [4], { device: "cpu" });
+  using there = Tensor.from(new Uint16Array(4), [4], { device });
+  assertThrowsCode(() => toBf16(here, { out: there }), "invalid_value", /out must be on cpu/);
+  assertThrowsCode(() => fromBf16(there, { out: here }), "invalid_value", /out must be on cuda/);
 });
 
 test("half precision of tensors on the CPU", () => {

@@ -4,9 +4,12 @@ import { test } from "node:test";
 import {
   cudaAvailable,
   getDevice,
+  InferenceEngine,
   info,
   PackedTernary,
+  ProjectionEncoder,
   setDevice,
+  SparseHypervector,
   Tensor,
   ternaryMatmul,
   vsaBind,
@@ -56,6 +59,51 @@ cudaTest("what has no kernels there refuses", () => {
     "unsupported",
     /no CUDA kernels/,
   );
+});
+
+cudaTest("what is told to be on the CPU stays there, whatever was chosen", () => {
+  setDevice("cuda");
+  try {
+    const on = { device: "cpu" } as const;
+    using input = Tensor.from(randomFloats(12, 1), [3, 4], on);
+    using weights = Tensor.from(randomFloats(8, 2), [2, 4], on);
+    using packed = PackedTernary.fromWeights(weights, undefined, on);
+    assert.equal(packed.matmul(input).device, "cpu");
+    const engine = new InferenceEngine(on);
+    assert.equal(engine.ternaryLinear(input, weights).device, "cpu");
+    assert.equal(engine.softmax(input).device, "cpu");
+    using encoder = new ProjectionEncoder(512, 4, on);
+    using encoded = encoder.encode(Float32Array.of(1, 2, 3, 4));
+    assert.equal(encoded.device, "cpu");
+    const sparse = SparseHypervector.from(Int8Array.of(1, 0, -1));
+    assert.equal(sparse.positive, 1);
+  } finally {
+    setDevice("auto");
+  }
+});
+
+/** Whether there is a second device. */
+function hasSecond(): boolean {
+  try {
+    Tensor.from(new Float32Array(1), [1], { device: "cuda:1" })[Symbol.dispose]();
+    return true;
+  } catch (error) {
+    assert.equal((error as { code?: string }).code, "device_unavailable");
+    return false;
+  }
+}
+
+cudaTest("a tensor may go once its copy on another device is asked for", () => {
+  if (!hasSecond()) return;
+  const size = 1 << 24;
+  for (let round = 1; round <= 8; round++) {
+    const source = Tensor.from(new Float32Array(size).fill(round), [size], { device: "cuda:0" });
+    using copy = source.to("cuda:1");
+    source[Symbol.dispose]();
+    // Takes the memory that has just been freed.
+    using _next = Tensor.from(new Float32Array(size).fill(-1), [size], { device: "cuda:0" });
+    assert.ok(copy.data().every((value) => value === round), `round ${round}`);
+  }
 });
 
 cudaTest("every dtype travels there and back", () => {

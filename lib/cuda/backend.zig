@@ -256,7 +256,7 @@ pub const Buffer = struct {
     bytes: u64,
     references: std.atomic.Value(u32) = .init(1),
     lock: sync.Mutex = .{},
-    /// Who used it last, and everybody who did, by slot.
+    /// Who used it last, maybe of another device, and everybody of this one who did, by slot.
     last: *Stream,
     users: u32,
 
@@ -276,7 +276,7 @@ pub const Buffer = struct {
         defer self.lock.unlock();
         try stream.waitFor(self.last);
         self.last = stream;
-        self.users |= @as(u32, 1) << stream.slot;
+        if (stream.device == self.device) self.users |= @as(u32, 1) << stream.slot;
         return self.pointer;
     }
 
@@ -297,6 +297,8 @@ pub const Buffer = struct {
         for (self.device.streams, 0..) |other, slot| {
             if (self.users >> @intCast(slot) & 1 != 0) try stream.waitFor(other.?);
         }
+        // A copy to another device runs in a stream of that one.
+        try stream.waitFor(self.last);
         try self.device.check(self.device.driver.cuMemFreeAsync(self.pointer, stream.handle), "free memory");
     }
 };

@@ -181,6 +181,8 @@ pub const Cache = struct {
         const tokens = try self.tokensIn(layer, keys.len, values.len);
         const start = self.positions[layer];
         try self.failWhenFull(start, tokens);
+        // What was begun has not seen these.
+        self.land();
         // Of more tokens than there are slots only the last ones stay.
         const kept = @min(tokens, self.capacity);
         const skipped = (tokens - kept) * self.rowLength();
@@ -213,6 +215,7 @@ pub const Cache = struct {
             "Expected at most the {d} tokens that the cache holds, got {d}",
             .{ self.position(), tokens },
         );
+        self.land();
         @memset(self.positions, tokens);
     }
 };

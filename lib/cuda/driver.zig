@@ -211,13 +211,15 @@ const windows = struct {
     const search_system32 = 0x800;
     /// What a library needs may lie next to it, where its path is absolute.
     const search_own_folder_and_defaults = 0x1100;
+    const search_defaults = 0x1000;
 
     fn open() ?*anyopaque {
         return LoadLibraryExA(windows.name, null, search_system32);
     }
 
     pub fn openAt(path: [*:0]const u8) ?*anyopaque {
-        return LoadLibraryExA(path, null, search_own_folder_and_defaults);
+        // A bare name has no folder of its own, and is refused with one.
+        return LoadLibraryExA(path, null, search_own_folder_and_defaults) orelse LoadLibraryExA(path, null, search_defaults);
     }
 
     pub fn symbol(library: *anyopaque, comptime function: [:0]const u8) ?*anyopaque {

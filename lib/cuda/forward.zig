@@ -52,6 +52,8 @@ pub fn forward(model: *Model, cache: ?*Cache, ids: []const u32, logits: []f32) a
         // Which token was the likeliest is on the device only.
         used.known = null;
     } else {
+        // Also where a chunk fails: the one before has moved on.
+        used.known = null;
         var done: usize = 0;
         while (done < ids.len) {
             const count = @min(run.chunk, ids.len - done);
@@ -63,7 +65,6 @@ pub fn forward(model: *Model, cache: ?*Cache, ids: []const u32, logits: []f32) a
                 try run.stream.download(pass.scratch.logits, std.mem.sliceAsBytes(logits));
             }
         }
-        used.known = null;
     }
     for (used.positions) |*seen| seen.* += ids.len;
 }

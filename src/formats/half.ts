@@ -42,6 +42,12 @@ function targetOf<D extends Dtype>(dtype: D, source: Tensor, out: unknown): Tens
   if (out.size !== source.size) {
     throw tritterError("invalid_length", `out must have ${source.size} elements, got ${out.size}`);
   }
+  if (out.device !== source.device) {
+    throw tritterError(
+      "invalid_value",
+      `out must be on ${source.device} as the source is, got a tensor on ${out.device}`,
+    );
+  }
   return out as Tensor<D>;
 }
 

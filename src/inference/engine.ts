@@ -18,6 +18,8 @@ export interface InferenceConfig {
 }
 
 const DEFAULT_EPSILON = 1e-5;
+/** Whatever `setDevice` chose: what is computed on the CPU stays there. */
+const ON_CPU = { device: "cpu" } as const;
 
 /**
  * Dense and ternary layers, norms and softmax on f32 tensors.
@@ -83,7 +85,7 @@ export class InferenceEngine {
       output.length,
       cols,
     ));
-    return Tensor.from(output, [...input.shape.slice(0, -1), rows]);
+    return Tensor.from(output, [...input.shape.slice(0, -1), rows], ON_CPU);
   }
 
   /**
@@ -116,7 +118,7 @@ export class InferenceEngine {
     }
     if (!(weights instanceof Tensor)) return checkPacked(weights, "weights").matmul(x, { bias });
     checkTensor(weights, "weights");
-    using packed = PackedTernary.fromWeights(weights, checkMatrix(weights));
+    using packed = PackedTernary.fromWeights(weights, checkMatrix(weights), ON_CPU);
     return packed.matmul(x, { bias });
   }
 
@@ -152,7 +154,7 @@ export class InferenceEngine {
       const count = Math.min(this.maxBatchSize, rows - start);
       const slice = x.data().subarray(start * rowSize, (start + count) * rowSize);
       const result = checkTensor(
-        forward(Tensor.from(slice, [count, ...x.shape.slice(1)])),
+        forward(Tensor.from(slice, [count, ...x.shape.slice(1)], ON_CPU)),
         "the result",
       );
       const outputSize = result.size / count;
@@ -163,7 +165,7 @@ export class InferenceEngine {
       checkShapesEqual(result.shape, [count, ...resultShape]);
       joined.set(result.data(), start * outputSize);
     }
-    return Tensor.from(joined!, [rows, ...resultShape]);
+    return Tensor.from(joined!, [rows, ...resultShape], ON_CPU);
   }
 
   /**
@@ -190,7 +192,7 @@ export class InferenceEngine {
     const stride = shape.slice(axis).slice(1).reduce((product, length) => product * length, 1);
     const output = new Float32Array(floats.length);
     check(native.softmax(floats, floats.length, output, output.length, size, stride));
-    return Tensor.from(output, shape);
+    return Tensor.from(output, shape, ON_CPU);
   }
 
   /**
@@ -229,7 +231,7 @@ export class InferenceEngine {
       output.length,
       epsilon,
     ));
-    return Tensor.from(output, input.shape);
+    return Tensor.from(output, input.shape, ON_CPU);
   }
 
   /**
@@ -264,7 +266,7 @@ export class InferenceEngine {
       output.length,
       epsilon,
     ));
-    return Tensor.from(output, input.shape);
+    return Tensor.from(output, input.shape, ON_CPU);
   }
 }
 

@@ -48,7 +48,8 @@ export function createModel(core: ModelCore): TernaryModel {
  * It owns native memory: use `using` or `[Symbol.dispose]()`. On the CPU results are the same, bit for
  * bit, on every instruction set, with any number of threads, with and without a cache, and however a
  * text is cut into calls. On a GPU sums have another order: f32 numbers agree to its precision, and an
- * activation that lies between two int8 values may take the other one. Its files stay mapped and must not be changed: see {@linkcode loadModel}.
+ * activation that lies between two int8 values may take the other one. The files of a model on the CPU
+ * stay mapped and must not be changed: see {@linkcode loadModel}.
  *
  * @example
  * ```ts

@@ -81,7 +81,9 @@ export class TernaryLayer implements Disposable {
     // Before anything is packed, so that an error leaves no native memory behind.
     this.bias = bias === undefined ? undefined : new Float32Array(floatsOf(bias, "bias", rows));
     if (this.bias !== undefined) checkFinite(this.bias, "bias");
-    this.weights = isPacked ? weights : PackedTernary.fromWeights(weights, [rows, cols]);
+    this.weights = isPacked
+      ? weights
+      : PackedTernary.fromWeights(weights, [rows, cols], { device: "cpu" });
     this.#ownsWeights = !isPacked;
     this.outFeatures = rows;
     this.inFeatures = cols;

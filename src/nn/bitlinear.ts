@@ -228,7 +228,8 @@ export class BitLinear implements Disposable {
       normalized.length,
       this.#epsilon,
     ));
-    return input instanceof Tensor ? Tensor.from(normalized, input.shape) : normalized;
+    if (!(input instanceof Tensor)) return normalized;
+    return Tensor.from(normalized, input.shape, { device: "cpu" });
   }
 
   /** Frees the weights if the layer made them; a second call does nothing. */

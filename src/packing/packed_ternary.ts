@@ -417,7 +417,7 @@ export class PackedTernary implements Disposable {
       activationsCode(activations ?? (this.layout === "base3" ? "int8" : "f32")),
     ));
     if (!(input instanceof Tensor)) return output;
-    return Tensor.from(output, [...input.shape.slice(0, -1), this.#rows]);
+    return Tensor.from(output, [...input.shape.slice(0, -1), this.#rows], { device: "cpu" });
   }
 
   #checkDevice(device: Device): void {

@@ -2,7 +2,7 @@
 
 import { checkArray, checkCount, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import { floatsOf, Tensor } from "../tensor.ts";
+import { floatsOf, memoryHandle, Tensor } from "../tensor.ts";
 
 /**
  * Gradients of a model: one flat array for all of it, or a list with an array for each parameter,
@@ -71,7 +71,10 @@ export function checkAllGradients(
         `${which} must be a Tensor as others are, got ${describe(tensor)}`,
       );
     }
-    return tensor.device === "cpu" ? floatsOf(tensor, which) : tensor;
+    if (tensor.device === "cpu") return floatsOf(tensor, which);
+    // Before any of the list is changed: it is alive, and f32.
+    memoryHandle(tensor, "f32", tensor.device, which);
+    return tensor;
   });
 }
 

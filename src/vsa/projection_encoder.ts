@@ -89,9 +89,11 @@ export class ProjectionEncoder implements Disposable {
         `the matrix must have fewer than 2^32 elements, got ${dim} x ${features}`,
       );
     }
-    using rows = HypervectorBatch.random(dim, features, seed, { distribution });
+    const { device } = this;
+    using rows = HypervectorBatch.random(dim, features, seed, { distribution, device });
     const scales = new Float32Array(dim).fill(1);
-    this.#matrix = PackedTernary.fromTernary(rows.toInt8Array(), scales, [dim, features]);
+    const shape = [dim, features] as const;
+    this.#matrix = PackedTernary.fromTernary(rows.toInt8Array(), scales, shape, { device });
     this.#products = new Float32Array(dim);
   }
 

@@ -99,7 +99,7 @@ export class SparseHypervector extends SparseTrits {
    */
   static from(source: Hypervector | Int8Array | Float32Array): SparseHypervector {
     if (ArrayBuffer.isView(source)) {
-      using dense = Hypervector.from(source);
+      using dense = Hypervector.from(source, { device: "cpu" });
       return SparseHypervector.from(dense);
     }
     const { dim } = checkVector(source, "source");
@@ -193,7 +193,7 @@ export class SparseHypervector extends SparseTrits {
    * ```
    */
   static fromPackedBytes(bytes: Uint8Array, dim: number): SparseHypervector {
-    using dense = Hypervector.fromPackedBytes(bytes, dim);
+    using dense = Hypervector.fromPackedBytes(bytes, dim, { device: "cpu" });
     return SparseHypervector.from(dense);
   }
 
@@ -208,7 +208,7 @@ export class SparseHypervector extends SparseTrits {
    * ```
    */
   static fromBase3Bytes(bytes: Uint8Array, dim: number): SparseHypervector {
-    using dense = Hypervector.fromBase3Bytes(bytes, dim);
+    using dense = Hypervector.fromBase3Bytes(bytes, dim, { device: "cpu" });
     return SparseHypervector.from(dense);
   }
 

@@ -64,7 +64,8 @@ export interface Ends {
 export function randomEnds(dim: number, options: LevelEncoderOptions): Ends {
   const { seed, distribution } = options;
   const key = checkSeed(seed ?? 0);
-  using ends = HypervectorBatch.random(2, dim, key, { distribution: distribution ?? "bipolar" });
+  const drawn = { distribution: distribution ?? "bipolar", device: "cpu" } as const;
+  using ends = HypervectorBatch.random(2, dim, key, drawn);
   const trits = ends.toInt8Array();
   const order = new Uint32Array(dim);
   check(native.permutation_random(key, order, dim));
