@@ -44,7 +44,12 @@ function readOptions(args) {
     },
   });
   if (!SEMVER.test(values.version ?? "")) fail(`--version must be like 1.2.3\n${USAGE}`);
-  return { version: values.version, out: resolve(root, values.out), build: values.build };
+  const out = resolve(root, values.out);
+  // The folder is replaced as a whole, so it must be one of ours.
+  if (existsSync(out) && readdirSync(out).length > 0 && !existsSync(join(out, "SHA256SUMS"))) {
+    fail(`${out} holds something else than a release`);
+  }
+  return { version: values.version, out, build: values.build };
 }
 
 /** The library of a platform: the one in prebuilt/ where it is of these sources, or a new build. */

@@ -74,10 +74,13 @@ async function timeModel(directory: string, maxTokens: number, context: Context)
   };
 }
 
+/** Weights of 16384 x 16384 take 1 GiB while they are floats. */
+const SIZE_MAX = 16384;
+
 /** A number that an option gives, whole and not too large. */
 function sizeOf(name: string, value: number): number {
-  if (Number.isInteger(value) && value >= 1 && value <= 65536) return value;
-  throw new UsageError(`--${name} must be a whole number from 1 to 65536, got ${value}`);
+  if (Number.isInteger(value) && value >= 1 && value <= SIZE_MAX) return value;
+  throw new UsageError(`--${name} must be a whole number from 1 to ${SIZE_MAX}, got ${value}`);
 }
 
 /** Measures products, limits and a model. */

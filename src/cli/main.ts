@@ -42,6 +42,31 @@ called in a wrong way, 130 if it was interrupted.
 `;
 }
 
+/** Writes to standard error; work goes on where nobody reads that any more. */
+function complain(text: string): void {
+  try {
+    process.stderr.write(text);
+  } catch {
+    // Deno throws here what other runtimes report by an event.
+  }
+}
+
+/** Writes to standard output; a reader that closes the pipe early has seen enough. */
+function print(text: string): void {
+  try {
+    process.stdout.write(text);
+  } catch (error) {
+    endOutput(error);
+  }
+}
+
+function endOutput(error: unknown): never {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  if (code === "EPIPE") process.exit(0);
+  complain(`error: Cannot write to standard output: ${message}\n`);
+  process.exit(FAILURE);
+}
+
 const usageOf = (name: string) => `usage: tritter ${name} ${COMMANDS[name]!.usage}\n`;
 
 /** One line on a terminal that is written over; elsewhere a line each time. */
@@ -50,12 +75,12 @@ class ProgressLine {
 
   show(text: string): void {
     const terminal = process.stderr.isTTY === true;
-    process.stderr.write(terminal ? `\r${text}\x1b[K` : `${text}\n`);
+    complain(terminal ? `\r${text}\x1b[K` : `${text}\n`);
     this.#open = terminal;
   }
 
   end(): void {
-    if (this.#open) process.stderr.write("\n");
+    if (this.#open) complain("\n");
     this.#open = false;
   }
 }
@@ -89,7 +114,7 @@ async function runCommand(name: string, args: readonly string[]): Promise<number
   const command = COMMANDS[name]!;
   const { values, positionals } = readArguments(command, args);
   if (values.help) {
-    process.stdout.write(usageOf(name));
+    print(usageOf(name));
     return 0;
   }
   const [least, most] = command.arguments;
@@ -105,14 +130,14 @@ async function runCommand(name: string, args: readonly string[]): Promise<number
     signal: controller.signal,
     write(text) {
       line.end();
-      if (!json) process.stdout.write(text);
+      if (!json) print(text);
     },
     progress: (text) => line.show(text),
   };
   try {
     const result = await command.run(positionals, values, context);
     line.end();
-    if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
+    if (json) print(`${JSON.stringify(result)}\n`);
   } catch (error) {
     line.end();
     if (!controller.signal.aborted) throw error;
@@ -122,32 +147,29 @@ async function runCommand(name: string, args: readonly string[]): Promise<number
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === undefined || ["help", "--help", "-h"].includes(name)) {
-    process[name === undefined ? "stderr" : "stdout"].write(overview());
+    (name === undefined ? complain : print)(overview());
     return name === undefined ? USAGE : 0;
   }
   if (!Object.hasOwn(COMMANDS, name)) {
-    process.stderr.write(`error: there is no command ${JSON.stringify(name)}\n\n${overview()}`);
+    complain(`error: there is no command ${JSON.stringify(name)}\n\n${overview()}`);
     return USAGE;
   }
   try {
     return await runCommand(name, args);
   } catch (error) {
     if (error instanceof UsageError) {
-      process.stderr.write(`error: ${error.message}\n${usageOf(name)}`);
+      complain(`error: ${error.message}\n${usageOf(name)}`);
       return USAGE;
     }
     // What is wrong with a file or an option needs no stack trace; anything else is a mistake of ours.
     const known = error instanceof TritterError;
-    process.stderr.write(
+    complain(
       `error: ${known ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
     );
     return FAILURE;
   }
 }
 
-// A reader that closes the pipe early has seen enough.
-process.stdout.on("error", (error: { code?: unknown }) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
+process.stdout.on("error", endOutput);
+process.stderr.on("error", () => {});
 process.exitCode = await main(process.argv.slice(2));

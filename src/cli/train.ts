@@ -1,7 +1,8 @@
 // tritter train: a run that a YAML file describes.
 
-import { writeDirectoryAtomically } from "../formats/atomic_file.ts";
+import { checkReplaceable, writeDirectoryAtomically } from "../formats/atomic_file.ts";
 import { exportModel } from "../inference/export.ts";
+import { Tokenizer } from "../inference/tokenizer.ts";
 import { loadTraining, type TrainingOverrides } from "../training/training_file.ts";
 import { type Command, numberOf, textOf } from "./command.ts";
 
@@ -28,11 +29,14 @@ Ctrl-C ends the run after the step with a checkpoint, where the file names a dir
     if (values.resume === true) overrides.resume = true;
     const steps = numberOf(values, "steps");
     if (steps !== undefined) overrides.steps = steps;
+    const target = textOf(values, "export");
+    const tokenizer = textOf(values, "tokenizer");
+    // What would fail at the end must not cost the whole run.
+    if (target !== undefined) checkReplaceable(target);
+    if (tokenizer !== undefined) await Tokenizer.load(tokenizer);
     const { trainer, model } = await loadTraining(file!, overrides);
     const result = await trainer.train();
-    const target = textOf(values, "export");
     if (target !== undefined && !result.aborted) {
-      const tokenizer = textOf(values, "tokenizer");
       await writeDirectoryAtomically(target, (folder) => exportModel(model, folder, { tokenizer }));
     }
     const validation = result.validationLoss?.toFixed(4);

@@ -69,7 +69,7 @@ export async function writeDirectoryAtomically(
   overwrite = false,
 ): Promise<void> {
   const place = resolve(path);
-  const old = checkReplaceable(place, path, overwrite);
+  const old = checkReplaceable(path, overwrite);
   makeDirectory(dirname(place));
   const temporary = `${place}.${crypto.randomUUID()}.part`;
   const aside = `${place}.${crypto.randomUUID()}.part`;
@@ -84,11 +84,11 @@ export async function writeDirectoryAtomically(
   syncDirectory(dirname(place));
 }
 
-/** Whether there is a directory to replace. */
-function checkReplaceable(place: string, path: string, overwrite: boolean): boolean {
+/** Whether there is a directory to replace; throws where something else is there, or one with files. */
+export function checkReplaceable(path: string, overwrite = false): boolean {
   let names: string[];
   try {
-    names = fs.readdirSync(place);
+    names = fs.readdirSync(resolve(path));
   } catch (cause) {
     if ((cause as { code?: unknown }).code === "ENOENT") return false;
     throw ioError(`${path} must be a directory or not exist`, cause);

@@ -1,7 +1,7 @@
 // From a model with float weights to one with packed ternary weights, directory to directory.
 
 import * as fs from "node:fs";
-import { resolve } from "node:path";
+import { resolve, sep } from "node:path";
 import {
   checkChoice,
   checkFinite,
@@ -140,9 +140,7 @@ export async function quantizeModel(
   const skip = checkList(given.skip ?? [], "skip");
   const from = filePath(directory, "directory");
   const to = filePath(target, "target");
-  if (resolve(from) === resolve(to)) {
-    throw tritterError("invalid_option", `target must be another directory than ${from}`);
-  }
+  checkApart(from, to);
   const json = readJsonObject(joinPath(from, "config.json"));
   const quantization = quantizationJson(json.quantization_config, linearClass);
   const config = parseConfig({ ...json, quantization_config: quantization });
@@ -178,6 +176,24 @@ export async function quantizeModel(
   }, overwrite);
   const { layers, bytesBefore, bytesAfter } = work;
   return { layers, skipped, bytesBefore, bytesAfter };
+}
+
+/** Replacing a directory must not take away what is read. */
+function checkApart(from: string, to: string): void {
+  const [source, place] = [from, to].map((path) => {
+    try {
+      return fs.realpathSync(path);
+    } catch {
+      // What is not there yet holds nothing.
+      return resolve(path);
+    }
+  });
+  if (source === place || source!.startsWith(place!.replace(/[\\/]?$/, sep))) {
+    throw tritterError(
+      "invalid_option",
+      `target must be another directory than ${from} and not hold it, got ${to}`,
+    );
+  }
 }
 
 const moduleName = (tensor: string) => tensor.replace(/\.(weight|bias)$/, "");
