@@ -31,7 +31,7 @@ const Codec = union(enum) {
 
     fn encode(self: Codec, gradients: []const f32, payload: []u8) abi.Failure!usize {
         return switch (self) {
-            .topk => |options| topk.encode(gradients, options, payload),
+            .topk => |options| topk.encode(.{ .here = gradients }, options, payload),
             .entropy => |bytes| entropy.encode(gradients, .{ .bytes = bytes }, payload),
         };
     }
