@@ -46,7 +46,7 @@ pub fn decode(payload: []const u8, bits: u32, gradients: *Buffer) abi.Failure!vo
     const count = try codecs.countOf(gradients);
     const kept: topk.Kept = try .decode(payload, bits, count);
     defer kept.deinit();
-    const starts = try memory.alloc(u32, divideUp(count, block_values));
+    const starts = try memory.alloc(u32, blocksOf(count));
     defer memory.free(u32, starts);
     var next: u32 = 0;
     for (starts, 0..) |*start, block| {
@@ -72,8 +72,12 @@ pub fn decode(payload: []const u8, bits: u32, gradients: *Buffer) abi.Failure!vo
 
 /// Places of gradients as bits, and a number for each block of threads.
 fn workFor(gradients: *Buffer, count: u32) abi.Failure!Work {
-    const blocks: u64 = divideUp(count, block_values);
+    const blocks: u64 = blocksOf(count);
     return .init(gradients, block_bytes * blocks, 4 * blocks);
+}
+
+fn blocksOf(count: u32) u32 {
+    return @intCast(divideUp(@as(u64, count), block_values));
 }
 
 fn argumentsOf(work: *const Work, count: u32, least: u32, values: u64) kernels.Largest {
@@ -140,7 +144,7 @@ fn readSome(gradients: *Buffer, target: []u8, what: kernels.Samples) abi.Failure
 fn collect(context: *anyopaque, least: u32) abi.Failure!Candidates {
     const gradients = gradientsOf(context);
     const count = try codecs.countOf(gradients);
-    const blocks = divideUp(count, block_values);
+    const blocks = blocksOf(count);
     const work = try workFor(gradients, count);
     defer work.deinit();
     try work.stream.launch(.gradients_topk_find, shapeOf(blocks), argumentsOf(&work, count, least, 0));
@@ -149,7 +153,7 @@ fn collect(context: *anyopaque, least: u32) abi.Failure!Candidates {
     defer memory.free(u32, starts);
     try work.stream.download(work.more, std.mem.sliceAsBytes(starts));
     var all: Candidates = .{
-        .places = try memory.alloc(u64, (count + 63) / 64),
+        .places = try memory.alloc(u64, divideUp(@as(u64, count), 64)),
         .counts = undefined,
         .found = .empty,
     };
