@@ -18,6 +18,7 @@
 #include "gradients_lowrank.cu"
 #include "gradients_projection.cu"
 #include "gradients_rotated.cu"
+#include "gradients_topk.cu"
 #include "nn.cu"
 #include "decode.cu"
 #include "attention.cu"

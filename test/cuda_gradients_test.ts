@@ -161,13 +161,11 @@ cudaTest("lowrank goes on from call to call as on the CPU", () => {
 
 cudaTest("what has no kernels says so", () => {
   using there = Tensor.from(new Float32Array(100).fill(1), [100], { device });
-  for (const name of ["entropy", "topk"] as const) {
-    const codec = createCodec(name);
-    assertThrowsCode(() => codec.compress(there), "unsupported", /no CUDA kernels/);
-    const bytes = codec.compress(there.data());
-    assertThrowsCode(() => codec.decompress(bytes, { device }), "unsupported", /no CUDA kernels/);
-    assertThrowsCode(() => createCodec(name, { device }), "unsupported");
-  }
+  const entropy = createCodec("entropy");
+  assertThrowsCode(() => entropy.compress(there), "unsupported", /no CUDA kernels/);
+  const bytes = entropy.compress(there.data());
+  assertThrowsCode(() => entropy.decompress(bytes, { device }), "unsupported", /no CUDA kernels/);
+  assertThrowsCode(() => createCodec("entropy", { device }), "unsupported");
   const dense = createCodec("projection", { method: "dense" });
   assertThrowsCode(() => dense.compress(there), "unsupported", /"dense"/);
   assertThrowsCode(() => createCodec("sign").compress(wrong([1])), "invalid_type");

@@ -98,7 +98,8 @@ const not_finite = 1;
 const too_large = 2;
 const bad_trits = 4;
 
-fn refuse(gradients: *Buffer) abi.Failure {
+/// The failure that names the first gradient that is not finite.
+pub fn refuse(gradients: *Buffer) abi.Failure {
     const index = (try floats.findNotFinite(gradients)) orelse 0;
     var value: f32 = undefined;
     const stream = try gradients.device.stream();

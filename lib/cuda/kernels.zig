@@ -102,6 +102,10 @@ pub const Kernel = enum {
     gradients_lowrank_right,
     gradients_lowrank_left,
     gradients_lowrank_expand,
+    gradients_topk_sample,
+    gradients_topk_find,
+    gradients_topk_gather,
+    gradients_topk_place,
     set_step,
     embed_tokens,
     norm_tokens,
@@ -171,6 +175,8 @@ pub const Kernel = enum {
             .gradients_projection_encode, .gradients_projection_decode => Rotation,
             .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
             .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => Thin,
+            .gradients_topk_sample => Samples,
+            .gradients_topk_find, .gradients_topk_gather, .gradients_topk_place => Largest,
             .set_step => model.SetStep,
             .embed_tokens => model.Embed,
             .norm_tokens, .norm_tokens_odd, .gate_tokens, .gate_tokens_odd => model.Rows,
@@ -306,6 +312,29 @@ pub const Rotation = extern struct {
 
 /// See gradients_lowrank.cu.
 pub const Thin = extern struct { m: u64, p: u64, q: u64, found: u64, rows: u32, columns: u32, rank: u32, reserved: u32 = 0 };
+
+/// See gradients_topk.cu.
+pub const Largest = extern struct {
+    gradients: u64,
+    places: u64,
+    values: u64 = 0,
+    counts: u64,
+    found: u64 = 0,
+    count: u32,
+    least: u32 = 1,
+};
+
+/// See gradients_topk.cu.
+pub const Samples = extern struct {
+    gradients: u64,
+    bits: u64,
+    pieces: u64,
+    count: u64,
+    runs: u32,
+    sample: u32,
+    piece_count: u32,
+    piece: u32,
+};
 
 pub fn divideUp(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
     return (a + b - 1) / b;

@@ -225,8 +225,8 @@ export class GradientCodec {
    * nothing of use then.
    *
    * A tensor on a CUDA device stays there and only the bytes come back, the same ones that the CPU
-   * makes: `"entropy"` and `"topk"` have no kernels and throw
-   * `unsupported`. Arrays travel to the codec's `device` first.
+   * makes: `"entropy"` has no kernels and throws `unsupported`. Of `"topk"` a sample, a bit for each
+   * gradient and those that may be kept come to the host, which codes them. Arrays travel to the codec's `device` first.
    *
    * @example
    * ```ts
@@ -398,9 +398,9 @@ function checkOut(out: Uint8Array, gradients: Values): void {
  * `seed` and `device` are options of every codec, the others of those that name them; any other is
  * refused. Codecs differ in nothing else: all bytes describe themselves and end in a checksum.
  *
- * All but `"entropy"`, `"topk"` and the method `"dense"` of `"projection"`, which throw `unsupported`
- * there, have CUDA kernels: for tensors that are on a device, and for arrays with `device: "cuda"`. The
- * bytes are the CPU's, and lie on the host.
+ * All but `"entropy"` and the method `"dense"` of `"projection"`, which throw `unsupported` there, have
+ * CUDA kernels: for tensors that are on a device, and for arrays with `device: "cuda"`. The bytes are
+ * the CPU's, and lie on the host. `"topk"` finds on the device what may be kept, and codes it on the CPU.
  *
  * @example
  * ```ts
