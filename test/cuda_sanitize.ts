@@ -62,6 +62,8 @@ for (const count of [1, 100, 4096 + 1000, 3 * 4096]) {
   others.push(
     createCodec("ternary", { block: 3200 }),
     createCodec("lowrank", { shape: [1, count] }),
+    createCodec("entropy", { ratio: 8 }),
+    createCodec("entropy", { cosine: 0.9 }),
   );
   for (const codec of [...bits, ...others]) {
     using restored = codec.decompress(codec.compress(gradients), { device });
