@@ -15,6 +15,7 @@
 #include "floats.cu"
 #include "gradients_blocks.cu"
 #include "gradients_bundle.cu"
+#include "gradients_entropy.cu"
 #include "gradients_lowrank.cu"
 #include "gradients_projection.cu"
 #include "gradients_rotated.cu"

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x15ad4f542d2e3171n;
+export const abiFingerprint = 0x3d38d354aa063d8bn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -480,6 +480,20 @@ export const symbols = {
     payload_length: "u32",
     dim: "u32",
     seed: "u64",
+    gradients: "u64",
+  },
+  cuda_gradients_entropy_encode: {
+    gradients: "u64",
+    bytes: "f64",
+    cosine: "f64",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  cuda_gradients_entropy_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
     gradients: "u64",
   },
   cuda_gradients_lowrank_encode: {
@@ -2335,6 +2349,26 @@ export interface NativeLibrary {
     payload_length: number,
     dim: number,
     seed: bigint,
+    gradients: bigint,
+  ): number;
+  /**
+   * Writes at most `bytes` of payload, or, where that is 0, what reaches the cosine; used = [bytes].
+   */
+  cuda_gradients_entropy_encode(
+    gradients: bigint,
+    bytes: number,
+    cosine: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_entropy_decode.
+   */
+  cuda_gradients_entropy_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
     gradients: bigint,
   ): number;
   /**
