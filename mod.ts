@@ -235,7 +235,15 @@ export {
 export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
 export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
 export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
-export type { LatentType, Parameter, ParameterData, Trainable } from "./src/nn/trainable.ts";
+export type {
+  GradientData,
+  GradientOptions,
+  LatentType,
+  Parameter,
+  ParameterData,
+  Trainable,
+  TrainableData,
+} from "./src/nn/trainable.ts";
 export {
   type LatentArray,
   type LayerGradient,
@@ -254,6 +262,7 @@ export type { Optimizer } from "./src/training/optimizer.ts";
 export { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./src/training/optimizers.ts";
 export { type LearningRateOptions, learningRateSchedule } from "./src/training/schedule.ts";
 export {
+  CudaTransformer,
   TrainableTransformer,
   type TrainableTransformerOptions,
 } from "./src/training/transformer.ts";
