@@ -435,6 +435,7 @@ export type {
 } from "./src/training/trainer_options.ts";
 export {
   type DataSettings,
+  type DeviceTraining,
   loadTraining,
   type Training,
   type TrainingFile,
