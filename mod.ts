@@ -280,12 +280,13 @@ export {
   type AccumulateOptions,
   GradientAccumulator,
 } from "./src/training/gradient_accumulator.ts";
-export type {
-  Gradients,
-  GradientSizes,
-  GradientsOf,
-  GradientsOutOptions,
-  TensorGradients,
+export {
+  clearGradients,
+  type Gradients,
+  type GradientSizes,
+  type GradientsOf,
+  type GradientsOutOptions,
+  type TensorGradients,
 } from "./src/training/gradients.ts";
 export {
   type FloatOutOptions,

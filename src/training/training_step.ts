@@ -2,10 +2,9 @@
 
 import type { Communicator } from "../distributed/communicator.ts";
 import { tritterError } from "../errors.ts";
-import { clearFloats } from "../nn/device_memory.ts";
 import type { TrainableData } from "../nn/trainable.ts";
 import { clipByGlobalNorm, globalNorm } from "./clip.ts";
-import type { Gradients, TensorGradients } from "./gradients.ts";
+import { clearGradients, type Gradients, type TensorGradients } from "./gradients.ts";
 import type { TrainerHook, TrainerStep } from "./hooks.ts";
 import type { LossScaler } from "./loss_scaler.ts";
 import type { TrainerPlan } from "./trainer_options.ts";
@@ -41,7 +40,7 @@ export function makeStep<Data extends TrainableData>(
     metrics: {},
   };
   checkFinite(step.learningRate, "The learning rate", step);
-  for (const { gradient } of parameters) clearFloats(gradient);
+  clearGradients(parameters);
   // All are arrays, or all are tensors.
   const gradients = parameters.map(({ gradient }) => gradient) as Gradients | TensorGradients;
   fillGradients(plan, request, step, gradients);

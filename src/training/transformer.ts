@@ -221,7 +221,8 @@ export class TrainableTransformer implements Trainable {
    * weights.
    *
    * The model stays as it is. Throws `device_unavailable` for a device that is not there, and
-   * `unsupported` where weights are stored as bfloat16 (`latent`), which only the CPU trains.
+   * `unsupported` where weights are stored as bfloat16 (`latent`) or heads have more than 256 numbers,
+   * which only the CPU trains.
    *
    * @example
    * ```ts
@@ -246,6 +247,9 @@ export class TrainableTransformer implements Trainable {
     return place === "cpu" ? this : construct(this.config, this.parameters, place);
   }
 }
+
+/** What the kernels of attention take. */
+const HEAD_DIM_MAX = 256;
 
 /** What only this module can pass to the constructor: at run time nothing else makes it private. */
 const KEY = Symbol("CudaTransformer");
@@ -313,6 +317,12 @@ export class CudaTransformer implements Trainable<Tensor<"f32">>, Disposable {
       throw tritterError(
         "unsupported",
         `Weights stored as bfloat16 train on the CPU only, ${name} must have latent "f32"`,
+      );
+    }
+    if (config.headDim > HEAD_DIM_MAX) {
+      throw tritterError(
+        "unsupported",
+        `headDim must be at most ${HEAD_DIM_MAX} on a CUDA device, got ${config.headDim}`,
       );
     }
     this.config = config;
