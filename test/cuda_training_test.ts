@@ -4,8 +4,10 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import {
   AdamW,
+  averageGradients,
   clearGradients,
   codecHook,
+  CompressedAdam,
   createCodec,
   createCommunicator,
   type CudaTransformer,
@@ -376,6 +378,9 @@ cudaTest("hooks that only know arrays are refused before the first step", async 
     ["codecHook", codecHook(createCodec("sign"))],
     ["phaseHook", phaseHook(new DeterministicPhaseTrainer(sizes))],
     ["localSteps", localSteps(communicator, { every: 1 })],
+    ["CompressedAdam", new CompressedAdam(communicator, { warmupSteps: 1 }).exchange],
+    ["a codec", averageGradients(communicator, { codec: createCodec("sign") })],
+    ["balance", averageGradients(communicator, { balance: true })],
   ];
   for (const [name, hook] of hooks) {
     using model = newModel().to("cuda");
