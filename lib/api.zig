@@ -37,6 +37,7 @@ pub const modules = .{
     @import("api/cuda_vsa.zig"),
     @import("api/cuda_vsa_search.zig"),
     @import("api/cuda_gradients.zig"),
+    @import("api/cuda_gradients_topk.zig"),
     @import("api/cuda_floats.zig"),
     @import("api/cuda_dense.zig"),
     @import("api/cuda_model.zig"),

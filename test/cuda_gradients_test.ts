@@ -9,11 +9,14 @@ import {
   Tensor,
 } from "../mod.ts";
 import { assertNothingLeft, cudaTest } from "./cuda_support.ts";
-import { gaussian, heavyTailed } from "./gradients_reference.ts";
+import { build, gaussian, heavyTailed, parse } from "./gradients_reference.ts";
 import { assertSame, assertThrowsCode, wrong } from "./support.ts";
 
 const device = "cuda";
 const SIZES = [1, 3, 15, 31, 33, 320, 600, 640, 1000, 4096, 4097, 13_000, 65_537, 300_007];
+const ENTROPY: readonly CodecOptions[] = [{}, { ratio: 4 }, { ratio: 200 }, { cosine: 0.9 }, {
+  cosine: 0.999,
+}];
 
 const CASES: readonly (readonly [CodecName, CodecOptions])[] = [
   ["sign", {}],
@@ -33,6 +36,7 @@ const CASES: readonly (readonly [CodecName, CodecOptions])[] = [
   ["vsa", {}],
   ["vsa", { ratio: 100, seed: 9 }],
   ["vsa", { ratio: 20 }],
+  ...ENTROPY.map((options) => ["entropy", options] as const),
 ];
 
 const label = ([name, options]: (typeof CASES)[number], what: string) =>
@@ -130,6 +134,45 @@ cudaTest("gradients that are not finite are named, and lose nothing", () => {
   });
 });
 
+cudaTest("chunks of entropy are the CPU's, with blocks that are kept and cut", () => {
+  assertNothingLeft(() => {
+    // Two whole chunks of 2^19 and a bit.
+    const long = heavyTailed(2 ** 20 + 7, 5);
+    for (const options of ENTROPY) compare(["entropy", options], long, "2^20 + 7");
+    const kept = gaussian(20_001, 6).map((value, i) => i % 700 === 3 ? value * 1e5 : value);
+    for (const options of ENTROPY) compare(["entropy", options], kept, "kept");
+    for (const ratio of [1, 1e6]) compare(["entropy", { ratio }], kept, "bounds");
+  });
+});
+
+cudaTest("damaged chunks of entropy are refused as on the CPU", () => {
+  const gradients = heavyTailed(50_000, 8);
+  const codec = createCodec("entropy", { ratio: 8 });
+  const count = gradients.length;
+  const parsed = parse(codec.compress(gradients));
+  using out = Tensor.from(gradients, [count], { device });
+  let refused = 0;
+  // Every part of the payload; the checksum is right.
+  for (let place = 0; place < parsed.payload.length; place += 97) {
+    const payload = parsed.payload.slice();
+    payload[place]! ^= 0x55;
+    const bad = build({ ...parsed, payload });
+    let expected: Float32Array | undefined;
+    try {
+      expected = codec.decompress(bad);
+    } catch {
+      refused++;
+    }
+    if (expected === undefined) {
+      assertThrowsCode(() => codec.decompress(bad, { out }), "invalid_format");
+    } else {
+      codec.decompress(bad, { out });
+      assertSame(out.data(), expected, `byte ${place}`);
+    }
+  }
+  assert.ok(refused > 0);
+});
+
 cudaTest("lowrank goes on from call to call as on the CPU", () => {
   assertNothingLeft(() => {
     for (
@@ -161,13 +204,6 @@ cudaTest("lowrank goes on from call to call as on the CPU", () => {
 
 cudaTest("what has no kernels says so", () => {
   using there = Tensor.from(new Float32Array(100).fill(1), [100], { device });
-  for (const name of ["entropy", "topk"] as const) {
-    const codec = createCodec(name);
-    assertThrowsCode(() => codec.compress(there), "unsupported", /no CUDA kernels/);
-    const bytes = codec.compress(there.data());
-    assertThrowsCode(() => codec.decompress(bytes, { device }), "unsupported", /no CUDA kernels/);
-    assertThrowsCode(() => createCodec(name, { device }), "unsupported");
-  }
   const dense = createCodec("projection", { method: "dense" });
   assertThrowsCode(() => dense.compress(there), "unsupported", /"dense"/);
   assertThrowsCode(() => createCodec("sign").compress(wrong([1])), "invalid_type");

@@ -59,10 +59,15 @@ for (const count of [1, 100, 4096 + 1000, 3 * 4096]) {
   using gradients = Tensor.from(randomFloats(count, 5), [count], { device });
   const bits = [1, 1.58, 2, 3, 4].map((bits) => createCodec("rotated", { bits }));
   const others = [createCodec("sign"), createCodec("sign", { block: 2 ** 20 })];
-  for (const name of ["ternary", "projection", "vsa"] as const) others.push(createCodec(name));
+  for (const name of ["ternary", "projection", "vsa", "topk"] as const) {
+    others.push(createCodec(name));
+  }
   others.push(
     createCodec("ternary", { block: 3200 }),
+    createCodec("topk", { ratio: 2, method: "sampled" }),
     createCodec("lowrank", { shape: [1, count] }),
+    createCodec("entropy", { ratio: 8 }),
+    createCodec("entropy", { cosine: 0.9 }),
   );
   for (const codec of [...bits, ...others]) {
     using restored = codec.decompress(codec.compress(gradients), { device });

@@ -4,6 +4,9 @@
 const abi = @import("../abi.zig");
 const Buffer = @import("../cuda/backend.zig").Buffer;
 const codecs = @import("../cuda/gradients.zig");
+const entropy = @import("../cuda/gradients_entropy.zig");
+const expectLength = @import("options.zig").expectLength;
+const goals = @import("../cpu/gradients_entropy.zig");
 const handles = @import("../handles.zig");
 const matrix = @import("../cuda/gradients_matrix.zig");
 
@@ -50,6 +53,29 @@ pub fn cuda_gradients_vsa_encode(gradients: u64, dim: u32, seed: u64, payload: ?
 
 pub fn cuda_gradients_vsa_decode(payload: ?[*]const u8, payload_length: u32, dim: u32, seed: u64, gradients: u64) callconv(.c) i32 {
     return abi.finish(decode(payload, payload_length, gradients, codecs.decodeVsa, .{ dim, seed }));
+}
+
+/// Writes at most `bytes` of payload, or, where that is 0, what reaches the cosine; used = [bytes].
+pub fn cuda_gradients_entropy_encode(
+    gradients: u64,
+    bytes: f64,
+    cosine: f64,
+    payload: ?[*]u8,
+    payload_length: u32,
+    used: ?[*]f64,
+    used_length: u32,
+) callconv(.c) i32 {
+    return abi.finish(entropyEncode(gradients, bytes, cosine, payload, payload_length, abi.writable(f64, used, used_length, "the bytes used")));
+}
+
+pub fn cuda_gradients_entropy_decode(payload: ?[*]const u8, payload_length: u32, gradients: u64) callconv(.c) i32 {
+    return abi.finish(decode(payload, payload_length, gradients, entropy.decode, .{}));
+}
+
+fn entropyEncode(gradients: u64, bytes: f64, cosine: f64, payload: ?[*]u8, payload_length: u32, used: abi.Failure![]f64) abi.Failure!void {
+    const result = try used;
+    try expectLength("the bytes used", result.len, 1);
+    return encode(gradients, payload, payload_length, entropy.encode, .{ try goals.goalOf(bytes, cosine), &result[0] });
 }
 
 /// `state` is as for gradients_lowrank_encode, and on the host.

@@ -41,11 +41,7 @@ fn encode(gradients: ?[*]const f32, gradients_length: u32, bytes: f64, cosine: f
     const source, const target = try buffers.encoding(gradients, gradients_length, payload, payload_length);
     const result = try abi.writable(f64, used, used_length, "the bytes used");
     try expectLength("the bytes used", result.len, 1);
-    if (!(bytes >= 0) or bytes > 0x1p40) return abi.fail(error.InvalidOption, "Expected bytes of at least 0, got {d}", .{bytes});
-    if (bytes == 0 and !(cosine > 0 and cosine <= entropy.cosine_max))
-        return abi.fail(error.InvalidOption, "Expected a cosine above 0, at most {d}, got {d}", .{ entropy.cosine_max, cosine });
-    const goal: entropy.Goal = if (bytes > 0) .{ .bytes = bytes } else .{ .cosine = cosine };
-    result[0] = @floatFromInt(try entropy.encode(source, goal, target));
+    result[0] = @floatFromInt(try entropy.encode(source, try entropy.goalOf(bytes, cosine), target));
 }
 
 fn decode(payload: ?[*]const u8, payload_length: u32, gradients: ?[*]f32, gradients_length: u32) abi.Failure!void {

@@ -39,23 +39,17 @@ fn encode(gradients: ?[*]const f32, gradients_length: u32, bytes: f64, bits: u32
     const source, const target = try buffers.encoding(gradients, gradients_length, payload, payload_length);
     const result = try abi.writable(f64, used, used_length, "the bytes used");
     try expectLength("the bytes used", result.len, 1);
-    if (!(bytes >= 1) or bytes > 0x1p40) return abi.fail(error.InvalidOption, "Expected bytes of at least 1, got {d}", .{bytes});
-    try expectBits(bits);
-    if (exact > 1) return abi.fail(error.InvalidOption, "Expected 0 or 1 for an exact choice, got {d}", .{exact});
-    result[0] = @floatFromInt(try topk.encode(source, .{ .bytes = bytes, .bits = bits, .is_exact = exact == 1 }, target));
+    const options: topk.Options = try .init(bytes, bits, exact);
+    result[0] = @floatFromInt(try topk.encode(.{ .here = source }, options, target));
 }
 
 fn decode(payload: ?[*]const u8, payload_length: u32, bits: u32, gradients: ?[*]f32, gradients_length: u32) abi.Failure!void {
     const source, const target = try buffers.decoding(payload, payload_length, gradients, gradients_length);
-    try expectBits(bits);
+    try topk.expectBits(bits);
     return topk.decode(source, bits, target);
 }
 
 fn inspect(payload: ?[*]const u8, payload_length: u32, bits: u32, count: u32) abi.Failure!void {
-    try expectBits(bits);
+    try topk.expectBits(bits);
     return topk.inspect(try abi.readable(u8, payload, payload_length, "the payload"), bits, count);
-}
-
-fn expectBits(bits: u32) abi.Failure!void {
-    if (bits < 4 or bits > 8) return abi.fail(error.InvalidOption, "Expected 4 to 8 bits for a value, got {d}", .{bits});
 }

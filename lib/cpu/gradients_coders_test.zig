@@ -7,6 +7,8 @@ const testing = std.testing;
 const abi = @import("../abi.zig");
 const dispatch = @import("dispatch.zig");
 const entropy = @import("gradients_entropy.zig");
+const choice_file = @import("gradients_topk_choice.zig");
+const source_file = @import("gradients_topk_source.zig");
 const threads = @import("threads.zig");
 const topk = @import("gradients_topk.zig");
 
@@ -31,7 +33,7 @@ const Codec = union(enum) {
 
     fn encode(self: Codec, gradients: []const f32, payload: []u8) abi.Failure!usize {
         return switch (self) {
-            .topk => |options| topk.encode(gradients, options, payload),
+            .topk => |options| topk.encode(.{ .here = gradients }, options, payload),
             .entropy => |bytes| entropy.encode(gradients, .{ .bytes = bytes }, payload),
         };
     }
@@ -119,5 +121,75 @@ test "damaged payloads are refused, or read as some gradients" {
             };
             for (gradients) |gradient| try testing.expect(std.math.isFinite(gradient));
         }
+    }
+}
+
+/// Gradients in memory that are asked for as if they were elsewhere.
+const Elsewhere = struct {
+    here: source_file.Source,
+
+    fn away(self: *Elsewhere) source_file.Source {
+        return .{ .away = .{
+            .context = self,
+            .len = self.here.len(),
+            .sample = sample,
+            .pieces = pieces,
+            .collect = collect,
+            .refuse = refuse,
+        } };
+    }
+
+    fn of(context: *anyopaque) *Elsewhere {
+        return @ptrCast(@alignCast(context));
+    }
+
+    fn sample(context: *anyopaque, runs: choice_file.Runs, bits: []u32) abi.Failure!void {
+        runs.read(of(context).here.here, bits);
+    }
+
+    fn pieces(context: *anyopaque, values: []f32) abi.Failure!void {
+        return of(context).here.readPieces(values);
+    }
+
+    fn collect(context: *anyopaque, least: u32) abi.Failure!choice_file.Candidates {
+        return of(context).here.collect(try dispatch.kernels(), least, 1);
+    }
+
+    fn refuse(context: *anyopaque) abi.Failure {
+        return of(context).here.refuse();
+    }
+};
+
+test "gradients that are elsewhere become the same bytes, and come back as what was kept" {
+    for (cases) |case| {
+        const options = switch (case.codec) {
+            .topk => |options| options,
+            .entropy => continue,
+        };
+        const gradients = try gpa.alloc(f32, case.count);
+        defer gpa.free(gradients);
+        fill(gradients);
+        const payloads = [2][]u8{ try gpa.alloc(u8, 4 * case.count + 1000), try gpa.alloc(u8, 4 * case.count + 1000) };
+        defer for (payloads) |payload| gpa.free(payload);
+        const used = try case.codec.encode(gradients, payloads[0]);
+        var elsewhere: Elsewhere = .{ .here = .{ .here = gradients } };
+        const same = try topk.encode(elsewhere.away(), options, payloads[1]);
+        try testing.expectEqualSlices(u8, payloads[0][0..used], payloads[1][0..same]);
+
+        const restored = try gpa.alloc(f32, case.count);
+        defer gpa.free(restored);
+        try case.codec.decode(payloads[0][0..used], restored);
+        const kept: topk.Kept = try .decode(payloads[0][0..used], options.bits, case.count);
+        defer kept.deinit();
+        var next: usize = 0;
+        for (restored, 0..) |value, i| {
+            const is_kept = kept.places[i / 64] >> @intCast(i % 64) & 1 != 0;
+            try testing.expectEqual(value, if (is_kept) kept.values[next] else 0);
+            next += @intFromBool(is_kept);
+        }
+        try testing.expectEqual(kept.values.len, next);
+
+        gradients[case.count - 1] = std.math.nan(f32);
+        try testing.expectError(error.InvalidValue, topk.encode(elsewhere.away(), options, payloads[1]));
     }
 }

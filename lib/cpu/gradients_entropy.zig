@@ -31,13 +31,21 @@ const log2 = frequencies_file.log2;
 pub const cosine_max = 0.99999;
 
 /// Of a block.
-const block_steps = 2;
+pub const block_steps = 2;
 
 pub const Goal = union(enum) {
     /// Bytes of the payload.
     bytes: f64,
     cosine: f64,
 };
+
+/// What callers mean: bytes, or where those are 0 a cosine.
+pub fn goalOf(bytes: f64, cosine: f64) abi.Failure!Goal {
+    if (!(bytes >= 0) or bytes > 0x1p40) return abi.fail(error.InvalidOption, "Expected bytes of at least 0, got {d}", .{bytes});
+    if (bytes > 0) return .{ .bytes = bytes };
+    if (cosine > 0 and cosine <= cosine_max) return .{ .cosine = cosine };
+    return abi.fail(error.InvalidOption, "Expected a cosine above 0, at most {d}, got {d}", .{ cosine_max, cosine });
+}
 
 /// A payload never needs to be smaller: a few gradients may take so much, and each chunk its numbers.
 const bytes_least = 256;
@@ -51,15 +59,21 @@ pub fn encode(gradients: []const f32, goal: Goal, payload: []u8) abi.Failure!usi
         payload[0] = model_file.zeros_only;
         return 1;
     }
-    var search: Search = try .init(&blocks, goal == .cosine);
+    return encodeBlocks(&blocks, Host{ .blocks = &blocks, .gradients = gradients }, goal, payload);
+}
+
+/// Encodes measured blocks that are not all zero, wherever their values are: `source` has `sample` as
+/// Blocks does, `writeChunks` and `cosineOf` as Host.
+pub fn encodeBlocks(blocks: *const Blocks, source: anytype, goal: Goal, payload: []u8) abi.Failure!usize {
+    var search: Search = try .init(blocks, source, goal == .cosine);
     defer search.deinit();
     const plans = try memory.alloc(Plan, 1);
     defer memory.free(Plan, plans);
-    plans[0].blocks = &blocks;
-    var encoder: Encoder = .{ .search = &search, .plan = &plans[0], .payload = payload };
+    plans[0].blocks = blocks;
+    var encoder: Encoder(@TypeOf(source)) = .{ .source = source, .search = &search, .plan = &plans[0], .payload = payload };
     switch (goal) {
         .bytes => |wanted| return encoder.toBytes(@max(wanted, bytes_least + bytes_of_chunk * @as(f64, @floatFromInt(plans[0].chunks())))),
-        .cosine => |wanted| return encoder.toCosine(wanted, gradients),
+        .cosine => |wanted| return encoder.toCosine(wanted),
     }
 }
 
@@ -81,154 +95,174 @@ const coarse_least = 1024;
 /// How near (log2) what is foretold must come to what is wanted.
 const tolerance = 0.002;
 
-const Encoder = struct {
-    search: *Search,
-    plan: *Plan,
-    payload: []u8,
-    /// log2 of the latest step.
-    place: ?f64 = null,
+fn Encoder(comptime Source: type) type {
+    return struct {
+        const Self = @This();
+        source: Source,
+        search: *Search,
+        plan: *Plan,
+        payload: []u8,
+        /// log2 of the latest step.
+        place: ?f64 = null,
 
-    /// As many bytes as are wanted, or somewhat fewer.
-    fn toBytes(self: *Encoder, wanted: f64) abi.Failure!usize {
-        // What is foretold from a sample is right to some tenths of a percent, and another look would
-        // cost as much as everything.
-        var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.995);
-        for (0..searches_max) |_| {
-            if (!self.findStep(.{ .bytes = aim })) break;
-            const used = try self.write() orelse {
-                aim *= 0.9;
-                continue;
-            };
-            if (@as(f64, @floatFromInt(used)) <= wanted) return used;
-            aim = wanted * 0.9995;
-            self.search.written *= @as(f64, @floatFromInt(used)) / self.search.bytes;
-        }
-        return self.toFewerBlocks(wanted);
-    }
-
-    /// Where even the largest step takes too much, only the blocks with the largest sums are coded.
-    fn toFewerBlocks(self: *Encoder, wanted: f64) abi.Failure!usize {
-        const blocks = self.plan.blocks;
-        const order = try memory.alloc(u32, blocks.count);
-        defer memory.free(u32, order);
-        for (order, 0..) |*place, i| place.* = @intCast(i);
-        std.mem.sortUnstable(u32, order, blocks, struct {
-            fn lessThan(context: *const Blocks, a: u32, b: u32) bool {
-                return if (context.sums[a] == context.sums[b]) a < b else context.sums[a] > context.sums[b];
+        /// As many bytes as are wanted, or somewhat fewer.
+        fn toBytes(self: *Self, wanted: f64) abi.Failure!usize {
+            // What is foretold from a sample is right to some tenths of a percent, and another look would
+            // cost as much as everything.
+            var aim = wanted * @as(f64, if (self.search.isWhole()) 0.9995 else 0.995);
+            for (0..searches_max) |_| {
+                if (!self.findStep(.{ .bytes = aim })) break;
+                const used = try self.write() orelse {
+                    aim *= 0.9;
+                    continue;
+                };
+                if (@as(f64, @floatFromInt(used)) <= wanted) return used;
+                aim = wanted * 0.9995;
+                self.search.written *= @as(f64, @floatFromInt(used)) / self.search.bytes;
             }
-        }.lessThan);
-        var coded = blocks.count;
-        while (true) {
-            if (coded < blocks.count) self.search.cut = .{ .sum = blocks.sums[order[coded]], .index = order[coded] };
-            self.place = log2(blocks.most) - 1;
-            self.lookAll();
-            var share: f64 = 0.5;
-            if (try self.write()) |used| {
-                share = wanted / @as(f64, @floatFromInt(used));
-                if (share >= 1 or coded == 1) return used;
-            } else if (coded == 1) return noRoom(self.payload);
-            const fewer: usize = @intFromFloat(@as(f64, @floatFromInt(coded)) * share * 0.99);
-            coded = @max(1, @min(fewer, coded - 1));
+            return self.toFewerBlocks(wanted);
         }
-    }
 
-    /// The cosine that is wanted, or somewhat more.
-    fn toCosine(self: *Encoder, wanted: f64, gradients: []const f32) abi.Failure!usize {
-        const restored = try memory.alloc(f32, gradients.len);
-        defer memory.free(f32, restored);
-        const lost_wanted = 1 - wanted * wanted;
-        var aim = lost_wanted * 0.998;
-        for (0..attempts_max) |attempt| {
-            if (attempt < searches_max) {
-                _ = self.findStep(.{ .cosine = aim });
-            } else {
-                // A few gradients change by leaps.
-                self.place = self.place.? - 1;
+        /// Where even the largest step takes too much, only the blocks with the largest sums are coded.
+        fn toFewerBlocks(self: *Self, wanted: f64) abi.Failure!usize {
+            const blocks = self.plan.blocks;
+            const order = try memory.alloc(u32, blocks.count);
+            defer memory.free(u32, order);
+            for (order, 0..) |*place, i| place.* = @intCast(i);
+            std.mem.sortUnstable(u32, order, blocks, struct {
+                fn lessThan(context: *const Blocks, a: u32, b: u32) bool {
+                    return if (context.sums[a] == context.sums[b]) a < b else context.sums[a] > context.sums[b];
+                }
+            }.lessThan);
+            var coded = blocks.count;
+            while (true) {
+                if (coded < blocks.count) self.search.cut = .{ .sum = blocks.sums[order[coded]], .index = order[coded] };
+                self.place = log2(blocks.most) - 1;
                 self.lookAll();
+                var share: f64 = 0.5;
+                if (try self.write()) |used| {
+                    share = wanted / @as(f64, @floatFromInt(used));
+                    if (share >= 1 or coded == 1) return used;
+                } else if (coded == 1) return noRoom(self.payload);
+                const fewer: usize = @intFromFloat(@as(f64, @floatFromInt(coded)) * share * 0.99);
+                coded = @max(1, @min(fewer, coded - 1));
             }
-            const used = try self.write() orelse return noRoom(self.payload);
-            try decode(self.payload[0..used], restored);
-            const sums = try measures.measure(gradients, restored);
-            const cosine = if (sums[2] > 0) sums[0] / @sqrt(sums[1]) / @sqrt(sums[2]) else 0;
-            const lost = @max(1 - cosine * cosine, 1e-12);
-            if (cosine >= wanted and (lost > 0.98 * lost_wanted or attempt >= 2)) return used;
-            aim *= lost_wanted / lost * 0.998;
         }
-        return abi.fail(error.Internal, "Expected to reach a cosine of {d}, got less after {d} attempts", .{ wanted, attempts_max });
-    }
 
-    fn lookAll(self: *Encoder) void {
-        self.search.look(@floatCast(exp2(self.place.?)), 1);
-        self.search.plan(&self.plan.model, &self.plan.map);
-    }
-
-    /// Makes the plan for the bytes or the lost energy that are wanted, or a little less of them; false
-    /// where no step is large enough.
-    fn findStep(self: *Encoder, wanted: Goal) bool {
-        const search = self.search;
-        const largest = log2(self.plan.blocks.most) - 1;
-        var line: Line = .{
-            .low = largest - octaves,
-            .high = largest,
-            .slope = if (wanted == .bytes) 0.8 else 1.5,
-            .wanted = if (wanted == .bytes) tolerance else -tolerance,
-        };
-        const is_first = self.place == null;
-        var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, line.low, line.high);
-        for (0..looks_max) |i| {
-            // Few blocks show the way while costs settle, all of the sample decide.
-            const is_coarse = is_first and i < coarse_looks;
-            // What all of the sample says is another line.
-            if (i == coarse_looks) line.before = null;
-            self.place = place;
-            search.look(@floatCast(exp2(place)), if (is_coarse and search.places.len >= coarse_least) coarse_stride else 1);
-            // A plan is dear, so the first one tells the looks what to expect.
-            const is_planned = !is_coarse and search.correction == 1;
-            if (is_planned) search.plan(&self.plan.model, &self.plan.map);
-            var excess = self.excessOf(wanted);
-            if (!is_coarse and (line.isNear(excess) or i + 1 == looks_max)) {
-                if (!is_planned) search.plan(&self.plan.model, &self.plan.map);
-                excess = self.excessOf(wanted);
-                if (line.isNear(excess)) return true;
+        /// The cosine that is wanted, or somewhat more.
+        fn toCosine(self: *Self, wanted: f64) abi.Failure!usize {
+            const lost_wanted = 1 - wanted * wanted;
+            var aim = lost_wanted * 0.998;
+            for (0..attempts_max) |attempt| {
+                if (attempt < searches_max) {
+                    _ = self.findStep(.{ .cosine = aim });
+                } else {
+                    // A few gradients change by leaps.
+                    self.place = self.place.? - 1;
+                    self.lookAll();
+                }
+                const used = try self.write() orelse return noRoom(self.payload);
+                const cosine = try self.source.cosineOf(self.payload[0..used]);
+                const lost = @max(1 - cosine * cosine, 1e-12);
+                if (cosine >= wanted and (lost > 0.98 * lost_wanted or attempt >= 2)) return used;
+                aim *= lost_wanted / lost * 0.998;
             }
-            if (!is_coarse and line.bound(place, excess)) {
-                if (!is_planned) search.plan(&self.plan.model, &self.plan.map);
-                return place < largest or excess >= 0 or wanted == .cosine;
-            }
-            place = line.next(place, excess);
+            return abi.fail(error.Internal, "Expected to reach a cosine of {d}, got less after {d} attempts", .{ wanted, attempts_max });
         }
-        return true;
+
+        fn lookAll(self: *Self) void {
+            self.search.look(@floatCast(exp2(self.place.?)), 1);
+            self.search.plan(&self.plan.model, &self.plan.map);
+        }
+
+        /// Makes the plan for the bytes or the lost energy that are wanted, or a little less of them; false
+        /// where no step is large enough.
+        fn findStep(self: *Self, wanted: Goal) bool {
+            const search = self.search;
+            const largest = log2(self.plan.blocks.most) - 1;
+            var line: Line = .{
+                .low = largest - octaves,
+                .high = largest,
+                .slope = if (wanted == .bytes) 0.8 else 1.5,
+                .wanted = if (wanted == .bytes) tolerance else -tolerance,
+            };
+            const is_first = self.place == null;
+            var place = self.place orelse std.math.clamp(log2(search.rootMeanSquare()) - 1, line.low, line.high);
+            for (0..looks_max) |i| {
+                // Few blocks show the way while costs settle, all of the sample decide.
+                const is_coarse = is_first and i < coarse_looks;
+                // What all of the sample says is another line.
+                if (i == coarse_looks) line.before = null;
+                self.place = place;
+                search.look(@floatCast(exp2(place)), if (is_coarse and search.places.len >= coarse_least) coarse_stride else 1);
+                // A plan is dear, so the first one tells the looks what to expect.
+                const is_planned = !is_coarse and search.correction == 1;
+                if (is_planned) search.plan(&self.plan.model, &self.plan.map);
+                var excess = self.excessOf(wanted);
+                if (!is_coarse and (line.isNear(excess) or i + 1 == looks_max)) {
+                    if (!is_planned) search.plan(&self.plan.model, &self.plan.map);
+                    excess = self.excessOf(wanted);
+                    if (line.isNear(excess)) return true;
+                }
+                if (!is_coarse and line.bound(place, excess)) {
+                    if (!is_planned) search.plan(&self.plan.model, &self.plan.map);
+                    return place < largest or excess >= 0 or wanted == .cosine;
+                }
+                place = line.next(place, excess);
+            }
+            return true;
+        }
+
+        /// How far (log2) the step is above the one wanted; it grows with the step.
+        fn excessOf(self: *const Self, wanted: Goal) f64 {
+            return switch (wanted) {
+                .bytes => |bytes| log2(bytes / self.search.bytes),
+                .cosine => |lost| log2(@max(self.search.lost, 1e-18) / lost),
+            };
+        }
+
+        /// Writes everything as planned; returns the bytes that took, or null where there is no room.
+        fn write(self: *Self) abi.Failure!?usize {
+            const plan = self.plan;
+            plan.fine = self.search.fine;
+            plan.costs = self.search.work.costs;
+            plan.prepare();
+            var header: [model_file.written_max]u8 = undefined;
+            const start = plan.model.write(&header);
+            if (self.payload.len < start) return null;
+            @memcpy(self.payload[0..start], header[0..start]);
+            return start + (try self.source.writeChunks(plan, self.payload[start..]) orelse return null);
+        }
+    };
+}
+
+/// Gradients on the host.
+const Host = struct {
+    blocks: *const Blocks,
+    gradients: []const f32,
+
+    pub fn sample(self: Host, places: []const u32, target: []f32) abi.Failure!void {
+        return self.blocks.sample(places, target);
     }
 
-    /// How far (log2) the step is above the one wanted; it grows with the step.
-    fn excessOf(self: *const Encoder, wanted: Goal) f64 {
-        return switch (wanted) {
-            .bytes => |bytes| log2(bytes / self.search.bytes),
-            .cosine => |lost| log2(@max(self.search.lost, 1e-18) / lost),
-        };
+    /// Between the gradients and what a payload of them stands for.
+    pub fn cosineOf(self: Host, payload: []const u8) abi.Failure!f64 {
+        const restored = try memory.alloc(f32, self.gradients.len);
+        defer memory.free(f32, restored);
+        try decode(payload, restored);
+        const sums = try measures.measure(self.gradients, restored);
+        return cosineFrom(sums[0..3].*);
     }
 
-    /// Writes everything as planned; returns the bytes that took, or null where there is no room.
-    fn write(self: *Encoder) abi.Failure!?usize {
-        const plan = self.plan;
-        plan.fine = self.search.fine;
-        plan.costs = self.search.work.costs;
-        plan.prepare();
-        var header: [model_file.written_max]u8 = undefined;
-        const start = plan.model.write(&header);
-        if (self.payload.len < start) return null;
-        @memcpy(self.payload[0..start], header[0..start]);
-        return start + (try self.writeChunks(self.payload[start..]) orelse return null);
-    }
-
-    fn writeChunks(self: *Encoder, out: []u8) abi.Failure!?usize {
-        const chunks = self.plan.chunks();
+    /// Writes all chunks; returns the bytes that took, or null where there is no room.
+    pub fn writeChunks(_: Host, plan: *const Plan, out: []u8) abi.Failure!?usize {
+        const chunks = plan.chunks();
         const parts: u32 = @intCast(@min(threads.getThreads(), chunks));
         const encoded = try memory.alloc(Part, parts);
         defer memory.free(Part, encoded);
         var made: usize = 0;
         defer for (encoded[0..made]) |*part| part.deinit(out);
-        while (made < parts) : (made += 1) encoded[made] = try .init(self.plan, out, made);
+        while (made < parts) : (made += 1) encoded[made] = try .init(plan, out, made);
         parallel.runParts(parts, @as([]Part, encoded), Part.work);
         var used: usize = 0;
         for (encoded) |*part| {
@@ -239,6 +273,11 @@ const Encoder = struct {
         return used;
     }
 };
+
+/// From sums of products and of either's squares.
+pub fn cosineFrom(sums: [3]f64) f64 {
+    return if (sums[2] > 0) sums[0] / @sqrt(sums[1]) / @sqrt(sums[2]) else 0;
+}
 
 /// Where an excess is the one wanted: by secants until there is a look on either side, then between
 /// the two (the Illinois rule).
@@ -323,7 +362,7 @@ const Part = struct {
 
 // ---- back ----
 
-fn refuse(comptime what: []const u8) abi.Failure {
+pub fn refuse(comptime what: []const u8) abi.Failure {
     return abi.fail(error.InvalidFormat, "Expected a payload of compressed gradients, got one whose " ++ what, .{});
 }
 
@@ -350,12 +389,12 @@ pub fn inspect(payload: []const u8, count: usize) abi.Failure!void {
     if (try Payload.read(payload, count)) |parts| parts.deinit();
 }
 
-const Payload = struct {
+pub const Payload = struct {
     model: model_file.Model,
     chunks: []align(memory.alignment) chunks_file.Chunk,
 
     /// Null where it stands for zeros only.
-    fn read(payload: []const u8, count: usize) abi.Failure!?Payload {
+    pub fn read(payload: []const u8, count: usize) abi.Failure!?Payload {
         if (payload.len == 0) return refuse("header is cut off");
         if (payload[0] == model_file.zeros_only) return if (payload.len > 1) refuse("end is missing") else null;
         var length: usize = undefined;
@@ -370,7 +409,7 @@ const Payload = struct {
         return if (rest.input.bytes.len > 0) refuse("end is missing") else self;
     }
 
-    fn deinit(self: *const Payload) void {
+    pub fn deinit(self: *const Payload) void {
         memory.free(chunks_file.Chunk, self.chunks);
     }
 };

@@ -18,8 +18,9 @@ const exponent_max = 120;
 
 pub const Blocks = struct {
     kernels: *const table.Kernels,
-    /// The gradients, or a copy that is scaled by 2^exponent.
+    /// The gradients, or a copy that is scaled by 2^exponent; none where they are on a device.
     values: []const f32,
+    length: usize,
     scaled: ?[]align(memory.alignment) f32 = null,
     exponent: i32 = 0,
     steps: u32,
@@ -37,6 +38,7 @@ pub const Blocks = struct {
         var self: Blocks = .{
             .kernels = &(try dispatch.kernels()).gradient_entropy,
             .values = values,
+            .length = values.len,
             .steps = steps,
             .count = count,
             .sums = sums,
@@ -44,7 +46,7 @@ pub const Blocks = struct {
         };
         errdefer memory.free(f32, self.largest);
         if (!self.measure() and firstNotFinite(values) != null) return finite.refuse(values);
-        if (self.most != 0 and (self.most > largest_max or self.most < largest_min)) {
+        if (self.isExtreme()) {
             try self.scale();
             _ = self.measure();
         }
@@ -69,10 +71,26 @@ pub const Blocks = struct {
         @memset(target[there..self.blockValues()], 0);
     }
 
-    fn scale(self: *Blocks) error{OutOfMemory}!void {
+    /// The values of a sample's blocks.
+    pub fn sample(self: *const Blocks, places: []const u32, target: []f32) abi.Failure!void {
+        const size = self.blockValues();
+        for (places, 0..) |place, i| self.copy(place, target[i * size ..][0..size]);
+    }
+
+    /// Whether the values must be scaled, and measured again.
+    pub fn isExtreme(self: *const Blocks) bool {
+        return self.most != 0 and (self.most > largest_max or self.most < largest_min);
+    }
+
+    /// Decides on the exponent; returns the two factors of 2^exponent.
+    pub fn chooseScale(self: *Blocks) [2]f32 {
         self.exponent = std.math.clamp(-std.math.ilogb(self.most), -exponent_max, exponent_max);
-        const factor = std.math.ldexp(@as(f32, 1), @divTrunc(self.exponent, 2));
-        const rest = std.math.ldexp(@as(f32, 1), self.exponent - @divTrunc(self.exponent, 2));
+        const first = @divTrunc(self.exponent, 2);
+        return .{ std.math.ldexp(@as(f32, 1), first), std.math.ldexp(@as(f32, 1), self.exponent - first) };
+    }
+
+    fn scale(self: *Blocks) error{OutOfMemory}!void {
+        const factor, const rest = self.chooseScale();
         const scaled = try memory.alloc(f32, self.values.len);
         for (scaled, self.values) |*target, value| target.* = value * factor * rest;
         self.scaled = scaled;

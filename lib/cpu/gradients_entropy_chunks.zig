@@ -26,7 +26,7 @@ const chunk_values = model_file.chunk_values;
 const Model = model_file.Model;
 
 /// How many states code the symbols of a chunk.
-const States = enum(u2) { none = 0, one = 1, wide = 2, _ };
+pub const States = enum(u2) { none = 0, one = 1, wide = 2, _ };
 
 /// What all chunks are encoded with.
 pub const Plan = struct {
@@ -230,7 +230,7 @@ pub const Encoder = struct {
 };
 
 /// The state and words of a chunk's classes; nothing where all are zero.
-fn encodeClasses(model: *const Model, classes: []const u8, words: []u16) struct { ?u32, []const u16 } {
+pub fn encodeClasses(model: *const Model, classes: []const u8, words: []u16) struct { ?u32, []const u16 } {
     if (std.mem.allEqual(u8, classes, table.class_zero)) return .{ null, &.{} };
     var cumulative: [table.classes_max][table.classes_max]u16 = undefined;
     for (cumulative[0..model.classCount()], model.following[0..model.classCount()]) |*sums, *frequencies| {
@@ -297,8 +297,8 @@ pub const Decoders = struct {
         memory.free(Room, room[0..1]);
     }
 
-    /// Decodes a chunk's blocks, padding included; false where the bytes are unsound.
-    pub fn decode(self: *const Decoders, chunk: *const Chunk, classes: []u8, values: [*]f32) bool {
+    /// Finds a chunk's classes and states; false where they do not fit the rest of it.
+    pub fn begin(self: *const Decoders, chunk: *const Chunk, classes: []u8, states: *[table.lanes]u32) bool {
         if (!self.decodeClasses(chunk, classes)) return false;
         var kept: usize = 0;
         var coded: usize = 0;
@@ -308,6 +308,16 @@ pub const Decoders = struct {
         }
         if (kept * self.model.blockValues() * 2 != chunk.kept.len) return false;
         if ((coded == 0) != (chunk.states.len == 0)) return false;
+        states.* = @splat(table.state_least);
+        for (0..chunk.states.len / 4) |i| {
+            states[i] = std.mem.readInt(u32, chunk.states[4 * i ..][0..4], .little);
+            if (states[i] < table.state_least or states[i] >= 1 << 31) return false;
+        }
+        return true;
+    }
+
+    /// Decodes a chunk's blocks, padding included; false where the bytes are unsound.
+    pub fn decode(self: *const Decoders, chunk: *const Chunk, classes: []u8, values: [*]f32) bool {
         var job: table.Decode = .{
             .steps = self.model.steps,
             .count = @intCast(classes.len),
@@ -320,14 +330,10 @@ pub const Decoders = struct {
             .kept = @ptrCast(chunk.kept.ptr),
             .kept_scale = self.model.unit(),
             .is_wide = @intFromBool(chunk.is_wide),
-            .states = @splat(table.state_least),
+            .states = undefined,
             .values = values,
         };
-        for (0..chunk.states.len / 4) |i| {
-            job.states[i] = std.mem.readInt(u32, chunk.states[4 * i ..][0..4], .little);
-            if (job.states[i] < table.state_least or job.states[i] >= 1 << 31) return false;
-        }
-        return self.kernels.decode(&job) == 0;
+        return self.begin(chunk, classes, &job.states) and self.kernels.decode(&job) == 0;
     }
 
     fn decodeClasses(self: *const Decoders, chunk: *const Chunk, classes: []u8) bool {

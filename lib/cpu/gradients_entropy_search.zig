@@ -8,6 +8,7 @@
 //! Floor: the quantisation of the sample, some six times; the rest is a few operations a block.
 
 const std = @import("std");
+const abi = @import("../abi.zig");
 const Blocks = @import("gradients_entropy_blocks.zig").Blocks;
 const classes_file = @import("gradients_entropy_classes.zig");
 const frequencies_file = @import("gradients_frequencies.zig");
@@ -69,20 +70,19 @@ pub const Search = struct {
         sampled: [all_count]u32,
     };
 
-    pub fn init(blocks: *const Blocks, wants_energy: bool) error{OutOfMemory}!Search {
+    /// `source.sample(places, values)` fetches the values of blocks.
+    pub fn init(blocks: *const Blocks, source: anytype, wants_energy: bool) abi.Failure!Search {
         const size = blocks.blockValues();
-        const count = @min(blocks.count, std.math.clamp(blocks.values.len / 8, sample_least, sample_most) / size);
+        const count = @min(blocks.count, std.math.clamp(blocks.length / 8, sample_least, sample_most) / size);
         const places = try memory.alloc(u32, count);
         errdefer memory.free(u32, places);
         const values = try memory.alloc(f32, count * size);
         errdefer memory.free(f32, values);
         const fine = try memory.alloc(u8, blocks.count);
         errdefer memory.free(u8, fine);
+        for (places, 0..) |*place, i| place.* = @intCast(placeOf(i, blocks.count, count));
+        try source.sample(places, values);
         const work = try memory.alloc(Work, 1);
-        for (places, 0..) |*place, i| {
-            place.* = @intCast(placeOf(i, blocks.count, count));
-            blocks.copy(place.*, values[i * size ..][0..size]);
-        }
         for (&work[0].statistics) |*one| {
             one.blocks = 0;
             one.above = 0;

@@ -17,12 +17,12 @@ const abi = @import("../abi.zig");
 const choice_file = @import("gradients_topk_choice.zig");
 const chunks_file = @import("gradients_topk_chunks.zig");
 const dispatch = @import("dispatch.zig");
-const finite = @import("gradients_finite.zig");
 const log2 = @import("gradients_frequencies.zig").log2;
 const memory = @import("../memory.zig");
 const numbers = @import("gradients_numbers.zig");
 const parallel = @import("parallel.zig");
 const places = @import("gradients_places_table.zig");
+const source_file = @import("gradients_topk_source.zig");
 const threads = @import("threads.zig");
 
 const chunk_values = chunks_file.chunk_values;
@@ -32,6 +32,7 @@ const Candidates = choice_file.Candidates;
 const Choice = choice_file.Choice;
 const Sample = choice_file.Sample;
 const Plan = chunks_file.Plan;
+const Source = source_file.Source;
 
 pub const Options = struct {
     /// Of the payload, at most; at least one gradient is kept even so.
@@ -40,7 +41,19 @@ pub const Options = struct {
     bits: u32,
     /// Whether the bound is found among all gradients.
     is_exact: bool,
+
+    /// Checks them; `exact` is 0 or 1.
+    pub fn init(bytes: f64, bits: u32, exact: u32) abi.Failure!Options {
+        if (!(bytes >= 1) or bytes > 0x1p40) return abi.fail(error.InvalidOption, "Expected bytes of at least 1, got {d}", .{bytes});
+        try expectBits(bits);
+        if (exact > 1) return abi.fail(error.InvalidOption, "Expected 0 or 1 for an exact choice, got {d}", .{exact});
+        return .{ .bytes = bytes, .bits = bits, .is_exact = exact == 1 };
+    }
 };
+
+pub fn expectBits(bits: u32) abi.Failure!void {
+    if (bits < 4 or bits > 8) return abi.fail(error.InvalidOption, "Expected 4 to 8 bits for a value, got {d}", .{bits});
+}
 
 const header_bytes = 8;
 const mean_one = 1 << places.mean_bits;
@@ -65,11 +78,11 @@ fn roomFor(count: usize, bits: u32, bytes: f64) f64 {
     return @max(1, low * all);
 }
 
-pub fn encode(gradients: []const f32, options: Options, payload: []u8) abi.Failure!usize {
-    var job: Job = try .init(gradients, options, payload);
+pub fn encode(source: Source, options: Options, payload: []u8) abi.Failure!usize {
+    var job: Job = try .init(&source, options, payload);
     defer job.deinit();
-    const guess = try job.refine(roomFor(gradients.len, options.bits, options.bytes));
-    if (!options.is_exact and gradients.len > choice_file.sample_count) {
+    const guess = try job.refine(roomFor(job.count, options.bits, options.bytes));
+    if (!options.is_exact and job.count > choice_file.sample_count) {
         if (try job.encodeSampled(guess)) |bytes| return bytes;
     }
     return job.encodeExact(guess);
@@ -87,9 +100,7 @@ const Part = struct {
     most: u32 = 0,
 };
 
-/// What is encoded to see how many bytes it takes.
-const pieces = 16;
-const piece_values = 1 << 14;
+/// Of the pieces, how many tell how many bytes they take.
 const kept_telling = 256;
 
 const sampled_attempts = 4;
@@ -99,7 +110,8 @@ const enough = 0.92;
 const sampled_margin = -1.5;
 
 const Job = struct {
-    gradients: []const f32,
+    source: *const Source,
+    count: usize,
     options: Options,
     payload: []u8,
     parts: []align(memory.alignment) Part,
@@ -110,21 +122,22 @@ const Job = struct {
     candidates: ?*const Candidates = null,
     choice: Choice = .{ .least = 1, .end = 0 },
 
-    fn init(gradients: []const f32, options: Options, payload: []u8) abi.Failure!Job {
+    fn init(source: *const Source, options: Options, payload: []u8) abi.Failure!Job {
         const kernels = try dispatch.kernels();
         if (payload.len < header_bytes) return noRoom(payload);
         var job: Job = .{
-            .gradients = gradients,
+            .source = source,
+            .count = source.len(),
             .options = options,
             .payload = payload,
             .parts = &.{},
-            .sample = try .init(gradients),
+            .sample = try source.sample(),
             .plan = .{ .least = 1, .bits = options.bits, .mean = places.mean_least },
         };
         errdefer job.deinit();
-        job.parts = try memory.alloc(Part, @min(threads.getThreads(), chunksOf(gradients.len)));
+        job.parts = try memory.alloc(Part, @min(threads.getThreads(), chunksOf(job.count)));
         for (job.parts) |*part| {
-            part.encoder = try .init(kernels, gradients.len);
+            part.encoder = try .init(kernels, job.count);
             errdefer part.encoder.deinit();
             part.bytes = if (job.made == 0) payload[header_bytes..] else try memory.alloc(u8, payload.len);
             job.made += 1;
@@ -144,14 +157,11 @@ const Job = struct {
     /// How many there is room for, from what those of a few pieces take, which is less where they lie
     /// together.
     fn refine(self: *Job, guess: f64) abi.Failure!f64 {
-        const count = pieces * piece_values;
-        if (self.gradients.len <= 2 * count) return guess;
+        const count = source_file.pieces * source_file.piece_values;
+        if (self.count <= 2 * count) return guess;
         const values = try memory.alloc(f32, count);
         defer memory.free(f32, values);
-        for (0..pieces) |i| {
-            const from = i * (self.gradients.len - piece_values) / (pieces - 1);
-            @memcpy(values[i * piece_values ..][0..piece_values], self.gradients[from..][0..piece_values]);
-        }
+        try self.source.readPieces(values);
         self.plan.least = self.sample.bound(guess, 0);
         const encoder = &self.parts[0].encoder;
         const kept = encoder.collect(values, &self.plan);
@@ -171,7 +181,7 @@ const Job = struct {
             self.plan.least = self.sample.bound(wanted, sampled_margin);
             // All that are not 0: the least of them is not known.
             if (self.plan.least == 1) return null;
-            const bytes = try self.write(wanted);
+            const bytes = try self.writeReaching(wanted);
             const used = @as(f64, @floatFromInt(bytes)) / self.options.bytes;
             if (used <= 1 and used > enough) return bytes;
             wanted *= 1 / used;
@@ -180,13 +190,27 @@ const Job = struct {
         return null;
     }
 
+    /// Writes all gradients that reach the plan's bound: as candidates where they are not here.
+    fn writeReaching(self: *Job, expected: f64) abi.Failure!usize {
+        if (self.source.* == .here) return self.write(expected);
+        var candidates = try self.collect(self.plan.least);
+        defer candidates.deinit();
+        self.candidates = &candidates;
+        self.choice = .{ .least = self.plan.least, .end = candidates.found.items.len };
+        return self.write(expected);
+    }
+
+    fn collect(self: *Job, least: u32) abi.Failure!Candidates {
+        return self.source.collect(self.parts[0].encoder.kernels, least, self.parts.len);
+    }
+
     fn encodeExact(self: *Job, guess: f64) abi.Failure!usize {
-        const all: f64 = @floatFromInt(self.gradients.len);
+        const all: f64 = @floatFromInt(self.count);
         // Places that lie together take fewer bits, so there may be room for more.
         var wanted = @min(guess * 1.3 + 16, all);
         while (true) {
             const least = self.sample.bound(wanted, 3);
-            var candidates: Candidates = try .collect(self.parts[0].encoder.kernels, self.gradients, least, self.parts.len);
+            var candidates = try self.collect(least);
             defer candidates.deinit();
             const found: f64 = @floatFromInt(candidates.found.items.len);
             if (least == 1 or found >= guess) {
@@ -247,7 +271,7 @@ const Job = struct {
             most = @max(most, part.most);
             needed += part.needed;
         }
-        if (most >= infinity_bits) return finite.refuse(self.gradients);
+        if (most >= infinity_bits) return self.source.refuse();
         if (needed > self.payload.len) {
             if (expected <= 1) return noRoom(self.payload);
             return needed;
@@ -263,14 +287,14 @@ const Job = struct {
     }
 
     fn setMean(self: *Job, expected: f64) void {
-        const all: f64 = @floatFromInt(self.gradients.len);
+        const all: f64 = @floatFromInt(self.count);
         self.plan.mean = @intFromFloat(std.math.clamp(expected / all * mean_one, places.mean_least, mean_one));
     }
 
     fn encodeChunks(self: *Job, index: u32, parts: u32) void {
         const part = &self.parts[index];
         const encoder = &part.encoder;
-        const from, const to = threads.share(chunksOf(self.gradients.len), index, parts);
+        const from, const to = threads.share(chunksOf(self.count), index, parts);
         // Where the chunk's candidates begin.
         var first: usize = 0;
         if (self.candidates) |candidates| for (candidates.counts[0..from]) |count| {
@@ -278,14 +302,14 @@ const Job = struct {
         };
         for (from..to) |chunk| {
             const start = chunk * chunk_values;
-            const values = self.gradients[start..@min(start + chunk_values, self.gradients.len)];
+            const count = @min(chunk_values, self.count - start);
             const kept = if (self.candidates) |candidates|
-                encoder.choose(candidates.places[start / 64 ..], candidates.found.items[first..], values.len, self.choice.least, self.choice.end -| first)
+                encoder.choose(candidates.places[start / 64 ..], candidates.found.items[first..], count, self.choice.least, self.choice.end -| first)
             else
-                encoder.collect(values, &self.plan);
+                encoder.collect(self.source.here[start..][0..count], &self.plan);
             if (self.candidates) |candidates| first += candidates.counts[chunk];
             part.most = @max(part.most, encoder.most);
-            part.needed += encoder.encode(values.len, kept, &self.plan, &part.output);
+            part.needed += encoder.encode(count, kept, &self.plan, &part.output);
         }
     }
 };
@@ -339,13 +363,44 @@ pub fn inspect(payload: []const u8, bits: u32, total: usize) abi.Failure!void {
 pub fn decode(payload: []const u8, bits: u32, gradients: []f32) abi.Failure!void {
     const parts = try Payload.read(payload, bits, gradients.len);
     defer parts.deinit();
+    return decodeChunks(&parts, gradients.len, .{ .gradients = gradients });
+}
+
+/// Gradients that were kept, in order, and where they are, as bits.
+pub const Kept = struct {
+    places: []align(memory.alignment) u64,
+    values: []align(memory.alignment) f32,
+
+    pub fn decode(payload: []const u8, bits: u32, total: usize) abi.Failure!Kept {
+        const parts = try Payload.read(payload, bits, total);
+        defer parts.deinit();
+        var count: usize = 0;
+        for (parts.chunks) |*chunk| count += chunk.kept;
+        const all = try memory.alloc(u64, (total + 63) / 64);
+        errdefer memory.free(u64, all);
+        const values = try memory.alloc(f32, count);
+        errdefer memory.free(f32, values);
+        const kept: Kept = .{ .places = all, .values = values };
+        try decodeChunks(&parts, total, .{ .kept = kept });
+        return kept;
+    }
+
+    pub fn deinit(self: *const Kept) void {
+        memory.free(u64, self.places);
+        memory.free(f32, self.values);
+    }
+};
+
+const Target = union(enum) { gradients: []f32, kept: Kept };
+
+fn decodeChunks(parts: *const Payload, total: usize, target: Target) abi.Failure!void {
     const kernels = try dispatch.kernels();
     const decoders = try memory.alloc(chunks_file.Decoder, @min(threads.getThreads(), parts.chunks.len));
     defer memory.free(chunks_file.Decoder, decoders);
     var made: usize = 0;
     defer for (decoders[0..made]) |*decoder| decoder.deinit();
-    while (made < decoders.len) : (made += 1) decoders[made] = try .init(kernels, gradients.len);
-    var job: Decode = .{ .payload = &parts, .decoders = decoders, .gradients = gradients };
+    while (made < decoders.len) : (made += 1) decoders[made] = try .init(kernels, total);
+    var job: Decode = .{ .payload = parts, .decoders = decoders, .total = total, .target = target };
     parallel.runParts(@intCast(decoders.len), &job, Decode.work);
     if (job.bad.load(.monotonic)) return refuse("chunks are unsound");
 }
@@ -353,15 +408,26 @@ pub fn decode(payload: []const u8, bits: u32, gradients: []f32) abi.Failure!void
 const Decode = struct {
     payload: *const Payload,
     decoders: []chunks_file.Decoder,
-    gradients: []f32,
+    total: usize,
+    target: Target,
     bad: std.atomic.Value(bool) = .init(false),
 
     fn work(self: *Decode, part: u32, parts: u32) void {
         const from, const to = threads.share(self.payload.chunks.len, part, parts);
+        const decoder = &self.decoders[part];
+        const plan = &self.payload.plan;
+        // Where the chunk's values begin.
+        var first: usize = 0;
+        for (self.payload.chunks[0..from]) |*chunk| first += chunk.kept;
         for (self.payload.chunks[from..to], from..) |*chunk, index| {
             const start = index * chunk_values;
-            const target = self.gradients[start..@min(start + chunk_values, self.gradients.len)];
-            if (!self.decoders[part].decode(chunk, &self.payload.plan, target)) return self.bad.store(true, .monotonic);
+            const count = @min(chunk_values, self.total - start);
+            const is_sound = switch (self.target) {
+                .gradients => |gradients| decoder.decode(chunk, plan, gradients[start..][0..count]),
+                .kept => |kept| decoder.decodeKept(chunk, plan, kept.places[start / 64 ..][0 .. (count + 63) / 64], count, kept.values[first..][0..chunk.kept]),
+            };
+            if (!is_sound) return self.bad.store(true, .monotonic);
+            first += chunk.kept;
         }
     }
 };

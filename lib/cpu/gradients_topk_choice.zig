@@ -20,26 +20,39 @@ const magnitude_mask = chunks_file.magnitude_mask;
 pub const sample_count = 1 << 17;
 const sample_run = 8;
 
+/// Where the sample is: all gradients where there are no more, else one run in each of as many parts.
+pub const Runs = struct {
+    total: usize,
+    /// None where all gradients are taken.
+    count: usize,
+
+    pub fn init(total: usize) Runs {
+        return .{ .total = total, .count = if (total <= sample_count) 0 else sample_count / sample_run };
+    }
+
+    pub fn values(self: *const Runs) usize {
+        return @min(self.total, sample_count);
+    }
+
+    pub fn read(self: *const Runs, gradients: []const f32, bits: []u32) void {
+        if (self.count == 0) return magnitudesOf(gradients, bits);
+        for (0..self.count) |i| {
+            const from = i * self.total / self.count;
+            const width = (i + 1) * self.total / self.count - from - (sample_run - 1);
+            const hash = (@as(u64, i) +% 1) *% 0x9e37_79b9_7f4a_7c15;
+            const start = from + @as(usize, @intCast((hash >> 32) * width >> 32));
+            magnitudesOf(gradients[start..][0..sample_run], bits[i * sample_run ..][0..sample_run]);
+        }
+    }
+};
+
+fn magnitudesOf(values: []const f32, bits: []u32) void {
+    for (bits, values) |*pattern, value| pattern.* = @as(u32, @bitCast(value)) & magnitude_mask;
+}
+
 pub const Sample = struct {
     bits: []align(memory.alignment) u32,
     total: usize,
-
-    pub fn init(gradients: []const f32) error{OutOfMemory}!Sample {
-        const bits = try memory.alloc(u32, @min(gradients.len, sample_count));
-        if (bits.len == gradients.len) {
-            for (bits, gradients) |*pattern, value| pattern.* = @as(u32, @bitCast(value)) & magnitude_mask;
-            return .{ .bits = bits, .total = gradients.len };
-        }
-        const runs = bits.len / sample_run;
-        for (0..runs) |i| {
-            const from = i * gradients.len / runs;
-            const width = (i + 1) * gradients.len / runs - from - (sample_run - 1);
-            const hash = (@as(u64, i) +% 1) *% 0x9e37_79b9_7f4a_7c15;
-            const run = gradients[from + @as(usize, @intCast((hash >> 32) * width >> 32)) ..][0..sample_run];
-            for (bits[i * sample_run ..][0..sample_run], run) |*pattern, value| pattern.* = @as(u32, @bitCast(value)) & magnitude_mask;
-        }
-        return .{ .bits = bits, .total = gradients.len };
-    }
 
     pub fn deinit(self: *const Sample) void {
         memory.free(u32, self.bits);

@@ -267,8 +267,7 @@ pub const Decoder = struct {
             @memset(target, 0);
             return true;
         }
-        const is_sound = if (chunk.kept < rice_max) self.readDistances(chunk, plan, target.len) else self.readPlaces(chunk, plan, target.len);
-        if (!is_sound) return false;
+        if (!self.readBits(chunk, plan, target.len)) return false;
         const values = valuesOf(chunk.range, plan);
         var codes: bit_stream.Reader = .init(chunk.codes);
         var found: [piece_values + spare]f32 = undefined;
@@ -288,6 +287,24 @@ pub const Decoder = struct {
             self.kernels.gradients.place(bits.ptr, count, &found, target.ptr + from);
         }
         return true;
+    }
+
+    /// The places among so many as bits, and the values that belong there, instead of all gradients.
+    pub fn decodeKept(self: *Decoder, chunk: *const Chunk, plan: *const Plan, bits: []u64, count: usize, found: []f32) bool {
+        if (chunk.kept == 0) {
+            @memset(bits, 0);
+            return true;
+        }
+        if (!self.readBits(chunk, plan, count)) return false;
+        @memcpy(bits, self.bits[0..bits.len]);
+        const values = valuesOf(chunk.range, plan);
+        var codes: bit_stream.Reader = .init(chunk.codes);
+        for (found) |*value| value.* = values[codes.read(plan.bits)];
+        return true;
+    }
+
+    fn readBits(self: *Decoder, chunk: *const Chunk, plan: *const Plan, count: usize) bool {
+        return if (chunk.kept < rice_max) self.readDistances(chunk, plan, count) else self.readPlaces(chunk, plan, count);
     }
 
     fn readDistances(self: *Decoder, chunk: *const Chunk, plan: *const Plan, count: usize) bool {

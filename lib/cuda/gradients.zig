@@ -68,7 +68,7 @@ pub const Work = struct {
     }
 
     /// What kernels have found, when they are done.
-    fn findings(self: *const Work) abi.Failure!u32 {
+    pub fn findings(self: *const Work) abi.Failure!u32 {
         var found: u32 = undefined;
         try self.stream.download(self.found, std.mem.asBytes(&found));
         return found;
@@ -97,8 +97,10 @@ const found_bytes = 16;
 const not_finite = 1;
 const too_large = 2;
 const bad_trits = 4;
+pub const bad_chunk = 8;
 
-fn refuse(gradients: *Buffer) abi.Failure {
+/// The failure that names the first gradient that is not finite.
+pub fn refuse(gradients: *Buffer) abi.Failure {
     const index = (try floats.findNotFinite(gradients)) orelse 0;
     var value: f32 = undefined;
     const stream = try gradients.device.stream();

@@ -225,8 +225,9 @@ export class GradientCodec {
    * nothing of use then.
    *
    * A tensor on a CUDA device stays there and only the bytes come back, the same ones that the CPU
-   * makes: `"entropy"` and `"topk"` have no kernels and throw
-   * `unsupported`. Arrays travel to the codec's `device` first.
+   * makes. Of `"topk"` a sample, a bit for each gradient and those that may be kept come to the host,
+   * which codes them; for `"entropy"` the host searches the step (see `createCodec`). Arrays travel to
+   * the codec's `device` first.
    *
    * @example
    * ```ts
@@ -398,9 +399,12 @@ function checkOut(out: Uint8Array, gradients: Values): void {
  * `seed` and `device` are options of every codec, the others of those that name them; any other is
  * refused. Codecs differ in nothing else: all bytes describe themselves and end in a checksum.
  *
- * All but `"entropy"`, `"topk"` and the method `"dense"` of `"projection"`, which throw `unsupported`
- * there, have CUDA kernels: for tensors that are on a device, and for arrays with `device: "cuda"`. The
- * bytes are the CPU's, and lie on the host.
+ * All but the method `"dense"` of `"projection"`, which throws `unsupported` there, have CUDA kernels:
+ * for tensors that are on a device, and for arrays with `device: "cuda"`. The bytes are the CPU's, and
+ * lie on the host. `"topk"` finds on the device what may be kept, and codes it on the CPU. To compress,
+ * `"entropy"` fetches 8 bytes for each 64 gradients (a thirty-second of them) and a sample of at most
+ * 1 MiB, from which the host finds the step as it always does, and sends back at most 4 bytes for each
+ * 64; to decompress, 1 to 4 bytes for each 128.
  *
  * @example
  * ```ts

@@ -5,7 +5,7 @@ import { checkNumber } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { containerBytes, type Message } from "./container.ts";
-import { checkRatio, type Encoder, type Kind, type KindOptions } from "./kind.ts";
+import { checkRatio, type Encoder, type Kind, type KindOptions, type Values } from "./kind.ts";
 
 const RATIO = 20;
 const COSINE_MAX = 0.99999;
@@ -38,6 +38,7 @@ export const entropy: Kind = {
   options: ["ratio", "cosine"],
   parameterCount: 0,
   summable: false,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     if (options.ratio !== undefined && options.cosine !== undefined) {
@@ -53,18 +54,21 @@ export const entropy: Kind = {
     const used = new Float64Array(1);
     return {
       payloadMax,
-      encode(gradients: Float32Array, _seed, _parameters, room) {
+      encode(gradients, _seed, _parameters, room) {
+        const wanted = bytes(gradients.length);
         const payload = room(payloadMax(gradients.length));
-        check(native.gradients_entropy_encode(
-          gradients,
-          gradients.length,
-          bytes(gradients.length),
-          cosine,
-          payload,
-          payload.length,
-          used,
-          used.length,
-        ));
+        const target = [payload, payload.length, used, used.length] as const;
+        check(
+          gradients instanceof Float32Array
+            ? native.gradients_entropy_encode(
+              gradients,
+              gradients.length,
+              wanted,
+              cosine,
+              ...target,
+            )
+            : native.cuda_gradients_entropy_encode(gradients.handle, wanted, cosine, ...target),
+        );
         return used[0]!;
       },
     };
@@ -74,7 +78,12 @@ export const entropy: Kind = {
     check(native.gradients_entropy_inspect(payload, payload.length, count));
   },
 
-  decode({ payload }: Message, out: Float32Array): void {
-    check(native.gradients_entropy_decode(payload, payload.length, out, out.length));
+  decode({ payload }: Message, out: Values): void {
+    const length = payload.length;
+    check(
+      out instanceof Float32Array
+        ? native.gradients_entropy_decode(payload, length, out, out.length)
+        : native.cuda_gradients_entropy_decode(payload, length, out.handle),
+    );
   },
 };

@@ -3,7 +3,14 @@
 import { checkChoice, checkCount } from "../checks.ts";
 import { check, native } from "../native/library.ts";
 import { containerBytes, type Message } from "./container.ts";
-import { checkRatio, type Encoder, type Kind, type KindOptions, parameterCount } from "./kind.ts";
+import {
+  checkRatio,
+  type Encoder,
+  type Kind,
+  type KindOptions,
+  parameterCount,
+  type Values,
+} from "./kind.ts";
 
 const RATIO = 50;
 const BITS = 8;
@@ -28,6 +35,7 @@ export const topk: Kind = {
   options: ["ratio", "bits", "method"],
   parameterCount: 1,
   summable: false,
+  onCuda: true,
 
   create(options: KindOptions): Encoder {
     const ratio = checkRatio(options.ratio, RATIO);
@@ -40,20 +48,16 @@ export const topk: Kind = {
     const used = new Float64Array(1);
     return {
       payloadMax,
-      encode(gradients: Float32Array, _seed, parameters, room) {
+      encode(gradients: Values, _seed, parameters, room) {
         const payload = room(payloadMax(gradients.length));
         parameters[0] = bits;
-        check(native.gradients_topk_encode(
-          gradients,
-          gradients.length,
-          wantedBytes(gradients.length, ratio),
-          bits,
-          exact,
-          payload,
-          payload.length,
-          used,
-          used.length,
-        ));
+        const bytes = wantedBytes(gradients.length, ratio);
+        const rest = [bytes, bits, exact, payload, payload.length, used, used.length] as const;
+        check(
+          gradients instanceof Float32Array
+            ? native.gradients_topk_encode(gradients, gradients.length, ...rest)
+            : native.cuda_gradients_topk_encode(gradients.handle, ...rest),
+        );
         return used[0]!;
       },
     };
@@ -65,13 +69,12 @@ export const topk: Kind = {
     check(native.gradients_topk_inspect(payload, payload.length, bits, count));
   },
 
-  decode({ payload, parameters }: Message, out: Float32Array): void {
-    check(native.gradients_topk_decode(
-      payload,
-      payload.length,
-      parameters[0]!,
-      out,
-      out.length,
-    ));
+  decode({ payload, parameters }: Message, out: Values): void {
+    const [length, bits] = [payload.length, parameters[0]!];
+    check(
+      out instanceof Float32Array
+        ? native.gradients_topk_decode(payload, length, bits, out, out.length)
+        : native.cuda_gradients_topk_decode(payload, length, bits, out.handle),
+    );
   },
 };

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xa4b14adae78a2efdn;
+export const abiFingerprint = 0x3d38d354aa063d8bn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -482,6 +482,20 @@ export const symbols = {
     seed: "u64",
     gradients: "u64",
   },
+  cuda_gradients_entropy_encode: {
+    gradients: "u64",
+    bytes: "f64",
+    cosine: "f64",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  cuda_gradients_entropy_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    gradients: "u64",
+  },
   cuda_gradients_lowrank_encode: {
     gradients: "u64",
     rows: "u32",
@@ -497,6 +511,22 @@ export const symbols = {
     payload_length: "u32",
     rows: "u32",
     rank: "u32",
+    gradients: "u64",
+  },
+  cuda_gradients_topk_encode: {
+    gradients: "u64",
+    bytes: "f64",
+    bits: "u32",
+    exact: "u32",
+    payload: "w:u8",
+    payload_length: "u32",
+    used: "w:f64",
+    used_length: "u32",
+  },
+  cuda_gradients_topk_decode: {
+    payload: "r:u8",
+    payload_length: "u32",
+    bits: "u32",
     gradients: "u64",
   },
   cuda_model_create: {
@@ -2322,6 +2352,26 @@ export interface NativeLibrary {
     gradients: bigint,
   ): number;
   /**
+   * Writes at most `bytes` of payload, or, where that is 0, what reaches the cosine; used = [bytes].
+   */
+  cuda_gradients_entropy_encode(
+    gradients: bigint,
+    bytes: number,
+    cosine: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_entropy_decode.
+   */
+  cuda_gradients_entropy_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    gradients: bigint,
+  ): number;
+  /**
    * `state` is as for gradients_lowrank_encode, and on the host.
    */
   cuda_gradients_lowrank_encode(
@@ -2342,6 +2392,28 @@ export interface NativeLibrary {
     payload_length: number,
     rows: number,
     rank: number,
+    gradients: bigint,
+  ): number;
+  /**
+   * As gradients_topk_encode; only a sample and what may be kept leaves the device.
+   */
+  cuda_gradients_topk_encode(
+    gradients: bigint,
+    bytes: number,
+    bits: number,
+    exact: number,
+    payload: Uint8Array | null,
+    payload_length: number,
+    used: Float64Array | null,
+    used_length: number,
+  ): number;
+  /**
+   * The function tritter_cuda_gradients_topk_decode.
+   */
+  cuda_gradients_topk_decode(
+    payload: Uint8Array | null,
+    payload_length: number,
+    bits: number,
     gradients: bigint,
   ): number;
   /**
