@@ -17,6 +17,7 @@ import {
   loadModel,
   localSteps,
   phaseHook,
+  Sgd,
   type Tensor,
   TokenDataset,
   type Trainable,
@@ -221,14 +222,17 @@ async function trainOnDevice(more: Partial<DeviceOptions> = {}) {
   return { losses: lossesOf(trainer), validationLoss: validationLoss!, values: valuesOf(model) };
 }
 
-for (const name of ["adamw", "sgd"] as const) {
+const OPTIMIZERS: [string, number, () => AdamW | Sgd][] = [
+  ["AdamW", 3e-3, () => new AdamW({ weightDecay: 0.1 })],
+  ["Sgd", 0.05, () => new Sgd({ momentum: 0.9, nesterov: true })],
+];
+
+for (const [name, learningRate, make] of OPTIMIZERS) {
   cudaTest(`a trainer has the losses of the CPU: ${name}`, async () => {
-    const optimizer = name === "adamw"
-      ? { name, weightDecay: 0.1 }
-      : { name, momentum: 0.9, nesterov: true };
-    const learningRate = name === "adamw" ? 3e-3 : 0.05;
-    const onCpu = new Trainer({ ...SETTINGS, optimizer, learningRate, model: newModel() });
+    const settings = { ...SETTINGS, learningRate };
+    const onCpu = new Trainer({ ...settings, optimizer: make(), model: newModel() });
     const { validationLoss } = await onCpu.train();
+    using optimizer = make();
     const device = await trainOnDevice({ optimizer, learningRate });
     const expected = onCpu.losses.map(([, loss]) => loss);
     assert.equal(device.losses.length, 20);
