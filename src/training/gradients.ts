@@ -1,6 +1,6 @@
 // What gradients look like to the library: one flat array, or one for each parameter.
 
-import { checkArray, checkCount, describe } from "../checks.ts";
+import { checkArray, checkCount, checkList, checkObject, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { clearFloats } from "../nn/device_memory.ts";
 import type { Parameter, TrainableData } from "../nn/trainable.ts";
@@ -46,7 +46,12 @@ export interface GradientsOutOptions {
  * ```
  */
 export function clearGradients(parameters: readonly Parameter<TrainableData>[]): void {
-  for (const { gradient } of parameters) clearFloats(gradient);
+  const gradients = checkList(parameters, "parameters").map((parameter, index) =>
+    checkObject(parameter, `parameters[${index}]`).gradient
+  );
+  for (const values of checkAllGradients(gradients, "gradients")) {
+    clearFloats(values as Float32Array | Tensor<"f32">);
+  }
 }
 
 /** Checks gradients of any sizes, and returns the list of their arrays. */
