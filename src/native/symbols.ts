@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x3d38d354aa063d8bn;
+export const abiFingerprint = 0xb8642b84afd8b913n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -364,6 +364,21 @@ export const symbols = {
     bias: "u64",
     output: "u64",
     activations: "u32",
+  },
+  cuda_attention_forward: {
+    queries: "u64",
+    keys: "u64",
+    values: "u64",
+    out: "u64",
+    log_sums: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_attention_backward: {
+    tensors: "r:u64",
+    tensors_length: "u32",
+    options: "r:f64",
+    options_length: "u32",
   },
   cuda_dense_product: {
     a: "u64",
@@ -2201,6 +2216,31 @@ export interface NativeLibrary {
     bias: bigint,
     output: bigint,
     activations: number,
+  ): number;
+  /**
+   * Causal attention of whole texts. queries and out are [batch, length, heads, head_dim], keys and values
+   * [batch, length, kv heads, head_dim], log_sums [batch, heads, length]: what the backward pass needs.
+   * options = [batch, length, heads, kv heads, head_dim]
+   */
+  cuda_attention_forward(
+    queries: bigint,
+    keys: bigint,
+    values: bigint,
+    out: bigint,
+    log_sums: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The gradients of queries, keys and values from that of the output; they are written, not added.
+   * handles = [queries, keys, values, out, log sums, gradient, query gradient, key gradient, value gradient]
+   * options = [batch, length, heads, kv heads, head_dim]
+   */
+  cuda_attention_backward(
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    options: Float64Array | null,
+    options_length: number,
   ): number;
   /**
    * out = alpha A B + beta out of tensors; options = [m, n, k, transpose a, transpose b, alpha, beta, what a
