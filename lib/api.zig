@@ -39,6 +39,7 @@ pub const modules = .{
     @import("api/cuda_gradients.zig"),
     @import("api/cuda_floats.zig"),
     @import("api/cuda_dense.zig"),
+    @import("api/cuda_training.zig"),
     @import("api/cuda_model.zig"),
 };
 
