@@ -25,3 +25,5 @@
 #include "attention.cu"
 #include "attention_many.cu"
 #include "head.cu"
+#include "training.cu"
+#include "training_optimizers.cu"

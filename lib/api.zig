@@ -40,6 +40,7 @@ pub const modules = .{
     @import("api/cuda_gradients_topk.zig"),
     @import("api/cuda_floats.zig"),
     @import("api/cuda_dense.zig"),
+    @import("api/cuda_training.zig"),
     @import("api/cuda_model.zig"),
     @import("api/cuda_attention.zig"),
 };

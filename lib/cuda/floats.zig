@@ -82,22 +82,36 @@ fn found(comptime T: type, stream: *Stream, fill: u8, context: anytype, comptime
     return result;
 }
 
-const Values = struct { buffer: *Buffer, count: u64, factor: f64 = 1 };
+const Values = struct { buffer: *Buffer, count: u64 };
 
 /// Multiplies in place; whether any product is not finite.
 pub fn scale(values: *Buffer, factor: f64) abi.Failure!bool {
+    return scaleAll(&.{values}, factor);
+}
+
+const Scaling = struct { buffers: []const *Buffer, factor: f64 };
+
+/// Multiplies tensors of one device in place; whether any product is not finite. Waits once.
+pub fn scaleAll(buffers: []const *Buffer, factor: f64) abi.Failure!bool {
     if (!std.math.isFinite(factor)) return abi.fail(error.InvalidOption, "Expected a finite factor, got {d}", .{factor});
-    const context: Values = .{ .buffer = values, .count = try countOf(values, 4), .factor = factor };
-    const overflow = try found(u32, try values.device.stream(), 0, context, struct {
-        fn work(self: Values, stream: *Stream, pointer: u64) abi.Failure!void {
-            const address = try self.buffer.use(stream);
-            return stream.launch(.floats_scale, shapeOf(self.count), .{
-                .source = address,
-                .target = address,
-                .found = pointer,
-                .count = self.count,
-                .factor = self.factor,
-            });
+    for (buffers) |buffer| {
+        try expectDevice(buffers[0], buffer);
+        _ = try countOf(buffer, 4);
+    }
+    const context: Scaling = .{ .buffers = buffers, .factor = factor };
+    const overflow = try found(u32, try buffers[0].device.stream(), 0, context, struct {
+        fn work(self: Scaling, stream: *Stream, pointer: u64) abi.Failure!void {
+            for (self.buffers) |buffer| {
+                const count = try countOf(buffer, 4);
+                const address = try buffer.use(stream);
+                try stream.launch(.floats_scale, shapeOf(count), .{
+                    .source = address,
+                    .target = address,
+                    .found = pointer,
+                    .count = count,
+                    .factor = self.factor,
+                });
+            }
         }
     }.work);
     return overflow != 0;
@@ -141,23 +155,44 @@ pub fn clip(values: *Buffer, least: f32, most: f32, nan_to_zero: u32) abi.Failur
 
 /// The sum of the squares, in the order of the CPU.
 pub fn sumSquares(values: *Buffer) abi.Failure!f64 {
-    const count = try countOf(values, 4);
-    const blocks = kernels.divideUp(count, sum_values);
-    const stream = try values.device.stream();
-    const memory: *Buffer = try .create(values.device, 8 * blocks);
+    var sum: [1]f64 = undefined;
+    try sumSquaresAll(&.{values}, &sum);
+    return sum[0];
+}
+
+/// The sum of each tensor's squares, of tensors on one device. Waits once.
+pub fn sumSquaresAll(buffers: []const *Buffer, sums: []f64) abi.Failure!void {
+    var blocks: u64 = 0;
+    for (buffers) |buffer| {
+        try expectDevice(buffers[0], buffer);
+        blocks += kernels.divideUp(try countOf(buffer, 4), sum_values);
+    }
+    const device = buffers[0].device;
+    const stream = try device.stream();
+    const memory: *Buffer = try .create(device, 8 * blocks);
     defer memory.release();
     const pointer = try memory.use(stream);
-    try stream.launch(.floats_sum_squares, .{ .blocks = @intCast(kernels.divideUp(blocks, 4)), .threads = 64 }, .{
-        .source = try values.use(stream),
-        .found = pointer,
-        .count = count,
-    });
-    const sums = try std.heap.c_allocator.alloc(f64, @intCast(blocks));
-    defer std.heap.c_allocator.free(sums);
-    try stream.download(pointer, std.mem.sliceAsBytes(sums));
-    var total: f64 = 0;
-    for (sums) |sum| total += sum;
-    return total;
+    var from: u64 = 0;
+    for (buffers) |buffer| {
+        const count = try countOf(buffer, 4);
+        const own_blocks = kernels.divideUp(count, sum_values);
+        try stream.launch(.floats_sum_squares, .{ .blocks = @intCast(kernels.divideUp(own_blocks, 4)), .threads = 64 }, .{
+            .source = try buffer.use(stream),
+            .found = pointer + 8 * from,
+            .count = count,
+        });
+        from += own_blocks;
+    }
+    const parts = try std.heap.c_allocator.alloc(f64, @intCast(blocks));
+    defer std.heap.c_allocator.free(parts);
+    try stream.download(pointer, std.mem.sliceAsBytes(parts));
+    var rest = parts;
+    for (buffers, sums) |buffer, *sum| {
+        const own_blocks: usize = @intCast(kernels.divideUp(buffer.bytes / 4, sum_values));
+        sum.* = 0;
+        for (rest[0..own_blocks]) |part| sum.* += part;
+        rest = rest[own_blocks..];
+    }
 }
 
 /// Between f32 and 16 bits: `float` is 1 for f16, 2 for bf16.

@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
+const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
 
@@ -155,6 +156,25 @@ pub const Kernel = enum {
     head_f16_4,
     head_bf16_4,
     head_int8,
+    training_embed,
+    training_embed_find,
+    training_embed_once,
+    training_embed_add,
+    training_norm_1,
+    training_norm_2,
+    training_norm_4,
+    training_norm_any,
+    training_norm_back_1,
+    training_norm_back_2,
+    training_norm_back_4,
+    training_norm_back_any,
+    training_sum_columns,
+    training_rope_1,
+    training_rope_4,
+    training_gate,
+    training_gate_back,
+    training_adamw,
+    training_sgd,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -201,6 +221,14 @@ pub const Kernel = enum {
             .decode_store_10_1_1, .decode_store_8_1_2 => model.Decode,
             .decode_add_10_1_1, .decode_add_9_1_3, .decode_add_8_1_4 => model.Decode,
             .decode_gate_10_4_1, .decode_gate_8_2_2 => model.Decode,
+            .training_embed, .training_embed_find, .training_embed_once, .training_embed_add => training.Embedding,
+            .training_norm_1, .training_norm_2, .training_norm_4, .training_norm_any => training.Norm,
+            .training_norm_back_1, .training_norm_back_2, .training_norm_back_4, .training_norm_back_any => training.Norm,
+            .training_sum_columns => training.Sums,
+            .training_rope_1, .training_rope_4 => training.Rope,
+            .training_gate, .training_gate_back => training.Gate,
+            .training_adamw => training.AdamW,
+            .training_sgd => training.Sgd,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
             else => Product,
         };

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xb8642b84afd8b913n;
+export const abiFingerprint = 0xf3ff13196342ba13n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -609,6 +609,89 @@ export const symbols = {
     keys_length: "u32",
     values: "w:f32",
     values_length: "u32",
+  },
+  cuda_tensor_clear: {
+    values: "u64",
+  },
+  cuda_embedding_forward: {
+    table: "u64",
+    ids: "u64",
+    out: "u64",
+    features: "u32",
+  },
+  cuda_embedding_backward: {
+    gradient: "u64",
+    ids: "u64",
+    table_gradient: "u64",
+    features: "u32",
+  },
+  cuda_rms_norm_forward: {
+    input: "u64",
+    weight: "u64",
+    out: "u64",
+    epsilon: "f32",
+  },
+  cuda_rms_norm_backward: {
+    input: "u64",
+    weight: "u64",
+    gradient: "u64",
+    out: "u64",
+    weight_gradient: "u64",
+    epsilon: "f32",
+    accumulate: "u32",
+  },
+  cuda_rope_turn: {
+    values: "u64",
+    cos: "u64",
+    sin: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_gate_forward: {
+    gate: "u64",
+    up: "u64",
+    out: "u64",
+    kind: "u32",
+  },
+  cuda_gate_backward: {
+    gate: "u64",
+    up: "u64",
+    gradient: "u64",
+    gate_out: "u64",
+    up_out: "u64",
+    kind: "u32",
+  },
+  cuda_column_sums: {
+    values: "u64",
+    sums: "u64",
+  },
+  cuda_adamw_step: {
+    data: "u64",
+    gradient: "u64",
+    mean: "u64",
+    square: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_sgd_step: {
+    data: "u64",
+    gradient: "u64",
+    velocity: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_floats_sum_squares_all: {
+    values: "r:u64",
+    values_length: "u32",
+    sums: "w:f64",
+    sums_length: "u32",
+  },
+  cuda_floats_scale_all: {
+    values: "r:u64",
+    values_length: "u32",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
   },
   cuda_vectors_create: {
     device: "u32",
@@ -2540,6 +2623,113 @@ export interface NativeLibrary {
     keys_length: number,
     values: Float32Array | null,
     values_length: number,
+  ): number;
+  /**
+   * Makes every byte of a tensor of any type 0.
+   */
+  cuda_tensor_clear(values: bigint): number;
+  /**
+   * out [ids, features] = rows of the table; `ids` is of i32, and one outside of the table gives NaN.
+   */
+  cuda_embedding_forward(table: bigint, ids: bigint, out: bigint, features: number): number;
+  /**
+   * table_gradient[id] += gradient of the token, for every token whose id is in the table.
+   */
+  cuda_embedding_backward(
+    gradient: bigint,
+    ids: bigint,
+    table_gradient: bigint,
+    features: number,
+  ): number;
+  /**
+   * out = rows of the weight's length over their root mean square, times the weight.
+   */
+  cuda_rms_norm_forward(input: bigint, weight: bigint, out: bigint, epsilon: number): number;
+  /**
+   * out = (or += with accumulate 1) the gradient of the norm's input, weight_gradient += that of its
+   * weight. Without accumulate `out` may be `gradient`.
+   */
+  cuda_rms_norm_backward(
+    input: bigint,
+    weight: bigint,
+    gradient: bigint,
+    out: bigint,
+    weight_gradient: bigint,
+    epsilon: number,
+    accumulate: number,
+  ): number;
+  /**
+   * Turns the pairs of each head by their cosines and sines, in place: values are [texts, length, heads,
+   * head_dim], the tables [length or more, head_dim / 2]. options = [length, heads, head_dim]
+   */
+  cuda_rope_turn(
+    values: bigint,
+    cos: bigint,
+    sin: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * out = act(gate) * up; kind 0 is relu squared, 1 is silu.
+   */
+  cuda_gate_forward(gate: bigint, up: bigint, out: bigint, kind: number): number;
+  /**
+   * The gradients of gate and up; `gate_out` may be `gate`, and `up_out` may be `up`.
+   */
+  cuda_gate_backward(
+    gate: bigint,
+    up: bigint,
+    gradient: bigint,
+    gate_out: bigint,
+    up_out: bigint,
+    kind: number,
+  ): number;
+  /**
+   * sums[column] += the elements of the rows, which have the length of `sums`.
+   */
+  cuda_column_sums(values: bigint, sums: bigint): number;
+  /**
+   * One step of AdamW, all tensors of one length.
+   * options = [beta1, beta2, learning rate over 1 - beta1^t, 1 / sqrt(1 - beta2^t), epsilon,
+   * 1 - learning rate * weight decay]
+   */
+  cuda_adamw_step(
+    data: bigint,
+    gradient: bigint,
+    mean: bigint,
+    square: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * One step of gradient descent; `velocity` is 0 where there is no momentum.
+   * options = [momentum, learning rate, 1 - learning rate * weight decay, 1 for Nesterov's]
+   */
+  cuda_sgd_step(
+    data: bigint,
+    gradient: bigint,
+    velocity: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * sums[i] is the sum of the squares of tensor i, as cuda_floats_sum_squares has it; waits once for all.
+   */
+  cuda_floats_sum_squares_all(
+    values: BigUint64Array | null,
+    values_length: number,
+    sums: Float64Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * Multiplies tensors in place; overflow[0] becomes 1 where any product is not finite, else 0; waits once.
+   */
+  cuda_floats_scale_all(
+    values: BigUint64Array | null,
+    values_length: number,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
   ): number;
   /**
    * Makes vectors of zeros on a device.
