@@ -41,6 +41,7 @@ pub const modules = .{
     @import("api/cuda_floats.zig"),
     @import("api/cuda_dense.zig"),
     @import("api/cuda_training.zig"),
+    @import("api/cuda_bitlinear.zig"),
     @import("api/cuda_model.zig"),
     @import("api/cuda_attention.zig"),
 };

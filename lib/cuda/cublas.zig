@@ -165,6 +165,55 @@ pub fn multiply(p: Product, a: *Buffer, b: *Buffer, out: *Buffer) abi.Failure!vo
     ), "multiply");
 }
 
+/// A matrix somewhere in device memory, row-major.
+pub const Matrix = struct {
+    pointer: u64,
+    /// Elements from row to row.
+    stride: u32,
+    /// Whether it is used transposed.
+    transposed: bool = false,
+};
+
+pub const ProductAt = struct {
+    m: u32,
+    n: u32,
+    k: u32,
+    a: Matrix,
+    b: Matrix,
+    out: Matrix,
+    float: Float,
+    beta: f32 = 0,
+};
+
+/// out = a b + beta out for memory that is in order on the stream, and sizes that were checked.
+pub fn multiplyAt(stream: *backend.Stream, p: ProductAt) abi.Failure!void {
+    const table = try find();
+    stream.lock.lock();
+    defer stream.lock.unlock();
+    const alpha: f32 = 1;
+    try check(table, table.cublasGemmEx(
+        try handleOf(table, stream),
+        @intFromBool(p.b.transposed),
+        @intFromBool(p.a.transposed),
+        @intCast(p.n),
+        @intCast(p.m),
+        @intCast(p.k),
+        &alpha,
+        p.b.pointer,
+        p.float.code(),
+        @intCast(p.b.stride),
+        p.a.pointer,
+        p.float.code(),
+        @intCast(p.a.stride),
+        &p.beta,
+        p.out.pointer,
+        Float.f32.code(),
+        @intCast(p.out.stride),
+        compute_32f,
+        algorithm_default,
+    ), "multiply");
+}
+
 fn expectBytes(name: []const u8, buffer: *const Buffer, bytes: u64) abi.Failure!void {
     if (buffer.bytes != bytes) return abi.fail(error.InvalidLength, "Expected {s} to hold {d} bytes, got {d}", .{ name, bytes, buffer.bytes });
 }

@@ -5,6 +5,8 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
+const bitlinear = @import("bitlinear.zig");
+const head_loss = @import("head_loss.zig");
 const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
@@ -175,6 +177,16 @@ pub const Kernel = enum {
     training_gate_back,
     training_adamw,
     training_sgd,
+    bitlinear_tokens,
+    bitlinear_sum,
+    bitlinear_round,
+    bitlinear_widen,
+    bitlinear_finish,
+    bitlinear_split,
+    head_loss_split,
+    head_loss_count,
+    head_loss_softmax,
+    head_loss_total,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -229,6 +241,8 @@ pub const Kernel = enum {
             .training_gate, .training_gate_back => training.Gate,
             .training_adamw => training.AdamW,
             .training_sgd => training.Sgd,
+            .bitlinear_tokens, .bitlinear_sum, .bitlinear_round, .bitlinear_widen, .bitlinear_finish, .bitlinear_split => bitlinear.Pass,
+            .head_loss_split, .head_loss_count, .head_loss_softmax, .head_loss_total => head_loss.Pass,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
             else => Product,
         };

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xf3ff13196342ba13n;
+export const abiFingerprint = 0x78e64a2bd1bf4dc4n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -379,6 +379,41 @@ export const symbols = {
     tensors_length: "u32",
     options: "r:f64",
     options_length: "u32",
+  },
+  cuda_tokens_quantize: {
+    input: "u64",
+    values: "u64",
+    scales: "u64",
+    features: "u32",
+  },
+  cuda_bitlinear_create: {
+    device: "u32",
+    columns: "u32",
+    rows: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_bitlinear_forward: {
+    layer: "u64",
+    weight: "u64",
+    values: "u64",
+    scales: "u64",
+    bias: "u64",
+    out: "u64",
+  },
+  cuda_bitlinear_backward: {
+    layer: "u64",
+    tensors: "r:u64",
+    tensors_length: "u32",
+    accumulate: "u32",
+  },
+  cuda_head_loss: {
+    tensors: "r:u64",
+    tensors_length: "u32",
+    features: "u32",
+    scale: "f64",
+    result: "w:f64",
+    result_length: "u32",
   },
   cuda_dense_product: {
     a: "u64",
@@ -2324,6 +2359,57 @@ export interface NativeLibrary {
     tensors_length: number,
     options: Float64Array | null,
     options_length: number,
+  ): number;
+  /**
+   * Rounds rows of `features` floats to int8 with a scale each, as bitlinear_quantize_tokens; a row that
+   * is not finite gets a scale of NaN.
+   */
+  cuda_tokens_quantize(input: bigint, values: bigint, scales: bigint, features: number): number;
+  /**
+   * What a layer of rows x columns weights keeps between its passes.
+   */
+  cuda_bitlinear_create(
+    device: number,
+    columns: number,
+    rows: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * Quantises the f32 weights anew and multiplies: out [tokens, rows], with a bias unless it is 0.
+   */
+  cuda_bitlinear_forward(
+    layer: bigint,
+    weight: bigint,
+    values: bigint,
+    scales: bigint,
+    bias: bigint,
+    out: bigint,
+  ): number;
+  /**
+   * Gradients by the weights of the last pass forward: those of weight and bias are added to, that of the
+   * input is written, or added to with accumulate 1.
+   * handles = [gradient, values, scales, weight gradient, bias gradient or 0, input gradient]
+   */
+  cuda_bitlinear_backward(
+    layer: bigint,
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    accumulate: number,
+  ): number;
+  /**
+   * result = [mean loss, targets that count], as head_loss; waits for it. A target outside of the table
+   * gives a loss of NaN.
+   * handles = [hidden, table, targets of i32, hidden gradient or 0, table gradient or 0]: the hidden states'
+   * gradient is written, the table's added to.
+   */
+  cuda_head_loss(
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    features: number,
+    scale: number,
+    result: Float64Array | null,
+    result_length: number,
   ): number;
   /**
    * out = alpha A B + beta out of tensors; options = [m, n, k, transpose a, transpose b, alpha, beta, what a
