@@ -253,7 +253,7 @@ __device__ __forceinline__ void rope(const Rope& r) {
     }
 }
 
-/// Adds four columns of a row, or as many as there are.
+/// Four columns of a row, zeros behind the last.
 __device__ __forceinline__ float4 columns_at(const float* row, u32 column, u32 features) {
     if (features % 4 == 0) return column < features ? four_at(row + column) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     return make_float4(

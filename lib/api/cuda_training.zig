@@ -2,16 +2,13 @@
 //! optimizers.zig do for arrays, on tensors.
 //!
 //! Tensors are f32 unless it says otherwise, all on one device; what is written lies apart from the
-//! rest unless it says otherwise. Nothing waits for the device but `cuda_floats_*_all`.
+//! rest unless it says otherwise. Nothing waits for the device.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
 const Buffer = @import("../cuda/backend.zig").Buffer;
-const expectLength = options_file.expectLength;
-const Fields = options_file.Fields;
-const floats = @import("../cuda/floats.zig");
+const Fields = @import("options.zig").Fields;
 const handles = @import("../handles.zig");
-const options_file = @import("options.zig");
 const optimizers = @import("../cuda/training_optimizers.zig");
 const training = @import("../cuda/training.zig");
 
@@ -88,22 +85,6 @@ pub fn cuda_adamw_step(
 /// options = [momentum, learning rate, 1 - learning rate * weight decay, 1 for Nesterov's]
 pub fn cuda_sgd_step(data: u64, gradient: u64, velocity: u64, options: ?[*]const f64, options_length: u32) callconv(.c) i32 {
     return abi.finish(sgdStep(data, gradient, velocity, options, options_length));
-}
-
-/// sums[i] is the sum of the squares of tensor i, as cuda_floats_sum_squares has it; waits once for all.
-pub fn cuda_floats_sum_squares_all(values: ?[*]const u64, values_length: u32, sums: ?[*]f64, sums_length: u32) callconv(.c) i32 {
-    return abi.finish(sumSquaresAll(values, values_length, sums, sums_length));
-}
-
-/// Multiplies tensors in place; overflow[0] becomes 1 where any product is not finite, else 0; waits once.
-pub fn cuda_floats_scale_all(
-    values: ?[*]const u64,
-    values_length: u32,
-    factor: f64,
-    overflow: ?[*]u32,
-    overflow_length: u32,
-) callconv(.c) i32 {
-    return abi.finish(scaleAll(values, values_length, factor, overflow, overflow_length));
 }
 
 /// The tensors behind handles, held until `release`.
@@ -221,40 +202,4 @@ fn sgdStep(data: u64, gradient: u64, velocity: u64, options: ?[*]const f64, opti
     const kept = try Tensors(1).acquire(.{velocity});
     defer kept.release();
     return step.run(held.at[0], held.at[1], kept.at[0]);
-}
-
-/// Calls `work` with the tensors behind a list of handles.
-fn withTensors(pointer: ?[*]const u64, length: u32, context: anytype, comptime work: fn (@TypeOf(context), []const *Buffer) abi.Failure!void) abi.Failure!void {
-    const values = try abi.readable(u64, pointer, length, "tensors");
-    if (values.len == 0) return abi.fail(error.InvalidLength, "Expected at least 1 tensor, got none", .{});
-    const allocator = std.heap.c_allocator;
-    // Another thread may write to the list of handles meanwhile.
-    const own = try allocator.dupe(u64, values);
-    defer allocator.free(own);
-    const buffers = try allocator.alloc(*Buffer, own.len);
-    defer allocator.free(buffers);
-    try handles.acquireEach(Buffer, .tensor, own, buffers);
-    defer handles.releaseEach(own);
-    return work(context, buffers);
-}
-
-fn sumSquaresAll(values: ?[*]const u64, values_length: u32, sums_pointer: ?[*]f64, sums_length: u32) abi.Failure!void {
-    const sums = try abi.writable(f64, sums_pointer, sums_length, "sums");
-    try expectLength("sums", sums.len, values_length);
-    return withTensors(values, values_length, sums, struct {
-        fn work(out: []f64, buffers: []const *Buffer) abi.Failure!void {
-            return floats.sumSquaresAll(buffers, out);
-        }
-    }.work);
-}
-
-fn scaleAll(values: ?[*]const u64, values_length: u32, factor: f64, overflow_pointer: ?[*]u32, overflow_length: u32) abi.Failure!void {
-    const overflow = try abi.writable(u32, overflow_pointer, overflow_length, "overflow");
-    try expectLength("overflow", overflow.len, 1);
-    const Context = struct { factor: f64, overflow: *u32 };
-    return withTensors(values, values_length, Context{ .factor = factor, .overflow = &overflow[0] }, struct {
-        fn work(self: Context, buffers: []const *Buffer) abi.Failure!void {
-            self.overflow.* = @intFromBool(try floats.scaleAll(buffers, self.factor));
-        }
-    }.work);
 }

@@ -84,11 +84,6 @@ fn found(comptime T: type, stream: *Stream, fill: u8, context: anytype, comptime
 
 const Values = struct { buffer: *Buffer, count: u64 };
 
-/// Multiplies in place; whether any product is not finite.
-pub fn scale(values: *Buffer, factor: f64) abi.Failure!bool {
-    return scaleAll(&.{values}, factor);
-}
-
 const Scaling = struct { buffers: []const *Buffer, factor: f64 };
 
 /// Multiplies tensors of one device in place; whether any product is not finite. Waits once.
@@ -153,14 +148,7 @@ pub fn clip(values: *Buffer, least: f32, most: f32, nan_to_zero: u32) abi.Failur
     });
 }
 
-/// The sum of the squares, in the order of the CPU.
-pub fn sumSquares(values: *Buffer) abi.Failure!f64 {
-    var sum: [1]f64 = undefined;
-    try sumSquaresAll(&.{values}, &sum);
-    return sum[0];
-}
-
-/// The sum of each tensor's squares, of tensors on one device. Waits once.
+/// The sum of each tensor's squares in the order of the CPU, of tensors on one device. Waits once.
 pub fn sumSquaresAll(buffers: []const *Buffer, sums: []f64) abi.Failure!void {
     var blocks: u64 = 0;
     for (buffers) |buffer| {

@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x78e64a2bd1bf4dc4n;
+export const abiFingerprint = 0xa126e88c84b0e346n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -433,12 +433,6 @@ export const symbols = {
     values: "u64",
     out: "u64",
   },
-  cuda_floats_scale: {
-    values: "u64",
-    factor: "f64",
-    overflow: "w:u32",
-    overflow_length: "u32",
-  },
   cuda_floats_clip: {
     values: "u64",
     least: "f32",
@@ -450,10 +444,18 @@ export const symbols = {
     found: "w:f64",
     found_length: "u32",
   },
-  cuda_floats_sum_squares: {
-    values: "u64",
-    sum: "w:f64",
-    sum_length: "u32",
+  cuda_floats_sum_squares_all: {
+    values: "r:u64",
+    values_length: "u32",
+    sums: "w:f64",
+    sums_length: "u32",
+  },
+  cuda_floats_scale_all: {
+    values: "r:u64",
+    values_length: "u32",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
   },
   cuda_floats_narrow: {
     values: "u64",
@@ -714,19 +716,6 @@ export const symbols = {
     velocity: "u64",
     options: "r:f64",
     options_length: "u32",
-  },
-  cuda_floats_sum_squares_all: {
-    values: "r:u64",
-    values_length: "u32",
-    sums: "w:f64",
-    sums_length: "u32",
-  },
-  cuda_floats_scale_all: {
-    values: "r:u64",
-    values_length: "u32",
-    factor: "f64",
-    overflow: "w:u32",
-    overflow_length: "u32",
   },
   cuda_vectors_create: {
     device: "u32",
@@ -2431,15 +2420,6 @@ export interface NativeLibrary {
    */
   cuda_floats_copy(values: bigint, out: bigint): number;
   /**
-   * Multiplies in place; overflow[0] becomes 1 where a product is not finite, else 0.
-   */
-  cuda_floats_scale(
-    values: bigint,
-    factor: number,
-    overflow: Uint32Array | null,
-    overflow_length: number,
-  ): number;
-  /**
    * Moves values outside of least .. most to the bounds, in place; NaN becomes 0 first with 1.
    */
   cuda_floats_clip(values: bigint, least: number, most: number, nan_to_zero: number): number;
@@ -2452,9 +2432,24 @@ export interface NativeLibrary {
     found_length: number,
   ): number;
   /**
-   * sum[0] is the sum of the squares.
+   * sums[i] is the sum of the squares of tensor i, in the order of the CPU; waits once for all.
    */
-  cuda_floats_sum_squares(values: bigint, sum: Float64Array | null, sum_length: number): number;
+  cuda_floats_sum_squares_all(
+    values: BigUint64Array | null,
+    values_length: number,
+    sums: Float64Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * Multiplies tensors in place; overflow[0] becomes 1 where any product is not finite, else 0; waits once.
+   */
+  cuda_floats_scale_all(
+    values: BigUint64Array | null,
+    values_length: number,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
+  ): number;
   /**
    * Rounds f32 to 16 bits; `float` is 1 for f16, 2 for bf16.
    */
@@ -2797,25 +2792,6 @@ export interface NativeLibrary {
     velocity: bigint,
     options: Float64Array | null,
     options_length: number,
-  ): number;
-  /**
-   * sums[i] is the sum of the squares of tensor i, as cuda_floats_sum_squares has it; waits once for all.
-   */
-  cuda_floats_sum_squares_all(
-    values: BigUint64Array | null,
-    values_length: number,
-    sums: Float64Array | null,
-    sums_length: number,
-  ): number;
-  /**
-   * Multiplies tensors in place; overflow[0] becomes 1 where any product is not finite, else 0; waits once.
-   */
-  cuda_floats_scale_all(
-    values: BigUint64Array | null,
-    values_length: number,
-    factor: number,
-    overflow: Uint32Array | null,
-    overflow_length: number,
   ): number;
   /**
    * Makes vectors of zeros on a device.
