@@ -22,4 +22,5 @@
 #include "decode.cu"
 #include "attention.cu"
 #include "attention_many.cu"
+#include "attention_training.cu"
 #include "head.cu"

@@ -7,6 +7,7 @@ const std = @import("std");
 const options = @import("cuda_options");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
+const attention = @import("attention_kernels.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -144,6 +145,19 @@ pub const Kernel = enum {
     head_f16_4,
     head_bf16_4,
     head_int8,
+    attend_text_forward_32,
+    attend_text_queries_32,
+    attend_text_keys_32,
+    attend_text_forward_64,
+    attend_text_queries_64,
+    attend_text_keys_64,
+    attend_text_forward_128,
+    attend_text_queries_128,
+    attend_text_keys_128,
+    attend_text_forward_256,
+    attend_text_queries_256,
+    attend_text_keys_256,
+    attend_text_values_256,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -185,6 +199,9 @@ pub const Kernel = enum {
             .decode_add_10_1_1, .decode_add_9_1_3, .decode_add_8_1_4 => model.Decode,
             .decode_gate_10_4_1, .decode_gate_8_2_2 => model.Decode,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
+            .attend_text_forward_32, .attend_text_forward_64, .attend_text_forward_128, .attend_text_forward_256 => attention.AttendText,
+            .attend_text_queries_32, .attend_text_queries_64, .attend_text_queries_128, .attend_text_queries_256 => attention.AttendText,
+            .attend_text_keys_32, .attend_text_keys_64, .attend_text_keys_128, .attend_text_keys_256, .attend_text_values_256 => attention.AttendText,
             else => Product,
         };
     }
