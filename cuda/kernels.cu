@@ -24,6 +24,7 @@
 #include "decode.cu"
 #include "attention.cu"
 #include "attention_many.cu"
+#include "attention_training.cu"
 #include "head.cu"
 #include "training.cu"
 #include "training_optimizers.cu"

@@ -38,8 +38,8 @@ pub fn cuda_attention_backward(
 /// Positions of a text, as on the CPU.
 const length_max = 1 << 20;
 
-/// Texts times heads, so that every block of threads has a number.
-const heads_total_max = 1 << 16;
+/// Texts times heads: with the length over the rows of a block, less than the 2^31 blocks of a grid.
+const heads_total_max = (1 << 16) - 1;
 
 fn shapeOf(pointer: ?[*]const f64, length: u32) abi.Failure!attention.Shape {
     var fields: Fields = .init(try abi.readable(f64, pointer, length, "options"));

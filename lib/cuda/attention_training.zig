@@ -2,13 +2,13 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const attention_kernels = @import("attention_kernels.zig");
 const backend = @import("backend.zig");
 const kernels = @import("kernels.zig");
 
 const Buffer = backend.Buffer;
 
-/// The widest head that there is a kernel for.
-pub const head_dim_max = 256;
+pub const head_dim_max = attention_kernels.head_dim_max;
 
 pub const Shape = struct {
     batch: u32,
@@ -83,12 +83,64 @@ fn bytesOf(comptime name: []const u8) fn (Shape) u64 {
     return if (of_keys) Shape.keyBytes else Shape.queryBytes;
 }
 
+fn launch(stream: *backend.Stream, tile: attention_kernels.Tile, shape: Shape, heads: u32, arguments: *const attention_kernels.AttendText) abi.Failure!void {
+    return stream.launchOf(tile.kernel, .{
+        .blocks = kernels.divideUp(shape.length, tile.rows) * shape.batch * heads,
+        .threads = tile.threads(),
+        .shared_bytes = tile.shared_bytes,
+    }, arguments);
+}
+
+fn scaleOf(shape: Shape) f32 {
+    return 1 / @sqrt(@as(f32, @floatFromInt(shape.head_dim)));
+}
+
 pub fn forward(tensors: Forward, shape: Shape) abi.Failure!void {
     try expectTensors(tensors, shape, &.{ "out", "log_sums" });
-    return abi.fail(error.Unsupported, "Expected attention on the CPU, got a device", .{});
+    const stream = try tensors.queries.device.stream();
+    const arguments: attention_kernels.AttendText = .{
+        .queries = try tensors.queries.use(stream),
+        .keys = try tensors.keys.use(stream),
+        .values = try tensors.values.use(stream),
+        .out = try tensors.out.use(stream),
+        .log_sums = try tensors.log_sums.use(stream),
+        .batch = shape.batch,
+        .length = shape.length,
+        .heads = shape.heads,
+        .kv_heads = shape.kv_heads,
+        .head_dim = shape.head_dim,
+        .scale = scaleOf(shape),
+    };
+    return launch(stream, attention_kernels.variantOf(shape.head_dim).forward, shape, shape.heads, &arguments);
 }
 
 pub fn backward(tensors: Backward, shape: Shape) abi.Failure!void {
     try expectTensors(tensors, shape, &.{ "query_gradient", "key_gradient", "value_gradient" });
-    return abi.fail(error.Unsupported, "Expected attention on the CPU, got a device", .{});
+    const device = tensors.queries.device;
+    const stream = try device.stream();
+    const sums: *Buffer = try .create(device, 4 * shape.rows());
+    defer sums.release();
+    const arguments: attention_kernels.AttendText = .{
+        .queries = try tensors.queries.use(stream),
+        .keys = try tensors.keys.use(stream),
+        .values = try tensors.values.use(stream),
+        .out = try tensors.out.use(stream),
+        .log_sums = try tensors.log_sums.use(stream),
+        .gradient = try tensors.gradient.use(stream),
+        .sums = try sums.use(stream),
+        .query_gradient = try tensors.query_gradient.use(stream),
+        .key_gradient = try tensors.key_gradient.use(stream),
+        .value_gradient = try tensors.value_gradient.use(stream),
+        .batch = shape.batch,
+        .length = shape.length,
+        .heads = shape.heads,
+        .kv_heads = shape.kv_heads,
+        .head_dim = shape.head_dim,
+        .scale = scaleOf(shape),
+    };
+    const variant = attention_kernels.variantOf(shape.head_dim);
+    // The first writes the sums that the others read.
+    try launch(stream, variant.queries, shape, shape.heads, &arguments);
+    try launch(stream, variant.keys, shape, shape.kv_heads, &arguments);
+    if (variant.values) |values| try launch(stream, values, shape, shape.kv_heads, &arguments);
 }

@@ -10,6 +10,7 @@ const head_loss = @import("head_loss.zig");
 const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
+const attention = @import("attention_kernels.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -187,6 +188,19 @@ pub const Kernel = enum {
     head_loss_count,
     head_loss_softmax,
     head_loss_total,
+    attend_text_forward_32,
+    attend_text_queries_32,
+    attend_text_keys_32,
+    attend_text_forward_64,
+    attend_text_queries_64,
+    attend_text_keys_64,
+    attend_text_forward_128,
+    attend_text_queries_128,
+    attend_text_keys_128,
+    attend_text_forward_256,
+    attend_text_queries_256,
+    attend_text_keys_256,
+    attend_text_values_256,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -244,6 +258,9 @@ pub const Kernel = enum {
             .bitlinear_tokens, .bitlinear_sum, .bitlinear_round, .bitlinear_widen, .bitlinear_finish, .bitlinear_split => bitlinear.Pass,
             .head_loss_split, .head_loss_count, .head_loss_softmax, .head_loss_total => head_loss.Pass,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
+            .attend_text_forward_32, .attend_text_forward_64, .attend_text_forward_128, .attend_text_forward_256 => attention.AttendText,
+            .attend_text_queries_32, .attend_text_queries_64, .attend_text_queries_128, .attend_text_queries_256 => attention.AttendText,
+            .attend_text_keys_32, .attend_text_keys_64, .attend_text_keys_128, .attend_text_keys_256, .attend_text_values_256 => attention.AttendText,
             else => Product,
         };
     }
