@@ -22,13 +22,19 @@ struct Embedding {
     const u32* ids;
     /// The tokens' rows, or the gradient of the table.
     float* target;
-    /// [token] the last token of the same id, or none where an earlier one has it or no row does.
-    u32* last;
+    /// [id] how many tokens have it, and the first `few` of them in no order.
+    u32* counts;
+    u32* slots;
+    /// How many ids have more, and these, in no order.
+    u32* many;
     u32 tokens;
     u32 features;
     u32 vocab;
     u32 reserved;
 };
+
+/// Tokens of an id that a warp sorts and adds up.
+constexpr u32 few = 32;
 
 struct Norm {
     const float* input;
@@ -261,6 +267,15 @@ __device__ __forceinline__ float4 columns_at(const float* row, u32 column, u32 f
         column + 2 < features ? row[column + 2] : 0.0f, column + 3 < features ? row[column + 3] : 0.0f);
 }
 
+__device__ __forceinline__ void put_columns(float* row, u32 column, u32 features, const float4& values) {
+    if (column >= features) return;
+    if (features % 4 == 0) return put_four(row + column, values);
+    const float each[4] = {values.x, values.y, values.z, values.w};
+#pragma unroll
+    for (u32 k = 0; k < 4; k++)
+        if (column + k < features) row[column + k] = each[k];
+}
+
 } // namespace training
 
 /// target[token] = source[id]
@@ -279,100 +294,116 @@ extern "C" __global__ void __launch_bounds__(256) training_embed(const __grid_co
     }
 }
 
-/// Finds the first and the last token of each id: 64 tokens for a block, four threads for a token.
-extern "C" __global__ void __launch_bounds__(256) training_embed_find(const __grid_constant__ training::Embedding e) {
+/// Counts the tokens of every id, of which the first few are noted; counts begin at 0.
+extern "C" __global__ void __launch_bounds__(256) training_embed_count(const __grid_constant__ training::Embedding e) {
     using namespace training;
-    constexpr u32 tile_ids = 1024;
-    __shared__ __align__(16) u32 tile[tile_ids];
-    const u32 token = blockIdx.x * 64 + threadIdx.x / 4;
-    const u32 own = token < e.tokens ? e.ids[token] : none;
-    u32 first = none, last = 0;
-    const auto look = [&](u32 id, u32 place) {
-        if (id != own) return;
-        first = min(first, place);
-        last = place;
-    };
-    for (u32 from = 0; from < e.tokens; from += tile_ids) {
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < tile_ids; i += 256) tile[i] = from + i < e.tokens ? e.ids[from + i] : none;
-        __syncthreads();
-        for (u32 i = threadIdx.x % 4 * 4; i < tile_ids; i += 16) {
-            const uint4 ids = *reinterpret_cast<const uint4*>(tile + i);
-            look(ids.x, from + i), look(ids.y, from + i + 1), look(ids.z, from + i + 2), look(ids.w, from + i + 3);
+    const u32 token = blockIdx.x * 256 + threadIdx.x;
+    const u32 id = token < e.tokens ? e.ids[token] : none;
+    const u32 lane = threadIdx.x % 32;
+    const u32 same = __match_any_sync(everyone, id);
+    const u32 leader = __ffs(same) - 1;
+    u32 rank = 0;
+    if (lane == leader && id < e.vocab) rank = atomicAdd(e.counts + id, __popc(same));
+    rank = __shfl_sync(everyone, rank, leader) + __popc(same & ((1u << lane) - 1));
+    if (id >= e.vocab) return;
+    if (rank < few) e.slots[u64(id) * few + rank] = token;
+    if (rank == few) e.many[1 + atomicAdd(e.many, 1)] = id;
+}
+
+/// target[id] += source[token], token by token as on the CPU, for ids that come a few times: a warp has
+/// 512 features of one.
+extern "C" __global__ void __launch_bounds__(256) training_embed_few(const __grid_constant__ training::Embedding e) {
+    using namespace training;
+    const u32 id = blockIdx.x * 8 + threadIdx.x / 32;
+    const u32 lane = threadIdx.x % 32;
+    const u32 count = id < e.vocab ? e.counts[id] : 0;
+    if (count == 0 || count > few) return;
+    u32 token = lane < count ? e.slots[u64(id) * few + lane] : none;
+    // Bitonic: who comes first depends on the order of atomics.
+    if (count > 1) {
+#pragma unroll
+        for (u32 run = 2; run <= 32; run *= 2) {
+#pragma unroll
+            for (u32 step = run / 2; step > 0; step /= 2) {
+                const u32 other = __shfl_xor_sync(everyone, token, step);
+                token = ((lane & run) == 0) == ((lane & step) == 0) ? min(token, other) : max(token, other);
+            }
         }
     }
+    const u32 column = blockIdx.y * 512 + lane * 4;
+    float* out = e.target + u64(id) * e.features;
+    float4 sums[4];
 #pragma unroll
-    for (int lanes = 2; lanes > 0; lanes /= 2) {
-        first = min(first, __shfl_xor_sync(everyone, first, lanes));
-        last = max(last, __shfl_xor_sync(everyone, last, lanes));
+    for (u32 k = 0; k < 4; k++) sums[k] = columns_at(out, column + k * 128, e.features);
+    for (u32 at = 0; at < count; at++) {
+        const float* row = e.source + u64(__shfl_sync(everyone, token, at)) * e.features;
+#pragma unroll
+        for (u32 k = 0; k < 4; k++) sums[k] = sums[k] + columns_at(row, column + k * 128, e.features);
     }
-    if (threadIdx.x % 4 == 0 && token < e.tokens) e.last[token] = own < e.vocab && first == token ? last : none;
+#pragma unroll
+    for (u32 k = 0; k < 4; k++) put_columns(out, column + k * 128, e.features, sums[k]);
 }
 
-/// target[id] += source[token] for ids that come once.
-extern "C" __global__ void __launch_bounds__(128) training_embed_once(const __grid_constant__ training::Embedding e) {
+/// target[id] += the rows of its tokens, for ids that come more often: a block has 128 features of one,
+/// looks for its tokens in their order, and adds every 16th row in a warp.
+extern "C" __global__ void __launch_bounds__(512) training_embed_many(const __grid_constant__ training::Embedding e) {
     using namespace training;
-    if (e.last[blockIdx.x] != blockIdx.x) return;
-    const float* row = e.source + u64(blockIdx.x) * e.features;
-    float* out = e.target + u64(e.ids[blockIdx.x]) * e.features;
-    if (e.features % 4 == 0) {
-        for (u32 i = threadIdx.x * 4; i < e.features; i += blockDim.x * 4) put_four(out + i, four_at(out + i) + four_at(row + i));
-    } else {
-        for (u32 i = threadIdx.x; i < e.features; i += blockDim.x) out[i] += row[i];
-    }
-}
-
-/// target[id] += the rows of its tokens, for ids that come more than once: the block of the first adds
-/// up 512 features, four rows at a time.
-extern "C" __global__ void __launch_bounds__(512) training_embed_add(const __grid_constant__ training::Embedding e) {
-    using namespace training;
-    __shared__ u32 places[1024];
+    constexpr u32 round = 2048;
+    __shared__ u32 places[2 * round];
     __shared__ u32 counts[16];
     __shared__ float4 parts[16][32];
-    const u32 token = blockIdx.x;
-    const u32 last = e.last[token];
-    if (last == none || last == token) return;
-    const u32 own = e.ids[token];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const u32 column = blockIdx.y * 512 + warp / 4 * 128 + lane * 4;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    u32 held = 0;
-    for (u32 from = token; from <= last; from += 512) {
-        const u32 place = from + threadIdx.x;
-        const bool same = place <= last && e.ids[place] == own;
-        const u32 votes = __ballot_sync(everyone, same);
-        if (lane == 0) counts[warp] = __popc(votes);
-        __syncthreads();
-        u32 before = held + __popc(votes & ((1u << lane) - 1));
-        for (u32 w = 0; w < 16; w++) {
-            if (w < warp) before += counts[w];
-            held += counts[w];
-        }
-        if (same) places[before] = place;
-        __syncthreads();
-        if (held <= 512 && from + 512 <= last) continue;
-        u32 i = warp % 4;
-        for (; i + 4 * 7 < held; i += 4 * 8) {
-            float4 rows[8];
+    const u32 column = blockIdx.y * 128 + lane * 4;
+    const u32 below = (1u << lane) - 1;
+    for (u32 number = blockIdx.x; number < e.many[0]; number += gridDim.x) {
+        const u32 own = e.many[1 + number];
+        const u32 total = e.counts[own];
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        u32 held = 0, seen = 0;
+        for (u32 from = 0; seen < total; from += round) {
+            const u32 first = from + threadIdx.x * 4;
+            u32 found = 0, before = 0, all = 0;
 #pragma unroll
-            for (u32 k = 0; k < 8; k++) rows[k] = columns_at(e.source + u64(places[i + 4 * k]) * e.features, column, e.features);
+            for (u32 k = 0; k < 4; k++) {
+                const bool same = first + k < e.tokens && e.ids[first + k] == own;
+                const u32 votes = __ballot_sync(everyone, same);
+                found |= u32(same) << k;
+                before += __popc(votes & below);
+                all += __popc(votes);
+            }
+            if (lane == 0) counts[warp] = all;
+            __syncthreads();
+            before += held;
+            for (u32 w = 0; w < 16; w++) {
+                if (w < warp) before += counts[w];
+                held += counts[w];
+                seen += counts[w];
+            }
 #pragma unroll
-            for (u32 k = 0; k < 8; k++) sum = sum + rows[k];
+            for (u32 k = 0; k < 4; k++)
+                if (found >> k & 1) places[before++] = first + k;
+            __syncthreads();
+            if (held <= round && seen < total) continue;
+            for (u32 i = warp; i < held; i += 16 * 8) {
+                float4 rows[8];
+#pragma unroll
+                for (u32 k = 0; k < 8; k++)
+                    rows[k] = i + 16 * k < held ? columns_at(e.source + u64(places[i + 16 * k]) * e.features, column, e.features)
+                                                : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+                for (u32 k = 0; k < 8; k++) sum = sum + rows[k];
+            }
+            held = 0;
+            __syncthreads();
         }
-        for (; i < held; i += 4) sum = sum + columns_at(e.source + u64(places[i]) * e.features, column, e.features);
-        held = 0;
+        parts[warp][lane] = sum;
         __syncthreads();
-    }
-    parts[warp][lane] = sum;
-    __syncthreads();
-    if (warp % 4 != 0 || column >= e.features) return;
-    sum = parts[warp][lane] + parts[warp + 1][lane] + parts[warp + 2][lane] + parts[warp + 3][lane];
-    float* out = e.target + u64(own) * e.features + column;
-    if (e.features % 4 == 0) {
-        put_four(out, four_at(out) + sum);
-    } else {
-        const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
-        for (u32 k = 0; k < min(4u, e.features - column); k++) out[k] += sums[k];
+        if (warp == 0) {
+            float* out = e.target + u64(own) * e.features;
+            for (u32 w = 1; w < 16; w++) sum = sum + parts[w][lane];
+            put_columns(out, column, e.features, columns_at(out, column, e.features) + sum);
+        }
+        __syncthreads();
     }
 }
 
@@ -450,14 +481,13 @@ extern "C" __global__ void __launch_bounds__(1024) training_sum_columns(const __
     if (column < s.columns) {
         u32 row = blockIdx.y * s.block_rows + warp;
         const float* values = s.values + column;
-        for (; row + 32 * 7 < end; row += 32 * 8) {
+        for (; row < end; row += 32 * 8) {
             float x[8];
 #pragma unroll
-            for (u32 k = 0; k < 8; k++) x[k] = values[u64(row + 32 * k) * s.columns];
+            for (u32 k = 0; k < 8; k++) x[k] = row + 32 * k < end ? values[u64(row + 32 * k) * s.columns] : 0.0f;
 #pragma unroll
             for (u32 k = 0; k < 8; k++) sum += x[k];
         }
-        for (; row < end; row += 32) sum += values[u64(row) * s.columns];
     }
     parts[warp][lane] = sum;
     __syncthreads();

@@ -160,9 +160,9 @@ pub const Kernel = enum {
     head_bf16_4,
     head_int8,
     training_embed,
-    training_embed_find,
-    training_embed_once,
-    training_embed_add,
+    training_embed_count,
+    training_embed_few,
+    training_embed_many,
     training_norm_1,
     training_norm_2,
     training_norm_4,
@@ -217,8 +217,8 @@ pub const Kernel = enum {
             .vsa_select => vsa.Select,
             .vsa_merge => vsa.Merge,
             .vsa_scores => vsa.Scores,
-            .floats_combine, .floats_scale, .floats_clip, .floats_find => Pass,
-            .floats_sum_squares, .floats_narrow, .floats_widen => Pass,
+            .floats_combine, .floats_clip, .floats_find, .floats_narrow, .floats_widen => Pass,
+            .floats_scale, .floats_sum_squares => PassOfMany,
             .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => Scaled,
             .gradients_ternary_encode, .gradients_ternary_decode => Scaled,
             .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => Rotation,
@@ -247,7 +247,7 @@ pub const Kernel = enum {
             .decode_store_10_1_1, .decode_store_8_1_2 => model.Decode,
             .decode_add_10_1_1, .decode_add_9_1_3, .decode_add_8_1_4 => model.Decode,
             .decode_gate_10_4_1, .decode_gate_8_2_2 => model.Decode,
-            .training_embed, .training_embed_find, .training_embed_once, .training_embed_add => training.Embedding,
+            .training_embed, .training_embed_count, .training_embed_few, .training_embed_many => training.Embedding,
             .training_norm_1, .training_norm_2, .training_norm_4, .training_norm_any => training.Norm,
             .training_norm_back_1, .training_norm_back_2, .training_norm_back_4, .training_norm_back_any => training.Norm,
             .training_sum_columns => training.Sums,
@@ -346,6 +346,19 @@ pub const Pass = extern struct {
     beta: f32 = 0,
     option: u32 = 0,
     reserved: u32 = 0,
+};
+
+/// See floats.cu.
+pub const PassOfMany = extern struct {
+    found: u64,
+    factor: f64 = 0,
+    length: u32,
+    reserved: u32 = 0,
+    values: [capacity]u64,
+    counts: [capacity]u64,
+    first: [capacity]u32,
+
+    pub const capacity = 128;
 };
 
 /// See gradients_blocks.cu.

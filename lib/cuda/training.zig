@@ -115,26 +115,36 @@ fn threadsFor(units: u32, most: u32) u32 {
     return @min(most, std.mem.alignForward(u32, @min(units, most), 32));
 }
 
-/// Features that a block of training_embed_add takes.
-const add_features = 512;
+/// Tokens of an id that a warp adds up, features of such a warp, and of a block for ids with more.
+const few_tokens = 32;
+const few_features = 512;
+const many_features = 128;
+const many_blocks = 256;
 
 pub fn embeddingBackward(gradient: *Buffer, ids: *Buffer, table_gradient: *Buffer, features: u32) abi.Failure!void {
     var task = try embeddingArguments(table_gradient, ids, gradient, features);
     try expectApart(.{table_gradient}, .{ gradient, ids });
-    const slabs = divideUp(features, add_features);
-    if (slabs > grid_rows_max) return abi.fail(error.InvalidShape, "Expected at most {d} features, got {d}", .{ grid_rows_max * add_features, features });
+    const slabs = divideUp(features, many_features);
+    if (slabs > grid_rows_max) return abi.fail(error.InvalidShape, "Expected at most {d} features, got {d}", .{ grid_rows_max * many_features, features });
     const device = gradient.device;
     const stream = try device.stream();
-    const memory: *Buffer = try .create(device, @as(u64, task.tokens) * 4);
+    // Counts, how many ids have many tokens, these ids, and the tokens of the others.
+    const many_most = task.tokens / (few_tokens + 1);
+    const cleared = (@as(u64, task.vocab) + 1) * 4;
+    const memory: *Buffer = try .create(device, cleared + (@as(u64, many_most) + @as(u64, task.vocab) * few_tokens) * 4);
     defer memory.release();
     task.source = try gradient.use(stream);
     task.ids = try ids.use(stream);
     task.target = try table_gradient.use(stream);
-    task.last = try memory.use(stream);
-    try stream.launch(.training_embed_find, .{ .blocks = divideUp(task.tokens, 64), .threads = 256 }, task);
-    const units = if (features % 4 == 0) features / 4 else features;
-    try stream.launch(.training_embed_once, .{ .blocks = task.tokens, .threads = threadsFor(units, 128) }, task);
-    return stream.launch(.training_embed_add, .{ .blocks = task.tokens, .blocks_y = slabs, .threads = 512 }, task);
+    task.counts = try memory.use(stream);
+    task.many = task.counts + cleared - 4;
+    task.slots = task.counts + cleared + @as(u64, many_most) * 4;
+    try device.check(device.driver.cuMemsetD8Async(task.counts, 0, @intCast(cleared), stream.handle), "clear memory");
+    try stream.launch(.training_embed_count, .{ .blocks = divideUp(task.tokens, 256), .threads = 256 }, task);
+    const few: backend.Launch = .{ .blocks = divideUp(task.vocab, 8), .blocks_y = divideUp(features, few_features), .threads = 256 };
+    try stream.launch(.training_embed_few, few, task);
+    if (many_most == 0) return;
+    return stream.launch(.training_embed_many, .{ .blocks = @min(many_most, many_blocks), .blocks_y = slabs, .threads = 512 }, task);
 }
 
 /// The fours of a row's columns that a thread of a kernel keeps, or 0 where rows are not kept.
@@ -232,7 +242,7 @@ pub fn normBackward(norm: NormBackward) abi.Failure!void {
     return addSums(stream, task.partial, blocks, columns, try norm.weight_gradient.use(stream));
 }
 
-/// Rows that one block adds up, and blocks of rows.
+/// Rows that one block adds up are a multiple, and blocks of rows at most so many.
 const sums_rows_min = 256;
 const sums_blocks = 256;
 
@@ -258,7 +268,7 @@ pub fn columnSums(values: *Buffer, sums: *Buffer) abi.Failure!void {
     const source = try values.use(stream);
     const target = try sums.use(stream);
     if (rows <= sums_rows_min) return addSums(stream, source, rows, columns, target);
-    const block_rows = @max(sums_rows_min, divideUp(rows, sums_blocks));
+    const block_rows = std.mem.alignForward(u32, divideUp(rows, sums_blocks), sums_rows_min);
     const blocks = divideUp(rows, block_rows);
     const memory: *Buffer = try .create(device, @as(u64, blocks) * columns * 4);
     defer memory.release();

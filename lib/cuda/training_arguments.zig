@@ -6,8 +6,10 @@ pub const Embedding = extern struct {
     ids: u64,
     /// The tokens' rows, or the gradient of the table.
     target: u64,
-    /// [token] the last token of the same id, or an earlier one where this is not the first.
-    last: u64 = 0,
+    /// What embeddingBackward notes about ids; see training.cu.
+    counts: u64 = 0,
+    slots: u64 = 0,
+    many: u64 = 0,
     tokens: u32,
     features: u32,
     vocab: u32,
