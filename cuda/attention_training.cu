@@ -4,7 +4,8 @@
 //     attend_text_forward_*   out and, for the backward pass, the log-sum of every row
 //     attend_text_queries_*   the gradient of the queries; a block has some queries and goes through keys
 //     attend_text_keys_*      those of keys and values; a block has some keys and goes through the queries
-//                             of every head that shares them
+//                             of every head that shares them, or of one of these heads
+//     attend_text_add         adds up what the heads gave, where it was one each
 //
 //     s = c q k^T, w = 2^(s - log_sum), o = w v            c = log2(e) / sqrt(head_dim)
 //     d = sum(g o), dw = g v^T, ds = w (dw - d), dq = ds k / sqrt(head_dim), dk = ds^T q / sqrt(head_dim),
@@ -42,6 +43,10 @@ struct AttendText {
     float* query_gradient;
     float* key_gradient;
     float* value_gradient;
+    /// [batch, length, heads, head_dim], or null: what every head adds to the gradients of keys and values,
+    /// where there would be too few blocks otherwise.
+    float* key_parts;
+    float* value_parts;
     u32 batch;
     u32 length;
     u32 heads;
@@ -137,16 +142,28 @@ __device__ __forceinline__ void score_tile(const float* rows, const float* other
             high[i / 2][i % 2 * 2 + 1] = b.high;
             low[i / 2][i % 2 * 2 + 1] = b.low;
         }
+        // Several at a time, so that no sum waits for the instruction before.
+        constexpr int together = TILES < 4 ? TILES : 4;
 #pragma unroll
-        for (int n = 0; n < TILES; n++) {
-            const float4 other = *reinterpret_cast<const float4*>(others + (n * 8 + g) * DIM + place);
+        for (int n = 0; n < TILES; n += together) {
+            float4 other[together];
+#pragma unroll
+            for (int i = 0; i < together; i++) other[i] = *reinterpret_cast<const float4*>(others + ((n + i) * 8 + g) * DIM + place);
 #pragma unroll
             for (int step = 0; step < 2; step++) {
-                const Split first = split(part(other, step * 2));
-                const Split second = split(part(other, step * 2 + 1));
-                multiply_tf32(rest[n], low[step], first.high, second.high);
-                multiply_tf32(scores[n], high[step], first.high, second.high);
-                multiply_tf32(rest[n], high[step], first.low, second.low);
+                Split first[together];
+                Split second[together];
+#pragma unroll
+                for (int i = 0; i < together; i++) {
+                    first[i] = split(part(other[i], step * 2));
+                    second[i] = split(part(other[i], step * 2 + 1));
+                }
+#pragma unroll
+                for (int i = 0; i < together; i++) multiply_tf32(rest[n + i], low[step], first[i].high, second[i].high);
+#pragma unroll
+                for (int i = 0; i < together; i++) multiply_tf32(scores[n + i], high[step], first[i].high, second[i].high);
+#pragma unroll
+                for (int i = 0; i < together; i++) multiply_tf32(rest[n + i], high[step], first[i].low, second[i].low);
             }
         }
     }
@@ -439,19 +456,21 @@ __device__ void attend_text_keys(const AttendText& a) {
     float* keys = text_tiles;
     float* values = keys + rows * DIM;
     float* stages = values + rows * DIM;
-    const Part part(a.batch, a.kv_heads, a.length, rows, false);
+    const bool alone = a.key_parts != nullptr;
+    const u32 group = a.heads / a.kv_heads;
+    const u32 query_heads = alone ? 1 : group;
+    const Part part(a.batch, alone ? a.heads : a.kv_heads, a.length, rows, false);
     const u32 lane = threadIdx.x % 32;
     const u32 own = threadIdx.x / 32 * warp_rows;
-    const u32 group = a.heads / a.kv_heads;
     const u64 query_stride = u64(a.heads) * a.head_dim;
     const u64 key_stride = u64(a.kv_heads) * a.head_dim;
-    const u64 key_place = u64(part.text) * a.length * key_stride + part.head * a.head_dim;
+    const u64 key_place = u64(part.text) * a.length * key_stride + (alone ? part.head / group : part.head) * a.head_dim;
     // The queries from `start` on see some of the keys.
     const u32 start = part.first;
     const u32 steps = (a.length - start + COLUMNS - 1) / COLUMNS;
     const auto load_stage = [&](u32 stage, u32 step) {
         float* to = stages + stage * stage_floats;
-        const u32 head = part.head * group + step / steps;
+        const u32 head = part.head * query_heads + step / steps;
         const u32 query = start + step % steps * COLUMNS;
         const u64 place = u64(part.text) * a.length * query_stride + head * a.head_dim;
         load_rows<DIM, COLUMNS, threads>(to, a.queries + place, query_stride, query, a.length, a.head_dim);
@@ -473,10 +492,10 @@ __device__ void attend_text_keys(const AttendText& a) {
     Sums<DIM> key_sums = {};
     Sums<DIM> value_sums = {};
     u32 stage = 0;
-    for (u32 step = 0; step < steps * group; step++) {
+    for (u32 step = 0; step < steps * query_heads; step++) {
         const u32 query = start + step % steps * COLUMNS;
         if (STAGES > 1) {
-            if (step + 1 < steps * group) load_stage(stage ^ 1, step + 1);
+            if (step + 1 < steps * query_heads) load_stage(stage ^ 1, step + 1);
             commit_copies();
         }
         wait_copies<STAGES - 1>();
@@ -511,30 +530,51 @@ __device__ void attend_text_keys(const AttendText& a) {
         }
         __syncthreads();
         if (STAGES == 1) {
-            if (step + 1 < steps * group) load_stage(0, step + 1);
+            if (step + 1 < steps * query_heads) load_stage(0, step + 1);
             commit_copies();
         } else {
             stage ^= 1;
         }
     }
     const float scaled[2] = {a.scale, a.scale};
-    if (FOR_KEYS) store_rows<DIM>(key_sums, a.key_gradient + key_place, key_stride, first_row, a.length, a.head_dim, scaled);
-    if (FOR_VALUES) store_rows<DIM>(value_sums, a.value_gradient + key_place, key_stride, first_row, a.length, a.head_dim, keep);
+    const u64 stride = alone ? query_stride : key_stride;
+    const u64 place = u64(part.text) * a.length * stride + part.head * a.head_dim;
+    if (FOR_KEYS) store_rows<DIM>(key_sums, (alone ? a.key_parts : a.key_gradient) + place, stride, first_row, a.length, a.head_dim, scaled);
+    if (FOR_VALUES) store_rows<DIM>(value_sums, (alone ? a.value_parts : a.value_gradient) + place, stride, first_row, a.length, a.head_dim, keep);
 }
 
-#define ATTEND_TEXT(NAME, WARPS, ...) \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) attend_text_##NAME(const __grid_constant__ AttendText a) { __VA_ARGS__(a); }
+/// A pair of elements of a key and of its value each.
+extern "C" __global__ void __launch_bounds__(256) attend_text_add(const __grid_constant__ AttendText a) {
+    const u32 group = a.heads / a.kv_heads;
+    const u32 pairs = a.head_dim / 2;
+    const u64 index = u64(blockIdx.x) * 256 + threadIdx.x;
+    if (index >= u64(a.batch) * a.length * a.kv_heads * pairs) return;
+    const u64 from = index / pairs * group * pairs + index % pairs;
+    float2 key = make_float2(0.0f, 0.0f);
+    float2 value = make_float2(0.0f, 0.0f);
+    for (u32 head = 0; head < group; head++) {
+        const float2 of_key = reinterpret_cast<const float2*>(a.key_parts)[from + head * pairs];
+        const float2 of_value = reinterpret_cast<const float2*>(a.value_parts)[from + head * pairs];
+        key = make_float2(key.x + of_key.x, key.y + of_key.y);
+        value = make_float2(value.x + of_value.x, value.y + of_value.y);
+    }
+    reinterpret_cast<float2*>(a.key_gradient)[index] = key;
+    reinterpret_cast<float2*>(a.value_gradient)[index] = value;
+}
+
+#define ATTEND_TEXT(NAME, WARPS, BLOCKS, ...) \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend_text_##NAME(const __grid_constant__ AttendText a) { __VA_ARGS__(a); }
 // The numbers are those of attention_training.zig: no block takes more than 99 KiB of shared memory.
-ATTEND_TEXT(forward_32, 4, attend_text_forward<32, 4, 64>)
-ATTEND_TEXT(forward_64, 4, attend_text_forward<64, 4, 64>)
-ATTEND_TEXT(forward_128, 4, attend_text_forward<128, 4, 64>)
-ATTEND_TEXT(forward_256, 2, attend_text_forward<256, 2, 32>)
-ATTEND_TEXT(queries_32, 4, attend_text_queries<32, 4, 32, 2>)
-ATTEND_TEXT(queries_64, 4, attend_text_queries<64, 4, 32, 2>)
-ATTEND_TEXT(queries_128, 4, attend_text_queries<128, 4, 32, 1>)
-ATTEND_TEXT(queries_256, 2, attend_text_queries<256, 2, 16, 1>)
-ATTEND_TEXT(keys_32, 4, attend_text_keys<32, 4, 32, 2, true, true>)
-ATTEND_TEXT(keys_64, 4, attend_text_keys<64, 4, 32, 2, true, true>)
-ATTEND_TEXT(keys_128, 4, attend_text_keys<128, 4, 32, 1, true, true>)
-ATTEND_TEXT(keys_256, 2, attend_text_keys<256, 2, 16, 1, true, false>)
-ATTEND_TEXT(values_256, 2, attend_text_keys<256, 2, 16, 1, false, true>)
+ATTEND_TEXT(forward_32, 4, 2, attend_text_forward<32, 4, 64>)
+ATTEND_TEXT(forward_64, 4, 2, attend_text_forward<64, 4, 64>)
+ATTEND_TEXT(forward_128, 4, 2, attend_text_forward<128, 4, 64>)
+ATTEND_TEXT(forward_256, 2, 2, attend_text_forward<256, 2, 32>)
+ATTEND_TEXT(queries_32, 4, 2, attend_text_queries<32, 4, 32, 2>)
+ATTEND_TEXT(queries_64, 4, 3, attend_text_queries<64, 4, 32, 1>)
+ATTEND_TEXT(queries_128, 4, 2, attend_text_queries<128, 4, 32, 1>)
+ATTEND_TEXT(queries_256, 2, 2, attend_text_queries<256, 2, 16, 1>)
+ATTEND_TEXT(keys_32, 4, 2, attend_text_keys<32, 4, 32, 2, true, true>)
+ATTEND_TEXT(keys_64, 4, 3, attend_text_keys<64, 4, 32, 2, true, true>)
+ATTEND_TEXT(keys_128, 4, 2, attend_text_keys<128, 4, 32, 1, true, true>)
+ATTEND_TEXT(keys_256, 2, 2, attend_text_keys<256, 2, 16, 1, true, false>)
+ATTEND_TEXT(values_256, 2, 2, attend_text_keys<256, 2, 16, 1, false, true>)

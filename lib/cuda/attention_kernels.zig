@@ -15,6 +15,8 @@ pub const AttendText = extern struct {
     query_gradient: u64 = 0,
     key_gradient: u64 = 0,
     value_gradient: u64 = 0,
+    key_parts: u64 = 0,
+    value_parts: u64 = 0,
     batch: u32,
     length: u32,
     heads: u32,
@@ -38,6 +40,11 @@ pub const Tile = struct {
         };
     }
 
+    /// For so many heads of all texts.
+    pub fn blocks(self: Tile, length: u32, heads: u32) u32 {
+        return (length + self.rows - 1) / self.rows * heads;
+    }
+
     pub fn threads(self: Tile) u32 {
         return self.rows * 2;
     }
@@ -52,26 +59,26 @@ pub const Variant = struct {
     /// Where the registers hold only one of the gradients of keys and values.
     values: ?Tile = null,
 
-    fn init(comptime dim: u32, columns: u32, stages: u32) Variant {
+    fn init(comptime dim: u32, query_stages: u32, key_stages: u32) Variant {
         return .{
             .dim = dim,
             .forward = .init("forward", dim, 64, 1, 64, 1, 0),
-            .queries = .init("queries", dim, 64, 2, columns, stages, 0),
-            .keys = .init("keys", dim, 64, 2, columns, stages, 2 * columns),
+            .queries = .init("queries", dim, 64, 2, 32, query_stages, 0),
+            .keys = .init("keys", dim, 64, 2, 32, key_stages, 2 * 32),
         };
     }
 };
 
 pub const variants = [_]Variant{
-    .init(32, 32, 2),
-    .init(64, 32, 2),
-    .init(128, 32, 1),
+    .init(32, 2, 2),
+    .init(64, 1, 2),
+    .init(128, 1, 1),
     .{
         .dim = 256,
         .forward = .init("forward", 256, 32, 1, 32, 1, 0),
         .queries = .init("queries", 256, 32, 2, 16, 1, 0),
-        .keys = .init("keys", 256, 32, 2, 16, 1, 32),
-        .values = .init("values", 256, 32, 2, 16, 1, 32),
+        .keys = .init("keys", 256, 32, 2, 16, 1, 2 * 16),
+        .values = .init("values", 256, 32, 2, 16, 1, 2 * 16),
     },
 };
 

@@ -83,9 +83,13 @@ fn bytesOf(comptime name: []const u8) fn (Shape) u64 {
     return if (of_keys) Shape.keyBytes else Shape.queryBytes;
 }
 
+/// Blocks that fill a device, however uneven their work is; with fewer, every head has blocks of its own
+/// for the gradients of the keys and values that it shares with others.
+const enough_blocks = 1024;
+
 fn launch(stream: *backend.Stream, tile: attention_kernels.Tile, shape: Shape, heads: u32, arguments: *const attention_kernels.AttendText) abi.Failure!void {
     return stream.launchOf(tile.kernel, .{
-        .blocks = kernels.divideUp(shape.length, tile.rows) * shape.batch * heads,
+        .blocks = tile.blocks(shape.length, shape.batch * heads),
         .threads = tile.threads(),
         .shared_bytes = tile.shared_bytes,
     }, arguments);
@@ -118,8 +122,13 @@ pub fn backward(tensors: Backward, shape: Shape) abi.Failure!void {
     try expectTensors(tensors, shape, &.{ "query_gradient", "key_gradient", "value_gradient" });
     const device = tensors.queries.device;
     const stream = try device.stream();
-    const sums: *Buffer = try .create(device, 4 * shape.rows());
-    defer sums.release();
+    const variant = attention_kernels.variantOf(shape.head_dim);
+    const by_head = shape.heads > shape.kv_heads and variant.keys.blocks(shape.length, shape.batch * shape.kv_heads) < enough_blocks;
+    const parts_bytes = if (by_head) shape.queryBytes() else 0;
+    const sums_bytes = std.mem.alignForward(u64, 4 * shape.rows(), 256);
+    const scratch: *Buffer = try .create(device, sums_bytes + 2 * parts_bytes);
+    defer scratch.release();
+    const sums = try scratch.use(stream);
     const arguments: attention_kernels.AttendText = .{
         .queries = try tensors.queries.use(stream),
         .keys = try tensors.keys.use(stream),
@@ -127,10 +136,12 @@ pub fn backward(tensors: Backward, shape: Shape) abi.Failure!void {
         .out = try tensors.out.use(stream),
         .log_sums = try tensors.log_sums.use(stream),
         .gradient = try tensors.gradient.use(stream),
-        .sums = try sums.use(stream),
+        .sums = sums,
         .query_gradient = try tensors.query_gradient.use(stream),
         .key_gradient = try tensors.key_gradient.use(stream),
         .value_gradient = try tensors.value_gradient.use(stream),
+        .key_parts = if (by_head) sums + sums_bytes else 0,
+        .value_parts = if (by_head) sums + sums_bytes + parts_bytes else 0,
         .batch = shape.batch,
         .length = shape.length,
         .heads = shape.heads,
@@ -138,9 +149,12 @@ pub fn backward(tensors: Backward, shape: Shape) abi.Failure!void {
         .head_dim = shape.head_dim,
         .scale = scaleOf(shape),
     };
-    const variant = attention_kernels.variantOf(shape.head_dim);
     // The first writes the sums that the others read.
     try launch(stream, variant.queries, shape, shape.heads, &arguments);
-    try launch(stream, variant.keys, shape, shape.kv_heads, &arguments);
-    if (variant.values) |values| try launch(stream, values, shape, shape.kv_heads, &arguments);
+    const heads = if (by_head) shape.heads else shape.kv_heads;
+    try launch(stream, variant.keys, shape, heads, &arguments);
+    if (variant.values) |values| try launch(stream, values, shape, heads, &arguments);
+    if (!by_head) return;
+    const pairs = shape.keyBytes() / 8;
+    return stream.launch(.attend_text_add, .{ .blocks = @intCast(kernels.divideUp(pairs, 256)), .threads = 256 }, arguments);
 }

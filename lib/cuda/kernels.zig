@@ -201,6 +201,7 @@ pub const Kernel = enum {
     attend_text_queries_256,
     attend_text_keys_256,
     attend_text_values_256,
+    attend_text_add,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -260,7 +261,8 @@ pub const Kernel = enum {
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
             .attend_text_forward_32, .attend_text_forward_64, .attend_text_forward_128, .attend_text_forward_256 => attention.AttendText,
             .attend_text_queries_32, .attend_text_queries_64, .attend_text_queries_128, .attend_text_queries_256 => attention.AttendText,
-            .attend_text_keys_32, .attend_text_keys_64, .attend_text_keys_128, .attend_text_keys_256, .attend_text_values_256 => attention.AttendText,
+            .attend_text_keys_32, .attend_text_keys_64, .attend_text_keys_128, .attend_text_keys_256 => attention.AttendText,
+            .attend_text_values_256, .attend_text_add => attention.AttendText,
             else => Product,
         };
     }
