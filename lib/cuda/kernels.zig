@@ -6,6 +6,7 @@
 const std = @import("std");
 const options = @import("cuda_options");
 const bitlinear = @import("bitlinear.zig");
+const gradients = @import("gradients_arguments.zig");
 const head_loss = @import("head_loss.zig");
 const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
@@ -220,21 +221,21 @@ pub const Kernel = enum {
             .vsa_scores => vsa.Scores,
             .floats_combine, .floats_clip, .floats_find, .floats_narrow, .floats_widen => Pass,
             .floats_scale, .floats_sum_squares => PassOfMany,
-            .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => Scaled,
-            .gradients_ternary_encode, .gradients_ternary_decode => Scaled,
-            .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => Rotation,
-            .gradients_rotated_encode_8, .gradients_rotated_encode_16 => Rotation,
-            .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => Rotation,
-            .gradients_rotated_decode_8, .gradients_rotated_decode_16 => Rotation,
-            .gradients_projection_encode, .gradients_projection_decode => Rotation,
-            .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
-            .gradients_entropy_measure, .gradients_entropy_scale, .gradients_entropy_sample => EntropyPass,
-            .gradients_entropy_keep, .gradients_entropy_sums => EntropyPass,
-            .gradients_entropy_encode => EntropyEncode,
-            .gradients_entropy_decode => EntropyDecode,
-            .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => Thin,
-            .gradients_topk_sample => Samples,
-            .gradients_topk_find, .gradients_topk_gather, .gradients_topk_place => Largest,
+            .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => gradients.Scaled,
+            .gradients_ternary_encode, .gradients_ternary_decode => gradients.Scaled,
+            .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => gradients.Rotation,
+            .gradients_rotated_encode_8, .gradients_rotated_encode_16 => gradients.Rotation,
+            .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => gradients.Rotation,
+            .gradients_rotated_decode_8, .gradients_rotated_decode_16 => gradients.Rotation,
+            .gradients_projection_encode, .gradients_projection_decode => gradients.Rotation,
+            .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => gradients.Rotation,
+            .gradients_entropy_measure, .gradients_entropy_scale, .gradients_entropy_sample => gradients.EntropyPass,
+            .gradients_entropy_keep, .gradients_entropy_sums => gradients.EntropyPass,
+            .gradients_entropy_encode => gradients.EntropyEncode,
+            .gradients_entropy_decode => gradients.EntropyDecode,
+            .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => gradients.Thin,
+            .gradients_topk_sample => gradients.Samples,
+            .gradients_topk_find, .gradients_topk_gather, .gradients_topk_place => gradients.Largest,
             .set_step => model.SetStep,
             .embed_tokens => model.Embed,
             .norm_tokens, .norm_tokens_odd, .gate_tokens, .gate_tokens_odd => model.Rows,
@@ -363,109 +364,6 @@ pub const PassOfMany = extern struct {
     pub const capacity = 128;
 };
 
-/// See gradients_blocks.cu.
-pub const Scaled = extern struct {
-    gradients: u64,
-    scales: u64,
-    codes: u64,
-    sums: u64 = 0,
-    found: u64,
-    count: u32,
-    block: u32,
-    blocks: u32,
-    rule: u32,
-};
-
-/// See gradients_rotated.cu.
-pub const Piece = extern struct { start: u32, count: u32, size: u32, codes: u32, factor: f32 };
-pub const Rotation = extern struct {
-    gradients: u64,
-    payload: u64,
-    found: u64,
-    seed: u64,
-    places: u64 = 0,
-    kept: u64 = 0,
-    whole: u64 = 0,
-    rest: u64 = 0,
-    inverse: f64 = 0,
-    full: u32,
-    factor: f32 = 0,
-    blocks: u32,
-    option: u32 = 0,
-    pieces: [13]Piece,
-};
-
-/// See gradients_entropy.cu.
-pub const EntropyPass = extern struct {
-    source: u64,
-    second: u64 = 0,
-    places: u64 = 0,
-    target: u64,
-    largest: u64 = 0,
-    found: u64 = 0,
-    count: u32,
-    units: u32 = 0,
-    factor: f32 = 0,
-    rest: f32 = 0,
-};
-pub const EntropyEncode = extern struct {
-    values: u64,
-    active: u64,
-    starts: u64,
-    tables: u64,
-    symbols: u64,
-    words: u64,
-    bits: u64,
-    results: u64,
-    count: u32,
-    factor: f32,
-};
-pub const EntropyDecode = extern struct {
-    parts: u64,
-    bytes: u64,
-    classes: u64,
-    slots: u64,
-    decoders: u64,
-    gradients: u64,
-    found: u64,
-    count: u32,
-    steps: u32,
-    blocks: u32,
-    coded: u32,
-    step: f32,
-    unit: f32,
-    kept_scale: f32,
-    reserved: u32 = 0,
-};
-/// Of gradients_entropy_encode: 512 steps of 32 lanes.
-pub const entropy_shared_bytes = 4 * 512 * 32;
-
-/// See gradients_lowrank.cu.
-pub const Thin = extern struct { m: u64, p: u64, q: u64, found: u64, rows: u32, columns: u32, rank: u32, reserved: u32 = 0 };
-
-/// See gradients_topk.cu.
-pub const Largest = extern struct {
-    gradients: u64,
-    places: u64,
-    values: u64 = 0,
-    counts: u64,
-    found: u64 = 0,
-    count: u32,
-    least: u32 = 1,
-};
-
-/// See gradients_topk.cu.
-pub const Samples = extern struct {
-    gradients: u64,
-    bits: u64,
-    pieces: u64,
-    count: u64,
-    runs: u32,
-    sample: u32,
-    piece_count: u32,
-    piece: u32,
-};
-
 pub fn divideUp(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
     return (a + b - 1) / b;
 }
@@ -537,7 +435,7 @@ pub const large_shared = blk: {
     var list: [wgmma_tiles.len + 3]SharedMemory = undefined;
     list[0] = .{ .kernel = .multiply_many, .bytes = many_shared_bytes, .needs_wgmma = false };
     list[1] = .{ .kernel = .quantize_absmean_rows, .bytes = rows_shared_bytes * 16, .needs_wgmma = false };
-    list[2] = .{ .kernel = .gradients_entropy_encode, .bytes = entropy_shared_bytes, .needs_wgmma = false };
+    list[2] = .{ .kernel = .gradients_entropy_encode, .bytes = gradients.entropy_shared_bytes, .needs_wgmma = false };
     for (wgmma_tiles, list[3..]) |tile, *large| large.* = .{ .kernel = tile.kernel, .bytes = tile.shared_bytes, .needs_wgmma = true };
     break :blk list;
 };
