@@ -22,10 +22,13 @@ struct Embedding {
     const u32* ids;
     /// The tokens' rows, or the gradient of the table.
     float* target;
-    /// [id] how many tokens have it, and the first `few` of them in no order.
+    /// [id] how many tokens have it, and `few` of them in no order.
     u32* counts;
     u32* slots;
-    /// How many ids have more, and these, in no order.
+    /// How many ids there are among the tokens, and how many of them have more than few tokens.
+    u32* numbers;
+    /// These ids, in no order.
+    u32* all;
     u32* many;
     u32 tokens;
     u32 features;
@@ -305,19 +308,26 @@ extern "C" __global__ void __launch_bounds__(256) training_embed_count(const __g
     u32 rank = 0;
     if (lane == leader && id < e.vocab) rank = atomicAdd(e.counts + id, __popc(same));
     rank = __shfl_sync(everyone, rank, leader) + __popc(same & ((1u << lane) - 1));
+    const bool is_new = id < e.vocab && rank == 0;
+    const u32 found = __ballot_sync(everyone, is_new);
+    u32 place = lane == 0 && found ? atomicAdd(e.numbers, __popc(found)) : 0;
+    place = __shfl_sync(everyone, place, 0) + __popc(found & ((1u << lane) - 1));
+    if (is_new) e.all[place] = id;
     if (id >= e.vocab) return;
     if (rank < few) e.slots[u64(id) * few + rank] = token;
-    if (rank == few) e.many[1 + atomicAdd(e.many, 1)] = id;
+    if (rank == few) e.many[atomicAdd(e.numbers + 1, 1)] = id;
 }
 
 /// target[id] += source[token], token by token as on the CPU, for ids that come a few times: a warp has
-/// 512 features of one.
+/// 256 features of one.
 extern "C" __global__ void __launch_bounds__(256) training_embed_few(const __grid_constant__ training::Embedding e) {
     using namespace training;
-    const u32 id = blockIdx.x * 8 + threadIdx.x / 32;
+    const u32 number = blockIdx.x * 8 + threadIdx.x / 32;
+    if (number >= e.numbers[0]) return;
+    const u32 id = e.all[number];
+    const u32 count = e.counts[id];
+    if (count > few) return;
     const u32 lane = threadIdx.x % 32;
-    const u32 count = id < e.vocab ? e.counts[id] : 0;
-    if (count == 0 || count > few) return;
     u32 token = lane < count ? e.slots[u64(id) * few + lane] : none;
     // Bitonic: who comes first depends on the order of atomics.
     if (count > 1) {
@@ -330,18 +340,29 @@ extern "C" __global__ void __launch_bounds__(256) training_embed_few(const __gri
             }
         }
     }
-    const u32 column = blockIdx.y * 512 + lane * 4;
+    const u32 column = blockIdx.y * 256 + lane * 4;
     float* out = e.target + u64(id) * e.features;
-    float4 sums[4];
+    float4 sums[2];
 #pragma unroll
-    for (u32 k = 0; k < 4; k++) sums[k] = columns_at(out, column + k * 128, e.features);
-    for (u32 at = 0; at < count; at++) {
-        const float* row = e.source + u64(__shfl_sync(everyone, token, at)) * e.features;
+    for (u32 k = 0; k < 2; k++) sums[k] = columns_at(out, column + k * 128, e.features);
+    for (u32 at = 0; at < count; at += 4) {
+        float4 rows[4][2];
 #pragma unroll
-        for (u32 k = 0; k < 4; k++) sums[k] = sums[k] + columns_at(row, column + k * 128, e.features);
+        for (u32 r = 0; r < 4; r++) {
+            // The last one again, where there are no four.
+            const u64 row = __shfl_sync(everyone, token, min(at + r, count - 1));
+#pragma unroll
+            for (u32 k = 0; k < 2; k++) rows[r][k] = columns_at(e.source + row * e.features, column + k * 128, e.features);
+        }
+#pragma unroll
+        for (u32 r = 0; r < 4; r++) {
+            if (at + r >= count) break;
+#pragma unroll
+            for (u32 k = 0; k < 2; k++) sums[k] = sums[k] + rows[r][k];
+        }
     }
 #pragma unroll
-    for (u32 k = 0; k < 4; k++) put_columns(out, column + k * 128, e.features, sums[k]);
+    for (u32 k = 0; k < 2; k++) put_columns(out, column + k * 128, e.features, sums[k]);
 }
 
 /// target[id] += the rows of its tokens, for ids that come more often: a block has 128 features of one,
@@ -355,8 +376,8 @@ extern "C" __global__ void __launch_bounds__(512) training_embed_many(const __gr
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 column = blockIdx.y * 128 + lane * 4;
     const u32 below = (1u << lane) - 1;
-    for (u32 number = blockIdx.x; number < e.many[0]; number += gridDim.x) {
-        const u32 own = e.many[1 + number];
+    for (u32 number = blockIdx.x; number < e.numbers[1]; number += gridDim.x) {
+        const u32 own = e.many[number];
         const u32 total = e.counts[own];
         float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         u32 held = 0, seen = 0;

@@ -117,7 +117,7 @@ fn threadsFor(units: u32, most: u32) u32 {
 
 /// Tokens of an id that a warp adds up, features of such a warp, and of a block for ids with more.
 const few_tokens = 32;
-const few_features = 512;
+const few_features = 256;
 const many_features = 128;
 const many_blocks = 256;
 
@@ -128,20 +128,24 @@ pub fn embeddingBackward(gradient: *Buffer, ids: *Buffer, table_gradient: *Buffe
     if (slabs > grid_rows_max) return abi.fail(error.InvalidShape, "Expected at most {d} features, got {d}", .{ grid_rows_max * many_features, features });
     const device = gradient.device;
     const stream = try device.stream();
-    // Counts, how many ids have many tokens, these ids, and the tokens of the others.
+    const ids_most = @min(task.tokens, task.vocab);
     const many_most = task.tokens / (few_tokens + 1);
-    const cleared = (@as(u64, task.vocab) + 1) * 4;
-    const memory: *Buffer = try .create(device, cleared + (@as(u64, many_most) + @as(u64, task.vocab) * few_tokens) * 4);
+    // Counts and two numbers, which begin at 0; ids, those with many tokens, and the tokens of the others.
+    const cleared = (@as(u64, task.vocab) + 2) * 4;
+    const listed = (@as(u64, ids_most) + many_most) * 4;
+    const memory: *Buffer = try .create(device, cleared + listed + @as(u64, task.vocab) * few_tokens * 4);
     defer memory.release();
     task.source = try gradient.use(stream);
     task.ids = try ids.use(stream);
     task.target = try table_gradient.use(stream);
     task.counts = try memory.use(stream);
-    task.many = task.counts + cleared - 4;
-    task.slots = task.counts + cleared + @as(u64, many_most) * 4;
+    task.numbers = task.counts + cleared - 8;
+    task.all = task.counts + cleared;
+    task.many = task.all + @as(u64, ids_most) * 4;
+    task.slots = task.all + listed;
     try device.check(device.driver.cuMemsetD8Async(task.counts, 0, @intCast(cleared), stream.handle), "clear memory");
     try stream.launch(.training_embed_count, .{ .blocks = divideUp(task.tokens, 256), .threads = 256 }, task);
-    const few: backend.Launch = .{ .blocks = divideUp(task.vocab, 8), .blocks_y = divideUp(features, few_features), .threads = 256 };
+    const few: backend.Launch = .{ .blocks = divideUp(ids_most, 8), .blocks_y = divideUp(features, few_features), .threads = 256 };
     try stream.launch(.training_embed_few, few, task);
     if (many_most == 0) return;
     return stream.launch(.training_embed_many, .{ .blocks = @min(many_most, many_blocks), .blocks_y = slabs, .threads = 512 }, task);

@@ -9,6 +9,8 @@ pub const Embedding = extern struct {
     /// What embeddingBackward notes about ids; see training.cu.
     counts: u64 = 0,
     slots: u64 = 0,
+    numbers: u64 = 0,
+    all: u64 = 0,
     many: u64 = 0,
     tokens: u32,
     features: u32,
