@@ -25,3 +25,5 @@
 #include "head.cu"
 #include "training.cu"
 #include "training_optimizers.cu"
+#include "bitlinear.cu"
+#include "head_loss.cu"

@@ -41,6 +41,7 @@ pub const modules = .{
     @import("api/cuda_dense.zig"),
     @import("api/cuda_training.zig"),
     @import("api/cuda_model.zig"),
+    @import("api/cuda_bitlinear.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

@@ -8,6 +8,7 @@ const options = @import("cuda_options");
 const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
+const linear = @import("bitlinear_arguments.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -164,6 +165,16 @@ pub const Kernel = enum {
     training_gate_back,
     training_adamw,
     training_sgd,
+    bitlinear_quantize,
+    bitlinear_sum,
+    bitlinear_ternarize,
+    bitlinear_place,
+    bitlinear_unpack,
+    bitlinear_widen,
+    bitlinear_split,
+    loss_count,
+    loss_rows,
+    loss_sum,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -213,6 +224,14 @@ pub const Kernel = enum {
             .training_adamw => training.AdamW,
             .training_sgd => training.Sgd,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
+            .bitlinear_quantize => linear.Quantize,
+            .bitlinear_sum => linear.Magnitudes,
+            .bitlinear_ternarize => linear.Ternarize,
+            .bitlinear_place => linear.Place,
+            .bitlinear_unpack => linear.Unpack,
+            .bitlinear_widen => linear.Widen,
+            .bitlinear_split => linear.Split,
+            .loss_count, .loss_rows, .loss_sum => linear.Loss,
             else => Product,
         };
     }

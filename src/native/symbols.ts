@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x764677f6dfed25a7n;
+export const abiFingerprint = 0x1d035805acfc4d64n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -364,6 +364,41 @@ export const symbols = {
     bias: "u64",
     output: "u64",
     activations: "u32",
+  },
+  cuda_tokens_quantize: {
+    input: "u64",
+    values: "u64",
+    scales: "u64",
+    features: "u32",
+  },
+  cuda_bitlinear_create: {
+    device: "u32",
+    columns: "u32",
+    rows: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_bitlinear_forward: {
+    layer: "u64",
+    weight: "u64",
+    values: "u64",
+    scales: "u64",
+    bias: "u64",
+    out: "u64",
+  },
+  cuda_bitlinear_backward: {
+    layer: "u64",
+    tensors: "r:u64",
+    tensors_length: "u32",
+    accumulate: "u32",
+  },
+  cuda_head_loss: {
+    tensors: "r:u64",
+    tensors_length: "u32",
+    features: "u32",
+    scale: "f64",
+    result: "w:f64",
+    result_length: "u32",
   },
   cuda_dense_product: {
     a: "u64",
@@ -2243,6 +2278,61 @@ export interface NativeLibrary {
     bias: bigint,
     output: bigint,
     activations: number,
+  ): number;
+  /**
+   * values (i8) [tokens, features] and scales [tokens] of the input, by the largest magnitude of each
+   * token, at least 1e-5. A token that holds NaN or an infinity gets a scale of NaN and zeros.
+   */
+  cuda_tokens_quantize(input: bigint, values: bigint, scales: bigint, features: number): number;
+  /**
+   * What a layer of weights [rows, columns] keeps on its device between its passes: a quarter of a byte
+   * for a weight.
+   */
+  cuda_bitlinear_create(
+    device: number,
+    columns: number,
+    rows: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * out [tokens, rows] = the product of int8 values [tokens, columns] with their scales and the weights,
+   * quantised anew by the mean magnitude of all (at least 1e-5), plus the bias (0 for none). Exact as on
+   * the CPU. A weight that is not finite makes everything NaN.
+   */
+  cuda_bitlinear_forward(
+    layer: bigint,
+    weight: bigint,
+    values: bigint,
+    scales: bigint,
+    bias: bigint,
+    out: bigint,
+  ): number;
+  /**
+   * weight_gradient += g^T (q s), bias_gradient += the sums of the gradient's columns, input_gradient = (or
+   * += with accumulate 1) g (t w) with the trits of the last forward pass.
+   * tensors = [gradient, values (i8), scales, weight gradient, bias gradient or 0, input gradient]
+   */
+  cuda_bitlinear_backward(
+    layer: bigint,
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    accumulate: number,
+  ): number;
+  /**
+   * result = [mean loss, tokens that count]: softmax cross-entropy of hidden [tokens, features] with the
+   * table [vocab, features]; a target of -100 does not count, and one outside of the table gives NaN. The
+   * gradients, both or neither, are of the mean times `scale`: that of hidden is written, that of the
+   * table added. Waits for the loss.
+   * tensors = [hidden, table, targets (i32), hidden gradient or 0, table gradient or 0]
+   */
+  cuda_head_loss(
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    features: number,
+    scale: number,
+    result: Float64Array | null,
+    result_length: number,
   ): number;
   /**
    * out = alpha A B + beta out of tensors; options = [m, n, k, transpose a, transpose b, alpha, beta, what a
