@@ -1,121 +1,157 @@
-// The head of a language model with its loss: what stands around its products, which cuBLAS computes.
+// Softmax cross-entropy over rows of logits, and its gradient in two bf16 parts as products take it.
 //
-//     logits = h E^T,  loss = -log softmax(logits)[target],  g = factor (softmax - one hot)
-//     dh = g E,  dE += g^T h
-//
-// A factor of these products is the sum of two bf16 (an error below 2^-17 of each value), and a product
-// that of the three larger of their four pairs. A target of -100 counts for nothing; one outside of the
-// table gives a loss of NaN. Sums have one order. Floor: logits are written once and read three times.
+// A block takes a token: one pass for the largest logit and the sum of exponentials, one that writes
+// the gradient. Floor: 4 bytes read (the second time from the L2 cache) and 4 written for a logit.
+// Every sum has one order.
 
-#include "floats.cuh"
+#pragma once
 
-namespace head_loss {
+#include "bitlinear.cu"
 
-struct Pass {
-    const void* source;
+namespace loss {
+
+constexpr int ignored = -100;
+constexpr u32 everyone = 0xffffffff;
+
+struct Loss {
+    const float* logits;
     const int* targets;
     u16* first;
     u16* second;
-    /// [token]
     double* losses;
-    /// The sum of the losses, and how many targets count.
+    /// [0] the sum of the losses, [1] how many tokens count.
     double* result;
     double scale;
-    u64 count;
-    u32 columns;
-    /// Whether gradients are wanted; or whether the third part is the second half.
-    u32 option;
+    u32 stride;
+    u32 vocab;
+    u32 tokens;
+    u32 reserved;
 };
 
-constexpr int ignored = -100;
+/// The largest of some logits, and the sum of exp(logit - largest).
+struct Soft {
+    float most;
+    float sum;
 
-} // namespace head_loss
+    __device__ __forceinline__ static Soft none() { return {__uint_as_float(0xff800000), 0.0f}; }
 
-/// Rows of two halves, three wide: first, first, second; or first, second, first with option 1.
-extern "C" __global__ void __launch_bounds__(256) head_loss_split(const __grid_constant__ head_loss::Pass p) {
-    const float* source = static_cast<const float*>(p.source);
-    floats::for_values(
-        p.count,
-        [&](u64 at) {
-            const u64 row = at / p.columns;
-            if (p.columns % 4 != 0) {
-                for (u64 i = at; i < at + 4; i++) {
-                    u16* place = p.first + i + i / p.columns * 2 * p.columns;
-                    u16 first, second;
-                    bitlinear::split(source[i], first, second);
-                    place[0] = first, place[p.columns] = p.option ? second : first, place[2 * p.columns] = p.option ? first : second;
-                }
-                return;
-            }
-            const float4 four = floats::load_four(source, at);
-            const float x[4] = {four.x, four.y, four.z, four.w};
-            u16 first[4], second[4];
+    __device__ __forceinline__ void add(float x) {
+        // NaN becomes the sum either way.
+        if (x > most) {
+            sum = sum * expf(most - x) + 1.0f;
+            most = x;
+        } else {
+            sum += x == most ? 1.0f : expf(x - most);
+        }
+    }
+
+    __device__ __forceinline__ void add(const Soft& other) {
+        const float larger = fmaxf(most, other.most);
+        // Where both are minus infinity there is nothing yet.
+        const float own = most == larger ? 1.0f : expf(most - larger);
+        const float others = other.most == larger ? 1.0f : expf(other.most - larger);
+        sum = sum * own + other.sum * others;
+        most = larger;
+    }
+
+    /// Over the block, for everybody.
+    __device__ void share() {
+        __shared__ Soft parts[32];
 #pragma unroll
-            for (int i = 0; i < 4; i++) bitlinear::split(x[i], first[i], second[i]);
-            u16* place = p.first + at + row * 2 * p.columns;
-            bitlinear::store_four(place, first);
-            bitlinear::store_four(place + p.columns, p.option ? second : first);
-            bitlinear::store_four(place + 2 * p.columns, p.option ? first : second);
-        },
-        [&](u64 i) {
-            u16* place = p.first + i + i / p.columns * 2 * p.columns;
-            u16 first, second;
-            bitlinear::split(source[i], first, second);
-            place[0] = first, place[p.columns] = p.option ? second : first, place[2 * p.columns] = p.option ? first : second;
-        });
+        for (int distance = 16; distance > 0; distance /= 2) {
+            Soft other;
+            other.most = __shfl_xor_sync(everyone, most, distance);
+            other.sum = __shfl_xor_sync(everyone, sum, distance);
+            add(other);
+        }
+        if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = *this;
+        __syncthreads();
+        *this = parts[0];
+        for (u32 part = 1; part < blockDim.x / 32; part++) add(parts[part]);
+    }
+};
+
+/// The sum over a block of 1024 threads, for the first; one tree.
+__device__ double total_of(double sum) {
+    __shared__ double parts[32];
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(everyone, sum, distance);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = parts[threadIdx.x % 32];
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(everyone, sum, distance);
+    return sum;
 }
 
-/// result[1] = how many targets count; one block
-extern "C" __global__ void __launch_bounds__(256) head_loss_count(const __grid_constant__ head_loss::Pass p) {
-    double own = 0;
-    for (u64 i = threadIdx.x; i < p.count; i += 256) own += p.targets[i] != head_loss::ignored;
-    own = bitlinear::sum_of_block(own);
-    if (threadIdx.x == 0) p.result[1] = own;
+} // namespace loss
+
+/// How many tokens count.
+extern "C" __global__ void __launch_bounds__(1024) loss_count(const __grid_constant__ loss::Loss l) {
+    double count = 0;
+    for (u32 token = threadIdx.x; token < l.tokens; token += 1024) count += l.targets[token] != loss::ignored;
+    count = loss::total_of(count);
+    if (threadIdx.x == 0) l.result[1] = count;
 }
 
-/// The loss of a token, and the gradient of its logits as two halves; a block for each
-extern "C" __global__ void __launch_bounds__(256) head_loss_softmax(const __grid_constant__ head_loss::Pass p) {
-    using namespace head_loss;
-    const u64 start = u64(blockIdx.x) * p.columns;
-    const float* logits = static_cast<const float*>(p.source) + start;
-    const int target = p.targets[blockIdx.x];
-    u16* first = p.first + start;
-    u16* second = p.second + start;
-    if (target == ignored) {
-        if (threadIdx.x == 0) p.losses[blockIdx.x] = 0;
-        if (p.option)
-            for (u32 i = threadIdx.x; i < p.columns; i += 256) first[i] = second[i] = 0;
+/// The sum of the losses.
+extern "C" __global__ void __launch_bounds__(1024) loss_sum(const __grid_constant__ loss::Loss l) {
+    double sum = 0;
+    for (u32 token = threadIdx.x; token < l.tokens; token += 1024) sum += l.losses[token];
+    sum = loss::total_of(sum);
+    if (threadIdx.x == 0) l.result[0] = sum;
+}
+
+/// The loss of a token, and its gradient; both 0 for one that does not count.
+extern "C" __global__ void __launch_bounds__(512) loss_rows(const __grid_constant__ loss::Loss l) {
+    using namespace loss;
+    const u32 token = blockIdx.x;
+    const int target = l.targets[token];
+    const float* row = l.logits + u64(token) * l.stride;
+    u16* first = l.first + u64(token) * l.stride;
+    u16* second = l.second + u64(token) * l.stride;
+    const bool known = target >= 0 && u32(target) < l.vocab;
+    if (!known) {
+        if (threadIdx.x == 0) l.losses[token] = target == ignored ? 0.0 : __longlong_as_double(0x7ff8000000000000);
+        if (!l.first) return;
+        for (u32 at = threadIdx.x * 8; at < l.stride; at += blockDim.x * 8) {
+            *reinterpret_cast<uint4*>(first + at) = make_uint4(0, 0, 0, 0);
+            *reinterpret_cast<uint4*>(second + at) = make_uint4(0, 0, 0, 0);
+        }
         return;
     }
-    float most = -INFINITY;
-    for (u32 i = threadIdx.x; i < p.columns; i += 256) most = fmaxf(most, logits[i]);
-    __shared__ float tops[8];
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, lanes));
-    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = most;
-    __syncthreads();
-    most = tops[0];
-#pragma unroll
-    for (int warp = 1; warp < 8; warp++) most = fmaxf(most, tops[warp]);
-    double sum = 0;
-    for (u32 i = threadIdx.x; i < p.columns; i += 256) sum += expf(logits[i] - most);
-    sum = bitlinear::sum_of_block(sum);
-    const bool known = target >= 0 && u32(target) < p.columns;
-    if (threadIdx.x == 0) p.losses[blockIdx.x] = known ? log(sum) + (double(most) - double(logits[target])) : __longlong_as_double(0x7ff8000000000000);
-    if (!p.option) return;
-    const float factor = __double2float_rn(p.scale / p.result[1]);
-    const float each = __double2float_rn(double(factor) / sum);
-    for (u32 i = threadIdx.x; i < p.columns; i += 256) {
-        float gradient = __fmul_rn(expf(logits[i] - most), each);
-        if (int(i) == target) gradient = __fsub_rn(gradient, factor);
-        bitlinear::split(gradient, first[i], second[i]);
+    Soft soft = Soft::none();
+    for (u32 at = threadIdx.x * 4; at < l.vocab; at += blockDim.x * 4) {
+        const float4 x = *reinterpret_cast<const float4*>(row + at);
+        soft.add(x.x);
+        if (at + 1 < l.vocab) soft.add(x.y);
+        if (at + 2 < l.vocab) soft.add(x.z);
+        if (at + 3 < l.vocab) soft.add(x.w);
     }
-}
-
-/// result[0] = the sum of the losses; one block
-extern "C" __global__ void __launch_bounds__(256) head_loss_total(const __grid_constant__ head_loss::Pass p) {
-    double own = 0;
-    for (u64 i = threadIdx.x; i < p.count; i += 256) own += p.losses[i];
-    own = bitlinear::sum_of_block(own);
-    if (threadIdx.x == 0) p.result[0] = own;
+    soft.share();
+    if (threadIdx.x == 0) l.losses[token] = log(double(soft.sum)) + (double(soft.most) - double(row[target]));
+    if (!l.first) return;
+    const float factor = float(l.scale / l.result[1]);
+    const float share = factor / soft.sum;
+    for (u32 at = threadIdx.x * 8; at < l.stride; at += blockDim.x * 8) {
+        float x[8];
+        bitlinear::load_eight(row, at, l.vocab > at ? l.vocab - at : 0, x);
+        u32 high[4], low[4];
+#pragma unroll
+        for (u32 pair = 0; pair < 4; pair++) {
+            u32 parts[2][2];
+#pragma unroll
+            for (u32 i = 0; i < 2; i++) {
+                const u32 place = at + pair * 2 + i;
+                float g = place < l.vocab ? expf(x[pair * 2 + i] - soft.most) * share : 0.0f;
+                if (place == u32(target)) g -= factor;
+                parts[0][i] = bitlinear::narrow(g);
+                parts[1][i] = bitlinear::narrow(__fsub_rn(g, __uint_as_float(parts[0][i] << 16)));
+            }
+            high[pair] = parts[0][0] | parts[0][1] << 16;
+            low[pair] = parts[1][0] | parts[1][1] << 16;
+        }
+        *reinterpret_cast<uint4*>(first + at) = make_uint4(high[0], high[1], high[2], high[3]);
+        *reinterpret_cast<uint4*>(second + at) = make_uint4(low[0], low[1], low[2], low[3]);
+    }
 }

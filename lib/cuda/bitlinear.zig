@@ -1,82 +1,87 @@
-//! A linear layer in training on a device; see cuda/bitlinear.cu.
+//! A ternary layer in training on a device: lib/cpu/bitlinear.zig with the kernels of cuda/bitlinear.cu.
+//!
+//!     forward     y = (q s) (t w)^T       the exact product of inference
+//!     backward    dx = g (t w)            dW = g^T (q s)
+//!
+//! Trits and int8 are exact in bf16. The other factor of a backward product is cut into two bf16 parts,
+//! a = a1 + a2 within 2^-17 of a, which stand behind each other along what is summed: one product of
+//! cuBLAS with sums in f32 does both. The mean w stays on the device, where cuBLAS reads it.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const arguments = @import("bitlinear_arguments.zig");
 const backend = @import("backend.zig");
+const columns_max = @import("../cpu/weights.zig").columns_max;
 const cublas = @import("cublas.zig");
 const kernels = @import("kernels.zig");
+const products = @import("product.zig");
 const training = @import("training.zig");
+const variants = @import("product_variants.zig");
+const Weights = @import("weights.zig").Weights;
 
 const Buffer = backend.Buffer;
 const Stream = backend.Stream;
 const divideUp = kernels.divideUp;
 
-/// See bitlinear.cu.
-pub const Pass = extern struct {
-    source: u64,
-    scales: u64 = 0,
-    mean: u64 = 0,
-    bias: u64 = 0,
-    target: u64,
-    second: u64 = 0,
-    count: u64,
-    columns: u32 = 0,
-    parts: u32 = 0,
-};
-
-/// Values of a block of floats::for_values.
-const block_values = 4096;
-/// Weights whose magnitudes are added up together.
+/// Magnitudes that a block adds up.
 const sum_values = 16384;
-/// A sum of 127 times as many columns is exact in f32.
-pub const columns_max = (1 << 24) / 127;
 
-pub fn valuesShape(count: u64) backend.Launch {
-    return .{ .blocks = @intCast(divideUp(count, block_values)), .threads = 256 };
-}
+/// Parts of the tokens of a backward pass, at most so many bytes at a time.
+const parts_bytes_max = 1 << 30;
 
 fn expectBytes(name: []const u8, buffer: *const Buffer, bytes: u64) abi.Failure!void {
     if (buffer.bytes != bytes) return abi.fail(error.InvalidLength, "Expected {s} to hold {d} bytes, got {d}", .{ name, bytes, buffer.bytes });
 }
 
-fn expectDevice(device: *const backend.Device, others: anytype) abi.Failure!void {
-    inline for (others) |other| if (other.device != device) return abi.fail(
+fn expectDevice(device: *const backend.Device, list: []const ?*Buffer) abi.Failure!void {
+    for (list) |maybe| if (maybe) |buffer| if (buffer.device != device) return abi.fail(
         error.InvalidValue,
         "Expected all tensors on cuda:{d}, got one on cuda:{d}",
-        .{ device.index, other.device.index },
+        .{ device.index, buffer.device.index },
     );
 }
 
-/// Rows of int8 and a scale for each; how many there are.
-fn tokensOf(values: *const Buffer, scales: *const Buffer, columns: u32) abi.Failure!u32 {
-    const count = scales.bytes / 4;
-    if (count == 0 or scales.bytes % 4 != 0 or count > std.math.maxInt(i32)) return abi.fail(
-        error.InvalidLength,
-        "Expected 1 to {d} scales of 4 bytes, got {d} bytes",
-        .{ std.math.maxInt(i32), scales.bytes },
-    );
-    try expectBytes("the activations", values, count * columns);
-    return @intCast(count);
+/// `outputs` share memory with nothing else; those that are null are left out.
+pub fn expectApart(outputs: []const ?*Buffer, inputs: []const ?*Buffer) abi.Failure!void {
+    for (outputs, 0..) |maybe, place| {
+        const output = maybe orelse continue;
+        const among = std.mem.indexOfScalar(?*Buffer, inputs, output) != null or
+            std.mem.indexOfScalar(?*Buffer, outputs[place + 1 ..], output) != null;
+        if (among) return abi.fail(error.InvalidValue, "Expected outputs in memory of their own, got tensors that share it", .{});
+    }
 }
 
-/// Rounds rows of `columns` floats to int8, with a scale for each.
-pub fn quantizeTokens(input: *Buffer, values: *Buffer, scales: *Buffer, columns: u32) abi.Failure!void {
-    if (columns == 0) return abi.fail(error.InvalidShape, "Expected at least 1 column, got none", .{});
-    try expectDevice(input.device, .{ values, scales });
-    const count = try tokensOf(values, scales, columns);
-    try expectBytes("the input", input, 4 * values.bytes);
-    try training.expectApart(.{ values, scales }, .{input});
+/// Whole rows, at least one; how many.
+pub fn rowsOf(name: []const u8, buffer: *const Buffer, row_bytes: u64) abi.Failure!u32 {
+    const rows = if (row_bytes == 0) 0 else buffer.bytes / row_bytes;
+    if (rows == 0 or buffer.bytes % row_bytes != 0 or rows > std.math.maxInt(i32)) return abi.fail(
+        error.InvalidShape,
+        "Expected {s} in whole rows of {d} bytes, from 1 to 2^31 - 1, got {d} bytes",
+        .{ name, row_bytes, buffer.bytes },
+    );
+    return @intCast(rows);
+}
+
+pub fn quantizeTokens(input: *Buffer, values: *Buffer, scales: *Buffer, features: u32) abi.Failure!void {
+    try expectDevice(input.device, &.{ values, scales });
+    if (features == 0 or features > columns_max)
+        return abi.fail(error.InvalidShape, "Expected 1 to {d} features, got {d}", .{ columns_max, features });
+    const count = try rowsOf("input", input, @as(u64, features) * 4);
+    try expectBytes("values", values, @as(u64, count) * features);
+    try expectBytes("scales", scales, @as(u64, count) * 4);
+    try expectApart(&.{ values, scales }, &.{input});
     const stream = try input.device.stream();
-    return stream.launch(.bitlinear_tokens, .{ .blocks = count, .threads = 256 }, .{
-        .source = try input.use(stream),
-        .target = try values.use(stream),
-        .second = try scales.use(stream),
-        .count = values.bytes,
-        .columns = columns,
+    return stream.launch(.bitlinear_quantize, .{ .blocks = count, .threads = 256 }, .{
+        .input = try input.use(stream),
+        .values = try values.use(stream),
+        .scales = try scales.use(stream),
+        .features = features,
+        .count = count,
     });
 }
 
-/// Adds up to what is there, or not.
+pub const Forward = struct { weight: *Buffer, values: *Buffer, scales: *Buffer, bias: ?*Buffer, out: *Buffer };
+
 pub const Backward = struct {
     gradient: *Buffer,
     values: *Buffer,
@@ -84,166 +89,255 @@ pub const Backward = struct {
     weight_gradient: *Buffer,
     bias_gradient: ?*Buffer,
     input_gradient: *Buffer,
-    accumulate: bool,
+    /// To the gradient of the input; to those of weights and bias always.
+    adds: bool,
 };
 
-/// What a layer keeps: the trits of its weights as bf16, twice, their mean, and sums on the way to it.
 pub const Layer = struct {
-    device: *backend.Device,
-    columns: u32,
-    rows: u32,
-    trits: *Buffer,
-    sums: *Buffer,
-    /// Whether there have been weights.
-    is_ready: bool = false,
+    /// Trits of the last forward pass, with the mean as the scale of every row.
+    weights: *Weights,
+    /// The mean, 0 and 1, for cuBLAS.
+    factors: *Buffer,
+    has_trits: std.atomic.Value(bool) = .init(false),
 
-    pub fn create(device: *backend.Device, columns: u32, rows: u32) abi.Failure!*Layer {
-        if (columns == 0 or columns > columns_max) return abi.fail(error.InvalidShape, "Expected 1 to {d} columns, got {d}", .{ columns_max, columns });
-        if (rows == 0 or rows > std.math.maxInt(i32) / 2) return abi.fail(error.InvalidShape, "Expected 1 to {d} rows, got {d}", .{ std.math.maxInt(i32) / 2, rows });
+    pub fn create(device: *backend.Device, rows: u32, columns: u32) abi.Failure!*Layer {
         const self = try std.heap.c_allocator.create(Layer);
         errdefer std.heap.c_allocator.destroy(self);
-        self.* = .{ .device = device, .columns = columns, .rows = rows, .trits = undefined, .sums = undefined };
-        self.trits = try .create(device, 4 * self.count());
-        errdefer self.trits.release();
-        self.sums = try .create(device, 8 * self.parts() + 8);
+        const weights: *Weights = try .create(device, rows, columns, columns);
+        errdefer weights.destroy();
+        self.* = .{ .weights = weights, .factors = try .create(device, 16) };
         return self;
     }
 
     pub fn destroy(self: *Layer) void {
-        self.trits.release();
-        self.sums.release();
+        self.weights.destroy();
+        self.factors.release();
         std.heap.c_allocator.destroy(self);
     }
 
-    pub fn memoryBytes(self: *const Layer) u64 {
-        return self.trits.bytes + self.sums.bytes;
+    fn width(self: *const Layer) u32 {
+        return self.weights.columns.columns;
     }
 
-    fn count(self: *const Layer) u64 {
-        return @as(u64, self.rows) * self.columns;
+    /// How many tokens there are, with what belongs to them checked.
+    fn tokensOf(self: *const Layer, values: *const Buffer, scales: *const Buffer) abi.Failure!u32 {
+        const count = try rowsOf("values", values, self.width());
+        try expectBytes("scales", scales, @as(u64, count) * 4);
+        return count;
     }
 
-    fn parts(self: *const Layer) u64 {
-        return divideUp(self.count(), sum_values);
+    pub fn forward(self: *Layer, task: Forward) abi.Failure!void {
+        const device = self.weights.device;
+        const rows: u64 = self.weights.rows;
+        try expectDevice(device, &.{ task.weight, task.values, task.scales, task.bias, task.out });
+        try expectBytes("weight", task.weight, rows * self.width() * 4);
+        const count = try self.tokensOf(task.values, task.scales);
+        if (task.bias) |bias| try expectBytes("bias", bias, rows * 4);
+        try expectBytes("out", task.out, rows * count * 4);
+        try expectApart(&.{task.out}, &.{ task.weight, task.values, task.scales, task.bias });
+
+        const stream = try device.stream();
+        const weight = try task.weight.use(stream);
+        const values = try task.values.use(stream);
+        const scales = try task.scales.use(stream);
+        const bias = if (task.bias) |buffer| try buffer.use(stream) else 0;
+        const out = try task.out.use(stream);
+        const trits = try self.weights.data.use(stream);
+        const row_scales = try self.weights.scales.use(stream);
+        const factors = try self.factors.use(stream);
+        stream.lock.lock();
+        defer stream.lock.unlock();
+        try self.ternarize(stream, weight, .{ trits, row_scales, factors });
+        self.has_trits.store(true, .release);
+        // After the weights: a product that is let in early may read them before it waits.
+        const tokens = try placeTokens(stream, self.weights, values, scales, count);
+        return products.multiplyQuantized(stream, self.weights, tokens, bias, out);
     }
 
-    /// Where the mean is: behind the sums.
-    fn meanAt(self: *const Layer, sums: u64) u64 {
-        return sums + 8 * self.parts();
-    }
-
-    /// Quantises the weights and multiplies; nothing waits.
-    pub fn forward(self: *Layer, weight: *Buffer, values: *Buffer, scales: *Buffer, bias: ?*Buffer, out: *Buffer) abi.Failure!void {
-        try expectDevice(self.device, .{ weight, values, scales, bias orelse out, out });
-        try expectBytes("the weights", weight, 4 * self.count());
-        const tokens = try tokensOf(values, scales, self.columns);
-        if (bias) |given| try expectBytes("the bias", given, 4 * @as(u64, self.rows));
-        const outputs = @as(u64, tokens) * self.rows;
-        try expectBytes("the output", out, 4 * outputs);
-        try training.expectApart(.{out}, .{ weight, values, scales });
-        if (bias == out) try training.expectApart(.{out}, .{out});
-        const stream = try self.device.stream();
-        const wide: *Buffer = try .create(self.device, 2 * values.bytes);
-        defer wide.release();
-        try self.quantize(stream, weight);
-        try widen(stream, values, wide);
-        const trits = try self.trits.use(stream);
-        try cublas.multiplyAt(stream, .{
-            .m = tokens,
-            .n = self.rows,
-            .k = self.columns,
-            .a = .{ .pointer = try wide.use(stream), .stride = self.columns },
-            .b = .{ .pointer = trits, .stride = self.columns, .transposed = true },
-            .out = .{ .pointer = try out.use(stream), .stride = self.rows },
-            .float = .bf16,
-        });
-        return stream.launch(.bitlinear_finish, valuesShape(outputs), .{
-            .source = 0,
-            .scales = try scales.use(stream),
-            .mean = self.meanAt(try self.sums.use(stream)),
-            .bias = if (bias) |given| try given.use(stream) else 0,
-            .target = try out.use(stream),
-            .count = outputs,
-            .columns = self.rows,
+    /// The trits and the mean of the weights.
+    fn ternarize(self: *Layer, stream: *Stream, weight: u64, targets: [3]u64) abi.Failure!void {
+        const weights = self.weights;
+        const count = @as(u64, weights.rows) * self.width();
+        const blocks = divideUp(count, sum_values);
+        const sums = try stream.takeScratch(blocks * 8);
+        try stream.launch(.bitlinear_sum, .{ .blocks = @intCast(blocks), .threads = 256 }, .{ .weights = weight, .sums = sums, .count = count });
+        return stream.launch(.bitlinear_ternarize, weights.warpsShape(), .{
+            .weights = weight,
+            .sums = sums,
+            .trits = targets[0],
+            .scales = targets[1],
+            .factors = targets[2],
+            .count = count,
+            .columns = weights.columns,
+            .rows = weights.rows,
+            .tiles = weights.tiles(),
         });
     }
 
-    fn quantize(self: *Layer, stream: *Stream, weight: *Buffer) abi.Failure!void {
-        const source = try weight.use(stream);
-        const sums = try self.sums.use(stream);
-        const length = self.parts();
-        try stream.launch(.bitlinear_sum, .{ .blocks = @intCast(length), .threads = 256 }, .{ .source = source, .target = sums, .count = self.count() });
-        try stream.launch(.bitlinear_round, valuesShape(self.count()), .{
-            .source = source,
-            .mean = self.meanAt(sums),
-            .target = try self.trits.use(stream),
-            .second = sums,
-            .count = self.count(),
-            .parts = @intCast(length),
-        });
-        self.is_ready = true;
-    }
+    pub fn backward(self: *Layer, task: Backward) abi.Failure!void {
+        const device = self.weights.device;
+        const rows: u64 = self.weights.rows;
+        try expectDevice(device, &.{ task.gradient, task.values, task.scales, task.weight_gradient, task.bias_gradient, task.input_gradient });
+        const count = try self.tokensOf(task.values, task.scales);
+        try expectBytes("gradient", task.gradient, rows * count * 4);
+        try expectBytes("the weight's gradient", task.weight_gradient, rows * self.width() * 4);
+        try expectBytes("the input's gradient", task.input_gradient, @as(u64, count) * self.width() * 4);
+        if (task.bias_gradient) |bias| try expectBytes("the bias's gradient", bias, rows * 4);
+        try expectApart(
+            &.{ task.weight_gradient, task.bias_gradient, task.input_gradient },
+            &.{ task.gradient, task.values, task.scales },
+        );
+        if (!self.has_trits.load(.acquire))
+            return abi.fail(error.InvalidValue, "Expected a forward pass before the backward pass, got none", .{});
+        if (task.bias_gradient) |bias| try training.columnSums(task.gradient, bias);
 
-    /// Adds the gradients of weights and bias and gives that of the input, by the trits of the last pass
-    /// forward.
-    pub fn backward(self: *Layer, p: Backward) abi.Failure!void {
-        if (!self.is_ready) return abi.fail(error.InvalidValue, "Expected a pass forward before the pass backward", .{});
-        try expectDevice(self.device, .{ p.gradient, p.values, p.scales, p.weight_gradient, p.bias_gradient orelse p.gradient, p.input_gradient });
-        const tokens = try tokensOf(p.values, p.scales, self.columns);
-        const outputs = @as(u64, tokens) * self.rows;
-        try expectBytes("the gradient", p.gradient, 4 * outputs);
-        try expectBytes("the weight's gradient", p.weight_gradient, 4 * self.count());
-        try expectBytes("the input's gradient", p.input_gradient, 4 * p.values.bytes);
-        try training.expectApart(.{ p.weight_gradient, p.input_gradient }, .{ p.gradient, p.values, p.scales });
-        const stream = try self.device.stream();
-        if (p.bias_gradient) |sums| {
-            try expectBytes("the bias's gradient", sums, 4 * @as(u64, self.rows));
-            try training.columnSums(p.gradient, sums);
-        }
-        const side_by_side: *Buffer = try .create(self.device, 4 * outputs);
-        defer side_by_side.release();
-        const halves: *Buffer = try .create(self.device, 4 * outputs);
-        defer halves.release();
-        const wide: *Buffer = try .create(self.device, 2 * p.values.bytes);
-        defer wide.release();
-        try stream.launch(.bitlinear_split, valuesShape(outputs), .{
-            .source = try p.gradient.use(stream),
-            .scales = try p.scales.use(stream),
-            .mean = self.meanAt(try self.sums.use(stream)),
-            .target = try side_by_side.use(stream),
-            .second = try halves.use(stream),
-            .count = outputs,
-            .columns = self.rows,
-        });
-        try widen(stream, p.values, wide);
-        try cublas.multiplyAt(stream, .{
-            .m = tokens,
-            .n = self.columns,
-            .k = 2 * self.rows,
-            .a = .{ .pointer = try side_by_side.use(stream), .stride = 2 * self.rows },
-            .b = .{ .pointer = try self.trits.use(stream), .stride = self.columns },
-            .out = .{ .pointer = try p.input_gradient.use(stream), .stride = self.columns },
-            .float = .bf16,
-            .beta = if (p.accumulate) 1 else 0,
-        });
-        for (0..2) |half| try cublas.multiplyAt(stream, .{
-            .m = self.rows,
-            .n = self.columns,
-            .k = tokens,
-            .a = .{ .pointer = try halves.use(stream) + 2 * outputs * half, .stride = self.rows, .transposed = true },
-            .b = .{ .pointer = try wide.use(stream), .stride = self.columns },
-            .out = .{ .pointer = try p.weight_gradient.use(stream), .stride = self.columns },
-            .float = .bf16,
-            .beta = 1,
-        });
+        const stream = try device.stream();
+        var pass: Pass = .{
+            .layer = self,
+            .stream = stream,
+            .trits = try self.weights.data.use(stream),
+            .factors = try self.factors.use(stream),
+            .gradient = try task.gradient.use(stream),
+            .values = try task.values.use(stream),
+            .scales = try task.scales.use(stream),
+            .weight_gradient = try task.weight_gradient.use(stream),
+            .input_gradient = try task.input_gradient.use(stream),
+            .adds = task.adds,
+        };
+        stream.lock.lock();
+        defer stream.lock.unlock();
+        return pass.run(count);
     }
 };
 
-/// int8 as bf16
-fn widen(stream: *Stream, values: *Buffer, target: *Buffer) abi.Failure!void {
-    return stream.launch(.bitlinear_widen, valuesShape(values.bytes), .{
-        .source = try values.use(stream),
-        .target = try target.use(stream),
-        .count = values.bytes,
+/// int8 activations as the product's kernels read them.
+fn placeTokens(stream: *Stream, weights: *const Weights, values: u64, scales: u64, count: u32) abi.Failure!products.QuantizedTokens {
+    const columns = weights.columns;
+    const slabs = variants.wantsSlabs(stream.device, weights.rows, columns, count);
+    const padded_count = if (slabs) std.mem.alignForward(u32, count, 8) else products.paddedCount(count);
+    const bytes = std.mem.alignForward(u64, padded_count * columns.padded() + if (slabs) kernels.slab_slack else @as(u64, 0), 256);
+    const memory = try stream.takeScratch(bytes + @as(u64, count) * 4);
+    try stream.launch(.bitlinear_place, .{ .blocks = padded_count, .threads = 128 }, .{
+        .values = values,
+        .padded = memory,
+        .sums = memory + bytes,
+        .columns = columns,
+        .count = count,
+        .padded_count = padded_count,
+        .slabs = @intFromBool(slabs),
     });
+    return .{ .values = memory, .sums = memory + bytes, .scales = scales, .count = count, .slabs = slabs };
 }
+
+/// cuBLAS multiplies bf16 fast where rows begin at multiples of 16 bytes.
+pub fn wholeEights(count: u32) u32 {
+    return std.mem.alignForward(u32, count, 8);
+}
+
+/// A grid over runs of eight values, one for a thread.
+pub fn eightsShape(rows: u64, padded_columns: u32) abi.Failure!backend.Launch {
+    const blocks = divideUp(rows * (padded_columns / 8), 256);
+    return .{ .blocks = std.math.cast(u31, blocks) orelse return error.OutOfMemory, .threads = 256 };
+}
+
+/// The addresses and sizes of a backward pass.
+const Pass = struct {
+    layer: *Layer,
+    stream: *Stream,
+    trits: u64,
+    factors: u64,
+    gradient: u64,
+    values: u64,
+    scales: u64,
+    weight_gradient: u64,
+    input_gradient: u64,
+    adds: bool,
+
+    fn run(self: *Pass, count: u32) abi.Failure!void {
+        const weights = self.layer.weights;
+        const rows = wholeEights(weights.rows);
+        const columns = wholeEights(self.layer.width());
+        const token_bytes = 4 * (@as(u64, rows) + columns);
+        const at_once: u32 = @intCast(std.math.clamp(parts_bytes_max / token_bytes / 128 * 128, 128, 1 << 20));
+        const most = @min(at_once, count);
+        // Two copies of the trits, then the parts of the gradient, then two of the activations.
+        const trits_bytes = std.mem.alignForward(u64, 4 * @as(u64, rows) * columns, 256);
+        const parts_bytes = std.mem.alignForward(u64, 4 * @as(u64, rows) * most, 256);
+        const memory = try self.stream.takeScratch(trits_bytes + token_bytes * most + 256);
+        const parts = memory + trits_bytes;
+        const widened = parts + parts_bytes;
+        try self.stream.launch(.bitlinear_unpack, .{
+            .blocks = @intCast(divideUp(@as(u64, rows) * divideUp(columns, 16), 256)),
+            .threads = 256,
+        }, .{ .trits = self.trits, .out = memory, .columns = weights.columns, .padded_rows = rows, .stride = columns });
+        var first: u32 = 0;
+        while (first < count) : (first += at_once) {
+            const tokens = @min(at_once, count - first);
+            try self.weightGradient(first, tokens, parts, widened);
+            try self.inputGradient(first, tokens, parts, memory);
+        }
+    }
+
+    fn split(self: *Pass, first: u32, tokens: u32) arguments.Split {
+        const rows = self.layer.weights.rows;
+        return .{
+            .source = self.gradient + @as(u64, first) * rows * 4,
+            .first = @splat(0),
+            .row_stride = 0,
+            .rows = tokens,
+            .padded_rows = tokens,
+            .columns = rows,
+            .padded_columns = wholeEights(rows),
+        };
+    }
+
+    /// dW += [g1 s; g2 s]^T [q; q]
+    fn weightGradient(self: *Pass, first: u32, tokens: u32, parts: u64, widened: u64) abi.Failure!void {
+        const columns = self.layer.width();
+        const stride = wholeEights(columns);
+        var cut = self.split(first, tokens);
+        cut.scales = self.scales + @as(u64, first) * 4;
+        cut.first = .{ parts, 0 };
+        cut.second = .{ parts + @as(u64, tokens) * cut.padded_columns * 2, 0 };
+        cut.row_stride = cut.padded_columns;
+        try self.stream.launch(.bitlinear_split, try eightsShape(tokens, cut.padded_columns), cut);
+        try self.stream.launch(.bitlinear_widen, try eightsShape(tokens, stride), .{
+            .values = self.values + @as(u64, first) * columns,
+            .out = widened,
+            .count = tokens,
+            .columns = columns,
+            .stride = stride,
+        });
+        return cublas.launch(self.stream, .{
+            .m = self.layer.weights.rows,
+            .n = columns,
+            .k = 2 * tokens,
+            .a = .{ .address = parts, .stride = cut.padded_columns, .transposed = true },
+            .b = .{ .address = widened, .stride = stride },
+            .out = self.weight_gradient,
+            .factors = .{ .host = .{ 1, 1 } },
+            .float = .bf16,
+        });
+    }
+
+    /// dx = [g1 g2] [t w; t w]
+    fn inputGradient(self: *Pass, first: u32, tokens: u32, parts: u64, trits: u64) abi.Failure!void {
+        const columns = self.layer.width();
+        var cut = self.split(first, tokens);
+        cut.first = .{ parts, 0 };
+        cut.second = .{ parts + @as(u64, cut.padded_columns) * 2, 0 };
+        cut.row_stride = 2 * @as(u64, cut.padded_columns);
+        try self.stream.launch(.bitlinear_split, try eightsShape(tokens, cut.padded_columns), cut);
+        const beta: u64 = if (self.adds) 8 else 4;
+        return cublas.launch(self.stream, .{
+            .m = tokens,
+            .n = columns,
+            .k = 2 * cut.padded_columns,
+            .a = .{ .address = parts, .stride = 2 * cut.padded_columns },
+            .b = .{ .address = trits, .stride = wholeEights(columns) },
+            .out = self.input_gradient + @as(u64, first) * columns * 4,
+            .factors = .{ .device = .{ self.factors, self.factors + beta } },
+            .float = .bf16,
+        });
+    }
+};

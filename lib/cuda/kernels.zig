@@ -5,13 +5,12 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
-const bitlinear = @import("bitlinear.zig");
 const gradients = @import("gradients_arguments.zig");
-const head_loss = @import("head_loss.zig");
 const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
 const attention = @import("attention_kernels.zig");
+const linear = @import("bitlinear_arguments.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -179,16 +178,6 @@ pub const Kernel = enum {
     training_gate_back,
     training_adamw,
     training_sgd,
-    bitlinear_tokens,
-    bitlinear_sum,
-    bitlinear_round,
-    bitlinear_widen,
-    bitlinear_finish,
-    bitlinear_split,
-    head_loss_split,
-    head_loss_count,
-    head_loss_softmax,
-    head_loss_total,
     attend_text_forward_32,
     attend_text_queries_32,
     attend_text_keys_32,
@@ -203,6 +192,16 @@ pub const Kernel = enum {
     attend_text_keys_256,
     attend_text_values_256,
     attend_text_add,
+    bitlinear_quantize,
+    bitlinear_sum,
+    bitlinear_ternarize,
+    bitlinear_place,
+    bitlinear_unpack,
+    bitlinear_widen,
+    bitlinear_split,
+    loss_count,
+    loss_rows,
+    loss_sum,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -257,13 +256,19 @@ pub const Kernel = enum {
             .training_gate, .training_gate_back => training.Gate,
             .training_adamw => training.AdamW,
             .training_sgd => training.Sgd,
-            .bitlinear_tokens, .bitlinear_sum, .bitlinear_round, .bitlinear_widen, .bitlinear_finish, .bitlinear_split => bitlinear.Pass,
-            .head_loss_split, .head_loss_count, .head_loss_softmax, .head_loss_total => head_loss.Pass,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
             .attend_text_forward_32, .attend_text_forward_64, .attend_text_forward_128, .attend_text_forward_256 => attention.AttendText,
             .attend_text_queries_32, .attend_text_queries_64, .attend_text_queries_128, .attend_text_queries_256 => attention.AttendText,
             .attend_text_keys_32, .attend_text_keys_64, .attend_text_keys_128, .attend_text_keys_256 => attention.AttendText,
             .attend_text_values_256, .attend_text_add => attention.AttendText,
+            .bitlinear_quantize => linear.Quantize,
+            .bitlinear_sum => linear.Magnitudes,
+            .bitlinear_ternarize => linear.Ternarize,
+            .bitlinear_place => linear.Place,
+            .bitlinear_unpack => linear.Unpack,
+            .bitlinear_widen => linear.Widen,
+            .bitlinear_split => linear.Split,
+            .loss_count, .loss_rows, .loss_sum => linear.Loss,
             else => Product,
         };
     }

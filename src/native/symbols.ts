@@ -2350,12 +2350,13 @@ export interface NativeLibrary {
     options_length: number,
   ): number;
   /**
-   * Rounds rows of `features` floats to int8 with a scale each, as bitlinear_quantize_tokens; a row that
-   * is not finite gets a scale of NaN.
+   * values (i8) [tokens, features] and scales [tokens] of the input, by the largest magnitude of each
+   * token, at least 1e-5. A token that holds NaN or an infinity gets a scale of NaN and zeros.
    */
   cuda_tokens_quantize(input: bigint, values: bigint, scales: bigint, features: number): number;
   /**
-   * What a layer of rows x columns weights keeps between its passes.
+   * What a layer of weights [rows, columns] keeps on its device between its passes: a quarter of a byte
+   * for a weight.
    */
   cuda_bitlinear_create(
     device: number,
@@ -2365,7 +2366,9 @@ export interface NativeLibrary {
     handle_length: number,
   ): number;
   /**
-   * Quantises the f32 weights anew and multiplies: out [tokens, rows], with a bias unless it is 0.
+   * out [tokens, rows] = the product of int8 values [tokens, columns] with their scales and the weights,
+   * quantised anew by the mean magnitude of all (at least 1e-5), plus the bias (0 for none). Exact as on
+   * the CPU. A weight that is not finite makes everything NaN.
    */
   cuda_bitlinear_forward(
     layer: bigint,
@@ -2376,9 +2379,9 @@ export interface NativeLibrary {
     out: bigint,
   ): number;
   /**
-   * Gradients by the weights of the last pass forward: those of weight and bias are added to, that of the
-   * input is written, or added to with accumulate 1.
-   * handles = [gradient, values, scales, weight gradient, bias gradient or 0, input gradient]
+   * weight_gradient += g^T (q s), bias_gradient += the sums of the gradient's columns, input_gradient = (or
+   * += with accumulate 1) g (t w) with the trits of the last forward pass.
+   * tensors = [gradient, values (i8), scales, weight gradient, bias gradient or 0, input gradient]
    */
   cuda_bitlinear_backward(
     layer: bigint,
@@ -2387,10 +2390,11 @@ export interface NativeLibrary {
     accumulate: number,
   ): number;
   /**
-   * result = [mean loss, targets that count], as head_loss; waits for it. A target outside of the table
-   * gives a loss of NaN.
-   * handles = [hidden, table, targets of i32, hidden gradient or 0, table gradient or 0]: the hidden states'
-   * gradient is written, the table's added to.
+   * result = [mean loss, tokens that count]: softmax cross-entropy of hidden [tokens, features] with the
+   * table [vocab, features]; a target of -100 does not count, and one outside of the table gives NaN. The
+   * gradients, both or neither, are of the mean times `scale`: that of hidden is written, that of the
+   * table added. Waits for the loss.
+   * tensors = [hidden, table, targets (i32), hidden gradient or 0, table gradient or 0]
    */
   cuda_head_loss(
     tensors: BigUint64Array | null,
