@@ -235,7 +235,15 @@ export {
 export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
 export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
 export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
-export type { LatentType, Parameter, ParameterData, Trainable } from "./src/nn/trainable.ts";
+export type {
+  GradientData,
+  GradientOptions,
+  LatentType,
+  Parameter,
+  ParameterData,
+  Trainable,
+  TrainableData,
+} from "./src/nn/trainable.ts";
 export {
   type LatentArray,
   type LayerGradient,
@@ -254,6 +262,7 @@ export type { Optimizer } from "./src/training/optimizer.ts";
 export { AdamW, type AdamWOptions, Sgd, type SgdOptions } from "./src/training/optimizers.ts";
 export { type LearningRateOptions, learningRateSchedule } from "./src/training/schedule.ts";
 export {
+  CudaTransformer,
   TrainableTransformer,
   type TrainableTransformerOptions,
 } from "./src/training/transformer.ts";
@@ -271,12 +280,13 @@ export {
   type AccumulateOptions,
   GradientAccumulator,
 } from "./src/training/gradient_accumulator.ts";
-export type {
-  Gradients,
-  GradientSizes,
-  GradientsOf,
-  GradientsOutOptions,
-  TensorGradients,
+export {
+  clearGradients,
+  type Gradients,
+  type GradientSizes,
+  type GradientsOf,
+  type GradientsOutOptions,
+  type TensorGradients,
 } from "./src/training/gradients.ts";
 export {
   type FloatOutOptions,
@@ -426,6 +436,7 @@ export type {
 } from "./src/training/trainer_options.ts";
 export {
   type DataSettings,
+  type DeviceTraining,
   loadTraining,
   type Training,
   type TrainingFile,

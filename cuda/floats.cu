@@ -24,6 +24,27 @@ struct Pass {
     u32 reserved;
 };
 
+/// Several lists of values.
+struct PassOfMany {
+    void* found;
+    double factor;
+    u32 length;
+    u32 reserved;
+    float* values[128];
+    u64 counts[128];
+    /// The first block of each.
+    u32 first[128];
+
+    /// The list that this block is of.
+    __device__ u32 own() const {
+        u32 at = 0;
+#pragma unroll
+        for (u32 step = 64; step > 0; step /= 2)
+            if (at + step < length && first[at + step] <= blockIdx.x) at += step;
+        return at;
+    }
+};
+
 constexpr u32 infinity_bits = 0x7f800000;
 constexpr u32 magnitude_mask = 0x7fffffff;
 constexpr u32 everyone = 0xffffffff;
@@ -31,10 +52,10 @@ constexpr u32 everyone = 0xffffffff;
 constexpr u32 own_values = 16;
 constexpr u32 block_values = 256 * own_values;
 
-/// Calls `work(first)` for every four values of a block that are all there, and `one(place)` for the rest.
+/// Calls `four(first)` for every four values of a block that are all there, and `one(place)` for the rest.
 template <class Four, class One>
-__device__ __forceinline__ void for_values(u64 count, Four four, One one) {
-    const u64 first = u64(blockIdx.x) * block_values + threadIdx.x * 4;
+__device__ __forceinline__ void for_values(u64 count, Four four, One one, u32 block = blockIdx.x) {
+    const u64 first = u64(block) * block_values + threadIdx.x * 4;
 #pragma unroll
     for (u32 part = 0; part < own_values / 4; part++) {
         const u64 at = first + part * 1024;
@@ -48,18 +69,16 @@ __device__ __forceinline__ float4 load_four(const void* values, u64 at) {
     return *reinterpret_cast<const float4*>(static_cast<const float*>(values) + at);
 }
 
-/// target[i] = function(i-th values)
+/// target[i] = function(source[i])
 template <class Function>
-__device__ __forceinline__ void map(const Pass& p, Function function) {
-    float* target = static_cast<float*>(p.target);
-    const float* source = static_cast<const float*>(p.source);
+__device__ __forceinline__ void map(const float* source, float* target, u64 count, u32 block, Function function) {
     for_values(
-        p.count,
+        count,
         [&](u64 at) {
             const float4 x = load_four(source, at);
             *reinterpret_cast<float4*>(target + at) = make_float4(function(x.x), function(x.y), function(x.z), function(x.w));
         },
-        [&](u64 i) { target[i] = function(source[i]); });
+        [&](u64 i) { target[i] = function(source[i]); }, block);
 }
 
 /// To nearest, ties to even; NaN becomes quiet and keeps the upper bits of its payload.
@@ -104,11 +123,12 @@ extern "C" __global__ void __launch_bounds__(256) floats_combine(const __grid_co
         [&](u64 i) { target[i] = combined(a[i], b[i]); });
 }
 
-/// target = source factor; found[0] becomes 1 where a product is not finite.
-extern "C" __global__ void __launch_bounds__(256) floats_scale(const __grid_constant__ floats::Pass p) {
+/// Values times the factor; found[0] becomes 1 where a product is not finite.
+extern "C" __global__ void __launch_bounds__(256) floats_scale(const __grid_constant__ floats::PassOfMany p) {
     using namespace floats;
+    const u32 own = p.own();
     u32 largest = 0;
-    map(p, [&](float x) {
+    map(p.values[own], p.values[own], p.counts[own], blockIdx.x - p.first[own], [&](float x) {
         const float scaled = __double2float_rn(__dmul_rn(double(x), p.factor));
         largest = max(largest, __float_as_uint(scaled) & magnitude_mask);
         return scaled;
@@ -118,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(256) floats_scale(const __grid_cons
 
 /// target = source within alpha .. beta
 extern "C" __global__ void __launch_bounds__(256) floats_clip(const __grid_constant__ floats::Pass p) {
-    floats::map(p, [&](float x) {
+    floats::map(static_cast<const float*>(p.source), static_cast<float*>(p.target), p.count, blockIdx.x, [&](float x) {
         // Comparisons with NaN are false, so it passes.
         if (p.option == 1 && x != x) x = 0;
         x = x < p.alpha ? p.alpha : x;
@@ -142,15 +162,18 @@ extern "C" __global__ void __launch_bounds__(256) floats_find(const __grid_const
         [&](u64 i) { look(source[i], i); });
 }
 
-/// found[block] = the sum of the squares of 16,384 values: value i in lane i % 16, and one tree.
-extern "C" __global__ void __launch_bounds__(64) floats_sum_squares(const __grid_constant__ floats::Pass p) {
+/// found[run] = the sum of the squares of 16,384 values: value i in lane i % 16, and one tree. A block
+/// has four runs of a list, 0 behind its last. Told that 16 blocks are enough, the compiler keeps all 32
+/// loads on their way.
+extern "C" __global__ void __launch_bounds__(64, 16) floats_sum_squares(const __grid_constant__ floats::PassOfMany p) {
     using namespace floats;
     constexpr u32 values = 16384;
+    const u32 own = p.own();
+    const u64 count = p.counts[own];
     const u32 lane = threadIdx.x % 16;
-    const u64 block = u64(blockIdx.x) * 4 + threadIdx.x / 16;
-    const u64 begin = block * values;
-    const u32 length = begin < p.count ? u32(min(u64(values), p.count - begin)) : 0;
-    const float* run = static_cast<const float*>(p.source) + begin;
+    const u64 begin = (u64(blockIdx.x - p.first[own]) * 4 + threadIdx.x / 16) * values;
+    const u32 length = begin < count ? u32(min(u64(values), count - begin)) : 0;
+    const float* run = p.values[own] + begin;
     double sum = 0;
     u32 i = lane;
     for (; i + 16 * 31 < length; i += 16 * 32) {
@@ -164,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(64) floats_sum_squares(const __grid
     for (; i < length; i += 16) sum = __fma_rn(double(run[i]), double(run[i]), sum);
 #pragma unroll
     for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(everyone, sum, step, 16);
-    if (lane == 0 && length > 0) static_cast<double*>(p.found)[block] = sum;
+    if (lane == 0) static_cast<double*>(p.found)[u64(blockIdx.x) * 4 + threadIdx.x / 16] = sum;
 }
 
 /// target = source in 16 bits

@@ -1,13 +1,13 @@
 // Trains a small BitNet on the Jargon File, exports it, loads it again and lets it write.
 //
-//   bun examples/train_bitnet.ts [--output FOLDER] [--resume] [--settings FILE] [--quick]
+//   bun examples/train_bitnet.ts [--output FOLDER] [--resume] [--settings FILE] [--device NAME] [--quick]
 //   deno run --allow-ffi --allow-run=apt-get,dpkg-deb --allow-env --allow-read --allow-write \
-//     examples/train_bitnet.ts [--output FOLDER] [--resume] [--settings FILE] [--quick]
+//     examples/train_bitnet.ts [--output FOLDER] [--resume] [--settings FILE] [--device NAME] [--quick]
 //
-// Takes up to half an hour on two cores; --quick takes seconds and only learns one batch by heart. The
+// Takes up to half an hour on two cores, or seconds on a GPU (--device cuda); --quick takes seconds and only learns one batch by heart. The
 // first run downloads the text from Debian's archive, which needs apt-get and dpkg-deb but not root.
 // Ctrl-C ends it with a checkpoint; --resume goes on from the last one, whatever ended the run.
-// --dump-gradients keeps gradients of steps 50, 500 and 1500 in the output folder; those of the default
+// On the CPU, --dump-gradients keeps gradients of steps 50, 500 and 1500 in the output folder; those of the default
 // settings are in test/fixtures/gradients.
 
 import { mkdirSync } from "node:fs";
@@ -17,6 +17,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import {
+  type Device,
   exportModel,
   loadModel,
   loadTraining,
@@ -44,6 +45,7 @@ function readOptions() {
       quick: { type: "boolean", default: false },
       output: { type: "string" },
       settings: { type: "string" },
+      device: { type: "string", default: "cpu" },
       resume: { type: "boolean", default: false },
       "dump-gradients": { type: "boolean", default: false },
     },
@@ -85,7 +87,8 @@ async function prepare({ quick, output, settings, resume, ...options }: Options)
     mkdirSync(output, { recursive: true });
     overrides.hooks = [dumpGradients(DUMPED_STEPS, output)];
   }
-  return { jargon, ...await loadTraining(settings, overrides) };
+  const device = options.device as Device;
+  return { jargon, ...await loadTraining(settings, { ...overrides, device }) };
 }
 
 /** Loads what was exported, and compares it with what was trained. */

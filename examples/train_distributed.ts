@@ -1,13 +1,14 @@
 // Trains one small transformer in several processes that exchange compressed gradients.
 //
 //   mpirun -n 4 bun examples/train_distributed.ts [--exchange none|bf16|entropy|adam|local] [--steps N]
-//     [--output FOLDER] [--resume] [--text FILE] [--threads N] [--quick]
+//     [--output FOLDER] [--resume] [--text FILE] [--threads N] [--device cpu|cuda] [--quick]
 //   mpirun -n 4 deno run --allow-ffi --allow-run=apt-get,dpkg-deb --allow-env --allow-read --allow-write \
 //     examples/train_distributed.ts
 //
 // Open MPI or MPICH starts the processes (apt-get install mpich). On a host with GPUs, start a process
 // for each with RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT set, as torchrun does, and
-// gradients travel over NCCL. Started alone, it trains alone.
+// gradients travel over NCCL; with --device cuda the models are on the GPUs as well, and the exchange is
+// none or bf16. Started alone, it trains alone.
 //
 // Every process computes with rows of its own; rank 0 writes checkpoints to the output folder, and
 // --resume goes on from the last one, also with another number of processes. Without --text, the text is
@@ -27,6 +28,7 @@ import {
   localSteps,
   setThreads,
   TokenDataset,
+  type TrainableData,
   TrainableTransformer,
   Trainer,
   type TrainerHook,
@@ -40,7 +42,8 @@ const LOCAL_STEPS = 20;
 
 const { values: options } = parseArgs({
   options: {
-    exchange: { type: "string", default: "entropy" },
+    exchange: { type: "string" },
+    device: { type: "string", default: "cpu" },
     steps: { type: "string" },
     output: { type: "string" },
     resume: { type: "boolean", default: false },
@@ -51,8 +54,10 @@ const { values: options } = parseArgs({
 });
 const steps = Number(options.steps ?? (options.quick ? 40 : 1000));
 
+type Exchange = Pick<TrainerOptions<TrainableData>, "exchange" | "optimizer">;
+
 /** What the processes exchange, from everything to very little. */
-const EXCHANGES: Record<string, (communicator: Communicator) => Partial<TrainerOptions>> = {
+const EXCHANGES: Record<string, (communicator: Communicator) => Exchange> = {
   none: () => ({}),
   bf16: (communicator) => ({ exchange: averageGradients(communicator, { wire: "bf16" }) }),
   entropy: (communicator) => ({
@@ -100,7 +105,9 @@ class Sent implements TrainerHook {
   }
 }
 
-const make = EXCHANGES[options.exchange];
+const onGpu = options.device === "cuda";
+const exchange = options.exchange ?? (onGpu ? "bf16" : "entropy");
+const make = EXCHANGES[exchange];
 if (make === undefined) {
   console.error(`error: --exchange must be one of ${Object.keys(EXCHANGES).join(", ")}`);
   process.exit(1);
@@ -111,7 +118,7 @@ const { rank, size, backend } = communicator;
 if (options.threads !== undefined || size > 1) setThreads(Number(options.threads ?? 1));
 const tokens = await shareTokens(communicator);
 const cut = Math.floor(0.95 * tokens.length);
-const model = new TrainableTransformer({
+const start = new TrainableTransformer({
   vocabSize: 128,
   hiddenSize: 96,
   intermediateSize: 256,
@@ -119,8 +126,9 @@ const model = new TrainableTransformer({
   heads: 4,
   maxPositions: LENGTH,
 }, { seed: 1 });
+const model = start.to(onGpu ? `cuda:${Number(process.env.LOCAL_RANK ?? 0)}` : "cpu");
 const sent = new Sent();
-const trainer = new Trainer({
+const trainer = new Trainer<TrainableData>({
   model,
   data: TokenDataset.fromTokens(tokens.subarray(0, cut), LENGTH),
   validation: TokenDataset.fromTokens(tokens.subarray(cut, cut + 200 * LENGTH), LENGTH),
@@ -141,7 +149,7 @@ const trainer = new Trainer({
 const { loss, validationLoss, seconds } = await trainer.train();
 if (rank === 0) {
   const perParameter = sent.bytes / model.parameterCount / steps;
-  console.log(`${size} ranks over ${backend}, exchange "${options.exchange}", ${steps} steps`);
+  console.log(`${size} ranks over ${backend}, exchange "${exchange}", ${steps} steps`);
   console.log(`Loss ${loss.toFixed(4)}, validation ${validationLoss!.toFixed(4)} nats a character`);
   console.log(`Each rank sent ${perParameter.toFixed(4)} bytes for each parameter and step`);
   console.error(`${seconds.toFixed(1)} s`);

@@ -40,7 +40,10 @@ pub const modules = .{
     @import("api/cuda_gradients_topk.zig"),
     @import("api/cuda_floats.zig"),
     @import("api/cuda_dense.zig"),
+    @import("api/cuda_training.zig"),
     @import("api/cuda_model.zig"),
+    @import("api/cuda_attention.zig"),
+    @import("api/cuda_bitlinear.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

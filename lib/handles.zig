@@ -8,7 +8,7 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const sync = @import("sync.zig");
 
-pub const Kind = enum(u8) { weights, file, model, cache, vectors, counters, centroids, tensor, device_weights, mark, mpi_world, nccl_group, device_vectors, device_model, device_cache };
+pub const Kind = enum(u8) { weights, file, model, cache, vectors, counters, centroids, tensor, device_weights, mark, mpi_world, nccl_group, device_vectors, device_model, device_cache, device_linear };
 
 const Slot = struct {
     generation: u32,

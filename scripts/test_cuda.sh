@@ -37,7 +37,7 @@ step() {
   fi
 }
 
-tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.ts test/cuda_distributed_test.ts test/cuda_vsa_test.ts test/cuda_gradients_test.ts test/cuda_gradients_topk_test.ts test/cuda_floats_test.ts test/cuda_model_test.ts test/device_test.ts test/tensor_test.ts)
+tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.ts test/cuda_distributed_test.ts test/cuda_vsa_test.ts test/cuda_gradients_test.ts test/cuda_gradients_topk_test.ts test/cuda_floats_test.ts test/cuda_model_test.ts test/cuda_training_test.ts test/cuda_optimizers_test.ts test/device_test.ts test/tensor_test.ts)
 bun=$(find_runtime bun)
 deno=$(find_runtime deno)
 [ -n "$bun$deno" ] || { echo "neither Bun nor Deno is there"; exit 1; }
@@ -58,6 +58,7 @@ run_bench() {
   [ -z "$bun" ] || step "calls, Bun" timeout 100 "$bun" bench/cuda_overhead.ts
   step "hypervectors" timeout 100 "${runner[@]}" bench/cuda_vsa.ts
   [ -z "$deno" ] || step "calls, Deno" timeout 100 "$deno" run -A --no-check bench/cuda_overhead.ts
+  step "training" timeout 100 "${runner[@]}" bench/cuda_training.ts
   step "where \"auto\" would win" timeout 100 "${runner[@]}" bench/cuda_auto.ts
 }
 

@@ -165,6 +165,13 @@ export function readTensor(tensor: Tensor, array: ArrayBufferView): void {
   readMemory(memoryOf(tensor)!, array);
 }
 
+/** Copies an array of as many elements into a tensor on its device. */
+export function writeTensor(tensor: Tensor, array: ArrayBufferView): void {
+  const memory = memoryOf(tensor);
+  if (memory === undefined) throw tritterError("disposed", "Tensor is disposed");
+  writeMemory(memory, array);
+}
+
 /** Returns the number by which the library knows a tensor's device memory; checks where that is. */
 export function memoryHandle(tensor: Tensor, dtype: Dtype, place: Place, name: string): bigint {
   if (tensor.dtype !== dtype) {

@@ -36,6 +36,10 @@ export const VALID_ON_LAYERS: Calls = {
   "CrossEntropyHead#loss": () => [floats(8), Int32Array.of(1, -100)],
   "CrossEntropyHead#lossAndGradient":
     () => [floats(8), Int32Array.of(1, 7), { scale: 2, out: floats(8) }],
+  "CudaTransformer#loss": () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2]],
+  "CudaTransformer#lossAndGradients":
+    () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2], { scale: 2 }],
+  "CudaTransformer#to": () => ["cpu"],
   "QuantizedTokens#quantize": () => [floats(32)],
   "RotaryEmbedding#forward": () => [floats(48), 3, { heads: 2 }],
   "RotaryEmbedding#backward": () => [floats(48), 3, { heads: 2 }],
@@ -50,6 +54,7 @@ export const VALID_ON_LAYERS: Calls = {
   "TrainableTransformer#loss": () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2]],
   "TrainableTransformer#lossAndGradients":
     () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2], { scale: 2 }],
+  "TrainableTransformer#to": () => ["cpu"],
   "TrainableTransformer#loadTensors": () => {
     const { parameters } = new api.TrainableTransformer(SIZES);
     return [(name: string) => parameters.find((parameter) => parameter.name === name)!.data];
@@ -69,6 +74,9 @@ export const LAYER_INSTANCES: Record<string, () => unknown> = {
     layer.forward(floats(48), floats(24), floats(24), [2, 3]);
     return layer;
   },
+  ...(api.cudaAvailable()
+    ? { CudaTransformer: () => new api.TrainableTransformer(SIZES).to("cuda") }
+    : {}),
   CrossEntropyHead: () => new api.CrossEntropyHead(new api.TrainableEmbedding(8, 4).weight),
   QuantizedTokens: () => new api.QuantizedTokens(16),
   RotaryEmbedding: () => new api.RotaryEmbedding(8),

@@ -92,6 +92,7 @@ export const VALID_ON_TRAINING: Calls = {
   fromF16: () => [new Uint16Array(4), { out: new Float32Array(4) }],
   hasOverflow: () => [gradients()],
   globalNorm: () => [gradients()],
+  clearGradients: () => [new api.TrainableBitLinear(4, 2).parameters],
   clipByGlobalNorm: () => [gradients(), 1],
   clipByValue: () => [gradients(), -1, 1, { nan: "zero" }],
   "LossScaler.fromJSON": () => [new api.LossScaler().toJSON()],

@@ -4,7 +4,19 @@
 
 import assert from "node:assert/strict";
 import process from "node:process";
-import { createCommunicator, fromBf16, Tensor, toBf16, TokenDataset, Trainer } from "../mod.ts";
+import {
+  AdamW,
+  averageGradients,
+  createCommunicator,
+  fromBf16,
+  ShardedOptimizer,
+  Tensor,
+  toBf16,
+  TokenDataset,
+  TrainableTransformer,
+  Trainer,
+  type TrainerOptions,
+} from "../mod.ts";
 import { assertNear, assertSame, assertThrowsCode, randomFloats } from "./support.ts";
 import { ToyModel, ToyOptimizer, toyTokens } from "./toy_model.ts";
 
@@ -104,9 +116,47 @@ async function checkTraining(): Promise<void> {
   assert.ok(losses[0]!.at(-1)! < losses[0]![0]!);
 }
 
+/** Models on the GPUs: parameters, gradients and what is exchanged stay there. */
+async function checkDeviceTraining(): Promise<void> {
+  const config = { vocabSize: 12, hiddenSize: 32, intermediateSize: 48, layers: 1, heads: 2 };
+  const run = async (more: Partial<TrainerOptions<Tensor<"f32">>> = {}) => {
+    using model = new TrainableTransformer(config, { seed: 1 + rank }).to(place);
+    using optimizer = new AdamW();
+    const trainer = new Trainer({
+      optimizer,
+      ...more,
+      model,
+      data: TokenDataset.fromTokens(toyTokens(2000, 12, 1), 16),
+      learningRate: 1e-2,
+      steps: 20,
+      batchSize: 2,
+      communicator,
+    });
+    await trainer.train();
+    const values = model.parameters.map(({ data }) => data.data());
+    for (const array of values) {
+      const all = communicator.allGather(array);
+      for (const other of ranks) {
+        assertSame(all.subarray(other * array.length, (other + 1) * array.length), array);
+      }
+    }
+    return { losses: trainer.losses.map(([, loss]) => loss), values };
+  };
+  const [first, again] = [await run(), await run()];
+  assert.deepEqual(again.losses, first.losses);
+  assert.ok(first.losses.at(-1)! < first.losses[0]! - 0.2);
+  const half = await run({ exchange: averageGradients(communicator, { wire: "bf16" }) });
+  assert.ok(half.losses.at(-1)! < first.losses[0]! - 0.2);
+  using adam = new AdamW();
+  const sharded = await run({ optimizer: new ShardedOptimizer(communicator, adam) });
+  assert.deepEqual(sharded.losses, first.losses);
+  sharded.values.forEach((values, index) => assertSame(values, first.values[index]!));
+}
+
 communicator.barrier();
 SIZES.forEach(checkArrays);
 checkTensors();
 await checkTraining();
+await checkDeviceTraining();
 communicator.barrier();
 console.log(`rank ${rank} of ${size}: done`);

@@ -3,6 +3,7 @@ import { createCodec, globalNorm, hasOverflow, LossScaler, PackedTernary } from 
 import { clipByValue, fromBf16, Hypervector, HypervectorBatch, Tensor, toBf16 } from "../mod.ts";
 import { randomFloats, randomTrits } from "./support.ts";
 import "./cuda_sanitize_model.ts";
+import "./cuda_sanitize_training.ts";
 
 const device = "cuda";
 for (const [rows, cols, groups] of [[33, 300, 1], [40, 512, 1], [40, 512, 4]] as const) {

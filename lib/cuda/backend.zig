@@ -7,6 +7,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const attention_kernels = @import("attention_kernels.zig");
 const driver = @import("driver.zig");
 const kernels = @import("kernels.zig");
 const model_kernels = @import("model_kernels.zig");
@@ -405,6 +406,12 @@ fn start(found: *const driver.Table, index: u32) abi.Failure!*Device {
         if (large.needs_wgmma and !self.has_wgmma) continue;
         const function = self.functions[@backingInt(large.kernel)];
         try self.check(found.cuFuncSetAttribute(function, .max_dynamic_shared_size_bytes, @intCast(large.bytes)), "set up a kernel");
+    }
+    for (attention_kernels.variants) |variant| {
+        for ([_]?attention_kernels.Tile{ variant.forward, variant.queries, variant.keys, variant.values }) |tile| {
+            const attend = tile orelse continue;
+            try self.check(found.cuFuncSetAttribute(self.functions[@backingInt(attend.kernel)], .max_dynamic_shared_size_bytes, @intCast(attend.shared_bytes)), "set up a kernel");
+        }
     }
     const shared = attribute(found, handle, .max_shared_memory_per_block_optin);
     if (shared >= 4 * vsa.matrix_stage_bytes) self.matrix_stages = 4;

@@ -18,8 +18,9 @@ const Status = enum(c_int) { success = 0, alloc_failed = 3, _ };
 const Table = struct {
     cublasCreate_v2: *const fn (*Handle) callconv(.c) Status,
     cublasSetStream_v2: *const fn (Handle, driver.Stream) callconv(.c) Status,
+    cublasSetPointerMode_v2: *const fn (Handle, c_int) callconv(.c) Status,
     cublasGetStatusString: *const fn (Status) callconv(.c) [*:0]const u8,
-    cublasGemmEx: *const fn (Handle, c_int, c_int, c_int, c_int, c_int, *const f32, u64, c_int, c_int, u64, c_int, c_int, *const f32, u64, c_int, c_int, c_int, c_int) callconv(.c) Status,
+    cublasGemmEx: *const fn (Handle, c_int, c_int, c_int, c_int, c_int, u64, u64, c_int, c_int, u64, c_int, c_int, u64, u64, c_int, c_int, c_int, c_int) callconv(.c) Status,
 };
 
 const names = if (builtin.os.tag == .windows)
@@ -135,31 +136,65 @@ pub fn multiply(p: Product, a: *Buffer, b: *Buffer, out: *Buffer) abi.Failure!vo
         return abi.fail(error.InvalidValue, "Expected all tensors on cuda:{d}, got one on cuda:{d}", .{ a.device.index, buffer.device.index });
     if (out == a or out == b) return abi.fail(error.InvalidValue, "Expected the output in memory of its own", .{});
     const stream = try a.device.stream();
-    const table = try find();
-    const from = [2]u64{ try a.use(stream), try b.use(stream) };
-    const to = try out.use(stream);
+    const task: Task = .{
+        .m = p.m,
+        .n = p.n,
+        .k = p.k,
+        .a = .{ .address = try a.use(stream), .stride = if (p.transpose_a) p.m else p.k, .transposed = p.transpose_a },
+        .b = .{ .address = try b.use(stream), .stride = if (p.transpose_b) p.k else p.n, .transposed = p.transpose_b },
+        .out = try out.use(stream),
+        .factors = .{ .host = .{ p.alpha, p.beta } },
+        .float = p.float,
+    };
     stream.lock.lock();
     defer stream.lock.unlock();
+    return launch(stream, task);
+}
+
+/// A matrix in device memory: rows of `stride` elements, or columns where it is transposed.
+pub const Operand = struct { address: u64, stride: u32, transposed: bool = false };
+
+/// out = alpha a b + beta out, row-major; the result is f32 and has no gaps between its rows.
+pub const Task = struct {
+    m: u32,
+    n: u32,
+    k: u32,
+    a: Operand,
+    b: Operand,
+    out: u64,
+    /// alpha and beta, or where they stand in device memory.
+    factors: union(enum) { host: [2]f32, device: [2]u64 },
+    float: Float,
+};
+
+/// Asks for a product of what is in order on the stream, by who holds the stream's lock.
+pub fn launch(stream: *backend.Stream, task: Task) abi.Failure!void {
+    const table = try find();
     const handle = try handleOf(table, stream);
+    const factors: [2]u64, const mode: c_int = switch (task.factors) {
+        .host => |*values| .{ .{ @intFromPtr(&values[0]), @intFromPtr(&values[1]) }, 0 },
+        .device => |addresses| .{ addresses, 1 },
+    };
+    try check(table, table.cublasSetPointerMode_v2(handle, mode), "take factors");
     // cuBLAS is column-major, where these matrices are their transposes: out^T = b^T a^T.
     try check(table, table.cublasGemmEx(
         handle,
-        @intFromBool(p.transpose_b),
-        @intFromBool(p.transpose_a),
-        @intCast(p.n),
-        @intCast(p.m),
-        @intCast(p.k),
-        &p.alpha,
-        from[1],
-        p.float.code(),
-        @intCast(if (p.transpose_b) p.k else p.n),
-        from[0],
-        p.float.code(),
-        @intCast(if (p.transpose_a) p.m else p.k),
-        &p.beta,
-        to,
+        @intFromBool(task.b.transposed),
+        @intFromBool(task.a.transposed),
+        @intCast(task.n),
+        @intCast(task.m),
+        @intCast(task.k),
+        factors[0],
+        task.b.address,
+        task.float.code(),
+        @intCast(task.b.stride),
+        task.a.address,
+        task.float.code(),
+        @intCast(task.a.stride),
+        factors[1],
+        task.out,
         Float.f32.code(),
-        @intCast(p.n),
+        @intCast(task.n),
         compute_32f,
         algorithm_default,
     ), "multiply");

@@ -10,8 +10,9 @@ const Stream = backend.Stream;
 
 /// Values of a block of threads; see floats.cu.
 const block_values = 4096;
-/// Values whose squares are added up together.
+/// Values whose squares are added up together, and how many such runs a block has.
 const sum_values = 16384;
+const block_runs = 4;
 
 fn expectDevice(first: *const Buffer, other: *const Buffer) abi.Failure!void {
     if (first.device != other.device) return abi.fail(
@@ -82,22 +83,57 @@ fn found(comptime T: type, stream: *Stream, fill: u8, context: anytype, comptime
     return result;
 }
 
-const Values = struct { buffer: *Buffer, count: u64, factor: f64 = 1 };
+const Values = struct { buffer: *Buffer, count: u64 };
 
-/// Multiplies in place; whether any product is not finite.
-pub fn scale(values: *Buffer, factor: f64) abi.Failure!bool {
+/// Launches a kernel over tensors of one device, so many values of one for each block: many tensors at a
+/// time, for most are too small to fill the device. `found_bytes` of what it finds come from each block.
+fn launchMany(
+    comptime kernel: kernels.Kernel,
+    stream: *Stream,
+    buffers: []const *Buffer,
+    shape: struct { values: u64, threads: u32, found_bytes: u64 },
+    found_pointer: u64,
+    factor: f64,
+) abi.Failure!void {
+    const capacity = kernels.PassOfMany.capacity;
+    var from: usize = 0;
+    var pointer = found_pointer;
+    while (from < buffers.len) : (from += capacity) {
+        const some = buffers[from..@min(from + capacity, buffers.len)];
+        // A launch copies all of it.
+        var list = std.mem.zeroes(kernels.PassOfMany);
+        list.found = pointer;
+        list.factor = factor;
+        list.length = @intCast(some.len);
+        var blocks: u32 = 0;
+        for (some, list.values[0..some.len], list.counts[0..some.len], list.first[0..some.len]) |buffer, *values, *count, *first| {
+            values.* = try buffer.use(stream);
+            count.* = buffer.bytes / 4;
+            first.* = blocks;
+            blocks += @intCast(kernels.divideUp(count.*, shape.values));
+        }
+        try stream.launch(kernel, .{ .blocks = blocks, .threads = shape.threads }, list);
+        pointer += blocks * shape.found_bytes;
+    }
+}
+
+fn expectValues(buffers: []const *Buffer) abi.Failure!void {
+    for (buffers) |buffer| {
+        try expectDevice(buffers[0], buffer);
+        _ = try countOf(buffer, 4);
+    }
+}
+
+const Scaling = struct { buffers: []const *Buffer, factor: f64 };
+
+/// Multiplies tensors of one device in place; whether any product is not finite. Waits once.
+pub fn scaleAll(buffers: []const *Buffer, factor: f64) abi.Failure!bool {
     if (!std.math.isFinite(factor)) return abi.fail(error.InvalidOption, "Expected a finite factor, got {d}", .{factor});
-    const context: Values = .{ .buffer = values, .count = try countOf(values, 4), .factor = factor };
-    const overflow = try found(u32, try values.device.stream(), 0, context, struct {
-        fn work(self: Values, stream: *Stream, pointer: u64) abi.Failure!void {
-            const address = try self.buffer.use(stream);
-            return stream.launch(.floats_scale, shapeOf(self.count), .{
-                .source = address,
-                .target = address,
-                .found = pointer,
-                .count = self.count,
-                .factor = self.factor,
-            });
+    try expectValues(buffers);
+    const context: Scaling = .{ .buffers = buffers, .factor = factor };
+    const overflow = try found(u32, try buffers[0].device.stream(), 0, context, struct {
+        fn work(self: Scaling, stream: *Stream, pointer: u64) abi.Failure!void {
+            return launchMany(.floats_scale, stream, self.buffers, .{ .values = block_values, .threads = 256, .found_bytes = 0 }, pointer, self.factor);
         }
     }.work);
     return overflow != 0;
@@ -139,25 +175,31 @@ pub fn clip(values: *Buffer, least: f32, most: f32, nan_to_zero: u32) abi.Failur
     });
 }
 
-/// The sum of the squares, in the order of the CPU.
-pub fn sumSquares(values: *Buffer) abi.Failure!f64 {
-    const count = try countOf(values, 4);
-    const blocks = kernels.divideUp(count, sum_values);
-    const stream = try values.device.stream();
-    const memory: *Buffer = try .create(values.device, 8 * blocks);
+/// Runs of a tensor, those that its last block has too many among them.
+fn runsOf(buffer: *const Buffer) u64 {
+    return kernels.divideUp(buffer.bytes / 4, sum_values * block_runs) * block_runs;
+}
+
+/// The sum of each tensor's squares in the order of the CPU, of tensors on one device. Waits once.
+pub fn sumSquaresAll(buffers: []const *Buffer, sums: []f64) abi.Failure!void {
+    try expectValues(buffers);
+    var runs: u64 = 0;
+    for (buffers) |buffer| runs += runsOf(buffer);
+    const device = buffers[0].device;
+    const stream = try device.stream();
+    const memory: *Buffer = try .create(device, 8 * runs);
     defer memory.release();
     const pointer = try memory.use(stream);
-    try stream.launch(.floats_sum_squares, .{ .blocks = @intCast(kernels.divideUp(blocks, 4)), .threads = 64 }, .{
-        .source = try values.use(stream),
-        .found = pointer,
-        .count = count,
-    });
-    const sums = try std.heap.c_allocator.alloc(f64, @intCast(blocks));
-    defer std.heap.c_allocator.free(sums);
-    try stream.download(pointer, std.mem.sliceAsBytes(sums));
-    var total: f64 = 0;
-    for (sums) |sum| total += sum;
-    return total;
+    try launchMany(.floats_sum_squares, stream, buffers, .{ .values = sum_values * block_runs, .threads = 64, .found_bytes = 8 * block_runs }, pointer, 0);
+    const parts = try std.heap.c_allocator.alloc(f64, @intCast(runs));
+    defer std.heap.c_allocator.free(parts);
+    try stream.download(pointer, std.mem.sliceAsBytes(parts));
+    var rest = parts;
+    for (buffers, sums) |buffer, *sum| {
+        sum.* = 0;
+        for (rest[0..@intCast(kernels.divideUp(buffer.bytes / 4, sum_values))]) |part| sum.* += part;
+        rest = rest[@intCast(runsOf(buffer))..];
+    }
 }
 
 /// Between f32 and 16 bits: `float` is 1 for f16, 2 for bf16.

@@ -9,6 +9,7 @@ const blocks_of = @import("../cpu/gradients_blocks.zig");
 const bundle = @import("../cpu/gradients_bundle.zig");
 const finite = @import("../cpu/gradients_finite.zig");
 const floats = @import("floats.zig");
+const structures = @import("gradients_arguments.zig");
 const kernels = @import("kernels.zig");
 const projection = @import("../cpu/gradients_projection.zig");
 const rotated = @import("../cpu/gradients_rotated.zig");
@@ -118,7 +119,7 @@ fn blocksFor(count: u64, at_once: u64) u32 {
 const step_values = 512;
 const steps_at_once = 16;
 
-fn signArguments(work: *const Work, sizes: sign.Sizes) kernels.Scaled {
+fn signArguments(work: *const Work, sizes: sign.Sizes) structures.Scaled {
     return .{
         .gradients = work.values,
         .scales = work.payload,
@@ -159,7 +160,7 @@ pub fn decodeSign(payload: []const u8, block: u32, gradients: *Buffer) abi.Failu
 
 // ---- ternary ----
 
-fn ternaryArguments(work: *const Work, sizes: ternary.Sizes, method: u32) kernels.Scaled {
+fn ternaryArguments(work: *const Work, sizes: ternary.Sizes, method: u32) structures.Scaled {
     return .{
         .gradients = work.values,
         .scales = work.payload,
@@ -196,8 +197,8 @@ pub fn decodeTernary(payload: []const u8, block: u32, gradients: *Buffer) abi.Fa
 // ---- rotated ----
 
 /// What both codecs with a transform are told of their blocks.
-fn rotation(work: *const Work, blocks: *const blocks_of.Blocks, seed: u64) kernels.Rotation {
-    var result: kernels.Rotation = .{
+fn rotation(work: *const Work, blocks: *const blocks_of.Blocks, seed: u64) structures.Rotation {
+    var result: structures.Rotation = .{
         .gradients = work.values,
         .payload = work.payload,
         .found = work.found,
@@ -219,7 +220,7 @@ fn rotation(work: *const Work, blocks: *const blocks_of.Blocks, seed: u64) kerne
     return result;
 }
 
-fn rotatedArguments(work: *const Work, layout: *const rotated.Layout, seed: u64) kernels.Rotation {
+fn rotatedArguments(work: *const Work, layout: *const rotated.Layout, seed: u64) structures.Rotation {
     var arguments = rotation(work, &layout.blocks, seed);
     for (layout.blocks.full..layout.blocks.len) |index|
         arguments.pieces[index - layout.blocks.full].codes = @intCast(layout.codes(index));
@@ -264,7 +265,7 @@ pub fn decodeRotated(payload: []const u8, levels: u32, seed: u64, gradients: *Bu
 
 // ---- projection ----
 
-fn projectionArguments(work: *const Work, blocks: *const blocks_of.Blocks, samples: u64, seed: u64, factor: f32) kernels.Rotation {
+fn projectionArguments(work: *const Work, blocks: *const blocks_of.Blocks, samples: u64, seed: u64, factor: f32) structures.Rotation {
     var arguments = rotation(work, blocks, seed);
     arguments.places = blocks.places;
     arguments.kept = samples;
@@ -313,7 +314,7 @@ pub fn decodeProjection(payload: []const u8, seed: u64, is_weighted: bool, gradi
 
 // ---- vsa ----
 
-fn bundleArguments(work: *const Work, layout: *const bundle.Layout, seed: u64) kernels.Rotation {
+fn bundleArguments(work: *const Work, layout: *const bundle.Layout, seed: u64) structures.Rotation {
     var arguments = rotation(work, &layout.blocks, seed);
     arguments.places = layout.count;
     arguments.kept = layout.dim;
@@ -324,7 +325,7 @@ fn bundleArguments(work: *const Work, layout: *const bundle.Layout, seed: u64) k
 }
 
 /// A block of threads for each block of a member, as far as a grid's second axis reaches.
-fn membersShape(arguments: *const kernels.Rotation) backend.Launch {
+fn membersShape(arguments: *const structures.Rotation) backend.Launch {
     return .{ .blocks = arguments.blocks, .blocks_y = @min(arguments.option, 65535), .threads = 256 };
 }
 

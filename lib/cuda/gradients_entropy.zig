@@ -16,6 +16,7 @@ const classes_file = @import("../cpu/gradients_entropy_classes.zig");
 const codecs = @import("gradients.zig");
 const dispatch = @import("../cpu/dispatch.zig");
 const entropy = @import("../cpu/gradients_entropy.zig");
+const structures = @import("gradients_arguments.zig");
 const kernels = @import("kernels.zig");
 const memory = @import("../memory.zig");
 const model_file = @import("../cpu/gradients_entropy_model.zig");
@@ -277,7 +278,7 @@ const Batch = struct {
         try self.uploadStarts(&work, starts);
         try work.stream.upload(actives, std.mem.sliceAsBytes(self.active[0..active]));
         const skipped = 4 * @as(u64, self.first) * chunk_values;
-        try work.stream.launch(.gradients_entropy_encode, .{ .blocks = @intCast(chunks), .threads = 32, .shared_bytes = kernels.entropy_shared_bytes }, .{
+        try work.stream.launch(.gradients_entropy_encode, .{ .blocks = @intCast(chunks), .threads = 32, .shared_bytes = structures.entropy_shared_bytes }, .{
             .values = work.values + skipped,
             .active = actives,
             .starts = starts,

@@ -6,6 +6,7 @@ const abi = @import("../abi.zig");
 const backend = @import("backend.zig");
 const codecs = @import("gradients.zig");
 const firstNotFiniteIn = @import("../cpu/finite.zig").firstNotFiniteIn;
+const structures = @import("gradients_arguments.zig");
 const kernels = @import("kernels.zig");
 const matrix = @import("../cpu/gradients_matrix.zig");
 
@@ -26,7 +27,7 @@ fn thinBytes(shape: Shape) u64 {
 }
 
 /// P and Q lie in the payload's memory.
-fn argumentsOf(work: *const codecs.Work, shape: Shape) kernels.Thin {
+fn argumentsOf(work: *const codecs.Work, shape: Shape) structures.Thin {
     return .{
         .m = work.values,
         .p = work.payload,

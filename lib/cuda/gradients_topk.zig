@@ -10,6 +10,7 @@ const backend = @import("backend.zig");
 const choice_file = @import("../cpu/gradients_topk_choice.zig");
 const chunks_file = @import("../cpu/gradients_topk_chunks.zig");
 const codecs = @import("gradients.zig");
+const structures = @import("gradients_arguments.zig");
 const kernels = @import("kernels.zig");
 const memory = @import("../memory.zig");
 const source_file = @import("../cpu/gradients_topk_source.zig");
@@ -80,7 +81,7 @@ fn blocksOf(count: u32) u32 {
     return @intCast(divideUp(@as(u64, count), block_values));
 }
 
-fn argumentsOf(work: *const Work, count: u32, least: u32, values: u64) kernels.Largest {
+fn argumentsOf(work: *const Work, count: u32, least: u32, values: u64) structures.Largest {
     return .{
         .gradients = work.values,
         .places = work.payload,
@@ -130,7 +131,7 @@ fn readPieces(context: *anyopaque, values: []f32) abi.Failure!void {
 }
 
 /// Words of gradients, which a kernel picks as it is told.
-fn readSome(gradients: *Buffer, target: []u8, what: kernels.Samples) abi.Failure!void {
+fn readSome(gradients: *Buffer, target: []u8, what: structures.Samples) abi.Failure!void {
     const work: Work = try .init(gradients, target.len, 0);
     defer work.deinit();
     var arguments = what;

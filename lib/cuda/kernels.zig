@@ -5,8 +5,12 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
+const gradients = @import("gradients_arguments.zig");
+const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
 const model = @import("model_kernels.zig");
+const attention = @import("attention_kernels.zig");
+const linear = @import("bitlinear_arguments.zig");
 
 /// The fat binary, or nothing on platforms that have no CUDA.
 pub const image: []align(64) const u8 = if (options.has_cuda) &aligned_image else &.{};
@@ -155,6 +159,49 @@ pub const Kernel = enum {
     head_f16_4,
     head_bf16_4,
     head_int8,
+    training_embed,
+    training_embed_count,
+    training_embed_few,
+    training_embed_many,
+    training_norm_1,
+    training_norm_2,
+    training_norm_4,
+    training_norm_any,
+    training_norm_back_1,
+    training_norm_back_2,
+    training_norm_back_4,
+    training_norm_back_any,
+    training_sum_columns,
+    training_rope_1,
+    training_rope_4,
+    training_gate,
+    training_gate_back,
+    training_adamw,
+    training_sgd,
+    attend_text_forward_32,
+    attend_text_queries_32,
+    attend_text_keys_32,
+    attend_text_forward_64,
+    attend_text_queries_64,
+    attend_text_keys_64,
+    attend_text_forward_128,
+    attend_text_queries_128,
+    attend_text_keys_128,
+    attend_text_forward_256,
+    attend_text_queries_256,
+    attend_text_keys_256,
+    attend_text_values_256,
+    attend_text_add,
+    bitlinear_quantize,
+    bitlinear_sum,
+    bitlinear_ternarize,
+    bitlinear_place,
+    bitlinear_unpack,
+    bitlinear_widen,
+    bitlinear_split,
+    loss_count,
+    loss_rows,
+    loss_sum,
 
     pub fn Arguments(comptime self: Kernel) type {
         return switch (self) {
@@ -171,23 +218,23 @@ pub const Kernel = enum {
             .vsa_select => vsa.Select,
             .vsa_merge => vsa.Merge,
             .vsa_scores => vsa.Scores,
-            .floats_combine, .floats_scale, .floats_clip, .floats_find => Pass,
-            .floats_sum_squares, .floats_narrow, .floats_widen => Pass,
-            .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => Scaled,
-            .gradients_ternary_encode, .gradients_ternary_decode => Scaled,
-            .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => Rotation,
-            .gradients_rotated_encode_8, .gradients_rotated_encode_16 => Rotation,
-            .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => Rotation,
-            .gradients_rotated_decode_8, .gradients_rotated_decode_16 => Rotation,
-            .gradients_projection_encode, .gradients_projection_decode => Rotation,
-            .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => Rotation,
-            .gradients_entropy_measure, .gradients_entropy_scale, .gradients_entropy_sample => EntropyPass,
-            .gradients_entropy_keep, .gradients_entropy_sums => EntropyPass,
-            .gradients_entropy_encode => EntropyEncode,
-            .gradients_entropy_decode => EntropyDecode,
-            .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => Thin,
-            .gradients_topk_sample => Samples,
-            .gradients_topk_find, .gradients_topk_gather, .gradients_topk_place => Largest,
+            .floats_combine, .floats_clip, .floats_find, .floats_narrow, .floats_widen => Pass,
+            .floats_scale, .floats_sum_squares => PassOfMany,
+            .gradients_sign_encode, .gradients_sign_scales, .gradients_sign_decode => gradients.Scaled,
+            .gradients_ternary_encode, .gradients_ternary_decode => gradients.Scaled,
+            .gradients_rotated_encode_2, .gradients_rotated_encode_3, .gradients_rotated_encode_4 => gradients.Rotation,
+            .gradients_rotated_encode_8, .gradients_rotated_encode_16 => gradients.Rotation,
+            .gradients_rotated_decode_2, .gradients_rotated_decode_3, .gradients_rotated_decode_4 => gradients.Rotation,
+            .gradients_rotated_decode_8, .gradients_rotated_decode_16 => gradients.Rotation,
+            .gradients_projection_encode, .gradients_projection_decode => gradients.Rotation,
+            .gradients_bundle_encode, .gradients_bundle_scales, .gradients_bundle_decode => gradients.Rotation,
+            .gradients_entropy_measure, .gradients_entropy_scale, .gradients_entropy_sample => gradients.EntropyPass,
+            .gradients_entropy_keep, .gradients_entropy_sums => gradients.EntropyPass,
+            .gradients_entropy_encode => gradients.EntropyEncode,
+            .gradients_entropy_decode => gradients.EntropyDecode,
+            .gradients_lowrank_right, .gradients_lowrank_left, .gradients_lowrank_expand => gradients.Thin,
+            .gradients_topk_sample => gradients.Samples,
+            .gradients_topk_find, .gradients_topk_gather, .gradients_topk_place => gradients.Largest,
             .set_step => model.SetStep,
             .embed_tokens => model.Embed,
             .norm_tokens, .norm_tokens_odd, .gate_tokens, .gate_tokens_odd => model.Rows,
@@ -201,7 +248,27 @@ pub const Kernel = enum {
             .decode_store_10_1_1, .decode_store_8_1_2 => model.Decode,
             .decode_add_10_1_1, .decode_add_9_1_3, .decode_add_8_1_4 => model.Decode,
             .decode_gate_10_4_1, .decode_gate_8_2_2 => model.Decode,
+            .training_embed, .training_embed_count, .training_embed_few, .training_embed_many => training.Embedding,
+            .training_norm_1, .training_norm_2, .training_norm_4, .training_norm_any => training.Norm,
+            .training_norm_back_1, .training_norm_back_2, .training_norm_back_4, .training_norm_back_any => training.Norm,
+            .training_sum_columns => training.Sums,
+            .training_rope_1, .training_rope_4 => training.Rope,
+            .training_gate, .training_gate_back => training.Gate,
+            .training_adamw => training.AdamW,
+            .training_sgd => training.Sgd,
             .head_f32_1, .head_f16_1, .head_bf16_1, .head_f32_4, .head_f16_4, .head_bf16_4, .head_int8 => model.Head,
+            .attend_text_forward_32, .attend_text_forward_64, .attend_text_forward_128, .attend_text_forward_256 => attention.AttendText,
+            .attend_text_queries_32, .attend_text_queries_64, .attend_text_queries_128, .attend_text_queries_256 => attention.AttendText,
+            .attend_text_keys_32, .attend_text_keys_64, .attend_text_keys_128, .attend_text_keys_256 => attention.AttendText,
+            .attend_text_values_256, .attend_text_add => attention.AttendText,
+            .bitlinear_quantize => linear.Quantize,
+            .bitlinear_sum => linear.Magnitudes,
+            .bitlinear_ternarize => linear.Ternarize,
+            .bitlinear_place => linear.Place,
+            .bitlinear_unpack => linear.Unpack,
+            .bitlinear_widen => linear.Widen,
+            .bitlinear_split => linear.Split,
+            .loss_count, .loss_rows, .loss_sum => linear.Loss,
             else => Product,
         };
     }
@@ -289,107 +356,17 @@ pub const Pass = extern struct {
     reserved: u32 = 0,
 };
 
-/// See gradients_blocks.cu.
-pub const Scaled = extern struct {
-    gradients: u64,
-    scales: u64,
-    codes: u64,
-    sums: u64 = 0,
+/// See floats.cu.
+pub const PassOfMany = extern struct {
     found: u64,
-    count: u32,
-    block: u32,
-    blocks: u32,
-    rule: u32,
-};
-
-/// See gradients_rotated.cu.
-pub const Piece = extern struct { start: u32, count: u32, size: u32, codes: u32, factor: f32 };
-pub const Rotation = extern struct {
-    gradients: u64,
-    payload: u64,
-    found: u64,
-    seed: u64,
-    places: u64 = 0,
-    kept: u64 = 0,
-    whole: u64 = 0,
-    rest: u64 = 0,
-    inverse: f64 = 0,
-    full: u32,
-    factor: f32 = 0,
-    blocks: u32,
-    option: u32 = 0,
-    pieces: [13]Piece,
-};
-
-/// See gradients_entropy.cu.
-pub const EntropyPass = extern struct {
-    source: u64,
-    second: u64 = 0,
-    places: u64 = 0,
-    target: u64,
-    largest: u64 = 0,
-    found: u64 = 0,
-    count: u32,
-    units: u32 = 0,
-    factor: f32 = 0,
-    rest: f32 = 0,
-};
-pub const EntropyEncode = extern struct {
-    values: u64,
-    active: u64,
-    starts: u64,
-    tables: u64,
-    symbols: u64,
-    words: u64,
-    bits: u64,
-    results: u64,
-    count: u32,
-    factor: f32,
-};
-pub const EntropyDecode = extern struct {
-    parts: u64,
-    bytes: u64,
-    classes: u64,
-    slots: u64,
-    decoders: u64,
-    gradients: u64,
-    found: u64,
-    count: u32,
-    steps: u32,
-    blocks: u32,
-    coded: u32,
-    step: f32,
-    unit: f32,
-    kept_scale: f32,
+    factor: f64 = 0,
+    length: u32,
     reserved: u32 = 0,
-};
-/// Of gradients_entropy_encode: 512 steps of 32 lanes.
-pub const entropy_shared_bytes = 4 * 512 * 32;
+    values: [capacity]u64,
+    counts: [capacity]u64,
+    first: [capacity]u32,
 
-/// See gradients_lowrank.cu.
-pub const Thin = extern struct { m: u64, p: u64, q: u64, found: u64, rows: u32, columns: u32, rank: u32, reserved: u32 = 0 };
-
-/// See gradients_topk.cu.
-pub const Largest = extern struct {
-    gradients: u64,
-    places: u64,
-    values: u64 = 0,
-    counts: u64,
-    found: u64 = 0,
-    count: u32,
-    least: u32 = 1,
-};
-
-/// See gradients_topk.cu.
-pub const Samples = extern struct {
-    gradients: u64,
-    bits: u64,
-    pieces: u64,
-    count: u64,
-    runs: u32,
-    sample: u32,
-    piece_count: u32,
-    piece: u32,
+    pub const capacity = 128;
 };
 
 pub fn divideUp(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
@@ -463,7 +440,7 @@ pub const large_shared = blk: {
     var list: [wgmma_tiles.len + 3]SharedMemory = undefined;
     list[0] = .{ .kernel = .multiply_many, .bytes = many_shared_bytes, .needs_wgmma = false };
     list[1] = .{ .kernel = .quantize_absmean_rows, .bytes = rows_shared_bytes * 16, .needs_wgmma = false };
-    list[2] = .{ .kernel = .gradients_entropy_encode, .bytes = entropy_shared_bytes, .needs_wgmma = false };
+    list[2] = .{ .kernel = .gradients_entropy_encode, .bytes = gradients.entropy_shared_bytes, .needs_wgmma = false };
     for (wgmma_tiles, list[3..]) |tile, *large| large.* = .{ .kernel = tile.kernel, .bytes = tile.shared_bytes, .needs_wgmma = true };
     break :blk list;
 };

@@ -28,7 +28,7 @@ pub const Weights = struct {
         return self.data.bytes + self.scales.bytes;
     }
 
-    fn create(device: *backend.Device, rows: u32, columns: u32, group_columns: u32) abi.Failure!*Weights {
+    pub fn create(device: *backend.Device, rows: u32, columns: u32, group_columns: u32) abi.Failure!*Weights {
         if (rows == 0 or columns == 0)
             return abi.fail(error.InvalidShape, "Expected a shape of at least 1 x 1, got {d} x {d}", .{ rows, columns });
         if (columns > cpu.columns_max)
@@ -107,7 +107,7 @@ pub const Weights = struct {
         return .{ .blocks = @min(self.tiles() * 16, resident), .threads = 32 * warps, .shared_bytes = kernels.rows_shared_bytes * warps };
     }
 
-    fn warpsShape(self: *const Weights) backend.Launch {
+    pub fn warpsShape(self: *const Weights) backend.Launch {
         const warps = @as(u64, self.tiles()) * self.columns.chunks * 2;
         return .{ .blocks = @intCast(@min(kernels.divideUp(warps, 8), self.device.multiprocessors * 32)), .threads = 256 };
     }

@@ -1,5 +1,6 @@
 // tritter train: a run that a YAML file describes.
 
+import type { Device } from "../device.ts";
 import { checkReplaceable, writeDirectoryAtomically } from "../formats/atomic_file.ts";
 import { exportModel } from "../inference/export.ts";
 import { Tokenizer } from "../inference/tokenizer.ts";
@@ -11,6 +12,7 @@ export const train: Command = {
   summary: "trains a BitNet model as a YAML file says",
   usage: `<run.yaml> [options]
   --resume          goes on from the newest checkpoint, if there is one
+  --device NAME     trains on "cpu", "cuda" or "cuda:N" (default: cpu)
   --steps N         makes this many steps instead of those of the file
   --export DIR      writes the trained model as a packed Hugging Face directory, which must not be there
   --tokenizer DIR   whose tokenizer goes into that directory (default: none)
@@ -20,6 +22,7 @@ Ctrl-C ends the run after the step with a checkpoint, where the file names a dir
   arguments: [1, 1],
   options: {
     resume: { type: "boolean", default: false },
+    device: { type: "string" },
     steps: { type: "string" },
     export: { type: "string" },
     tokenizer: { type: "string" },
@@ -34,7 +37,8 @@ Ctrl-C ends the run after the step with a checkpoint, where the file names a dir
     // What would fail at the end must not cost the whole run.
     if (target !== undefined) checkReplaceable(target);
     if (tokenizer !== undefined) await Tokenizer.load(tokenizer);
-    const { trainer, model } = await loadTraining(file!, overrides);
+    const device = (textOf(values, "device") ?? "cpu") as Device;
+    const { trainer, model } = await loadTraining(file!, { ...overrides, device });
     const result = await trainer.train();
     if (target !== undefined && !result.aborted) {
       await writeDirectoryAtomically(target, (folder) => exportModel(model, folder, { tokenizer }));

@@ -3,7 +3,14 @@
 import { checkFlag, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { globalNorm, scaleInPlace } from "../training/clip.ts";
-import type { GradientExchange, HookState, TrainerStep } from "../training/hooks.ts";
+import type { TrainableData } from "../nn/trainable.ts";
+import { Tensor } from "../tensor.ts";
+import {
+  checkOnCpu,
+  type GradientExchange,
+  type HookState,
+  type TrainerStep,
+} from "../training/hooks.ts";
 import type { Communicator } from "./communicator.ts";
 import { FlatArrays } from "./flat.ts";
 import { type ExchangeOptions, MeanExchange } from "./mean_exchange.ts";
@@ -27,7 +34,8 @@ const KEPT = 0.95;
  * Averages the gradients of all ranks after every backward pass: what a `Trainer` with a communicator
  * does unless it is told otherwise.
  *
- * All gradients travel as one list, in the order of the parameters; predicted ones are left alone. The
+ * All gradients travel as one list, in the order of the parameters; predicted ones are left alone.
+ * Tensors travel one by one from device to device, over NCCL, without a codec and `balance`. The
  * metrics get `sentBytes`, what this rank handed over. With an `ErrorFeedback`, what every rank still
  * has to send goes into the checkpoints. Under Adam, error feedback with `balance` was best at 10 times
  * smaller (bench/distributed.md); for fewer bytes use `CompressedAdam` or `localSteps`.
@@ -46,7 +54,7 @@ const KEPT = 0.95;
 export function averageGradients(
   communicator: Communicator,
   options?: AverageGradientsOptions,
-): GradientExchange {
+): GradientExchange<TrainableData> {
   const { balance = false, ...exchanged } = checkOptions(options, "options");
   const balances = checkFlag(balance, "balance");
   const exchange = new MeanExchange(communicator, exchanged);
@@ -56,7 +64,7 @@ export function averageGradients(
   return new AverageGradients(exchange, balances ? new Balance() : undefined, isIdle);
 }
 
-class AverageGradients implements GradientExchange {
+class AverageGradients implements GradientExchange<TrainableData> {
   readonly name = "average-gradients";
   readonly #exchange: MeanExchange;
   readonly #balance: Balance | undefined;
@@ -69,9 +77,19 @@ class AverageGradients implements GradientExchange {
     this.#isIdle = isIdle;
   }
 
-  afterBackward({ predicted, parameters, metrics, step }: TrainerStep): void {
+  beforeStep({ parameters }: TrainerStep<TrainableData>): void {
+    if (this.#balance !== undefined) checkOnCpu(parameters, "averageGradients with balance");
+    if (this.#exchange.compresses) checkOnCpu(parameters, "averageGradients with a codec");
+  }
+
+  afterBackward({ predicted, parameters, metrics, step }: TrainerStep<TrainableData>): void {
     if (predicted || this.#isIdle) return;
-    const gradients = new FlatArrays(parameters.map(({ gradient }) => gradient));
+    const all = parameters.map(({ gradient }) => gradient);
+    if (all.some((gradient) => gradient instanceof Tensor)) {
+      metrics.sentBytes = this.#exchange.averageTensors(all as Tensor<"f32">[]);
+      return;
+    }
+    const gradients = new FlatArrays(all as Float32Array[]);
     if (this.#flat.length !== gradients.length) this.#flat = new Float32Array(gradients.length);
     const flat = this.#flat;
     gradients.read(flat);

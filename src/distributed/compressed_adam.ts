@@ -8,7 +8,9 @@ import { check, native } from "../native/library.ts";
 import type { Parameter } from "../nn/trainable.ts";
 import type { GradientExchange } from "../training/hooks.ts";
 import type { Optimizer } from "../training/optimizer.ts";
-import { AdamW, type AdamWOptions, checkParameters } from "../training/optimizers.ts";
+import { checkOnCpu } from "../training/hooks.ts";
+import { checkParameters } from "../training/optimizer_memory.ts";
+import { AdamW, type AdamWOptions } from "../training/optimizers.ts";
 import { averageGradients, type AverageGradientsOptions } from "./average_gradients.ts";
 import type { Communicator } from "./communicator.ts";
 import { FlatArrays, floatData } from "./flat.ts";
@@ -102,6 +104,7 @@ export class CompressedAdam implements Optimizer {
   ): GradientExchange {
     return {
       name: "compressed-adam",
+      beforeStep: ({ parameters }) => checkOnCpu(parameters, "CompressedAdam"),
       afterBackward: (step) => {
         this.#metrics = step.metrics;
         if (this.#steps < this.#warmupSteps) warmup.afterBackward?.(step);

@@ -1,7 +1,8 @@
 // All arrays of a model as one, in their order.
 
 import { tritterError } from "../errors.ts";
-import type { Parameter, ParameterData } from "../nn/trainable.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
+import { Tensor } from "../tensor.ts";
 
 /** Arrays that are read and written as if they were one. */
 export class FlatArrays {
@@ -48,19 +49,24 @@ export class FlatArrays {
 }
 
 /** The values of parameters for a method that works on 32-bit floats alone. */
-export function floatData(parameters: readonly Parameter[], method: string): Float32Array[] {
+export function floatData(
+  parameters: readonly Parameter<TrainableData>[],
+  method: string,
+): Float32Array[] {
   return parameters.map(({ name, data }) => {
     if (data instanceof Float32Array) return data;
     throw tritterError(
       "unsupported",
-      `${method} needs parameters stored as 32-bit floats, ${name} is stored as bfloat16`,
+      data instanceof Tensor
+        ? `${method} needs parameters on the CPU, ${name} is on ${data.device}`
+        : `${method} needs parameters stored as 32-bit floats, ${name} is stored as bfloat16`,
     );
   });
 }
 
 /** The values of a parameter as they travel: words of bfloat16 as bytes. */
-export function travellingData(data: ParameterData): Float32Array | Uint8Array {
-  return data instanceof Float32Array
+export function travellingData(data: TrainableData): Float32Array | Uint8Array | Tensor<"f32"> {
+  return data instanceof Float32Array || data instanceof Tensor
     ? data
     : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }

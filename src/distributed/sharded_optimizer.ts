@@ -1,9 +1,11 @@
 // An optimiser whose memory lies on several ranks (ZeRO, stage 1).
 
 import { tritterError } from "../errors.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import { countOf } from "../nn/device_memory.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
 import type { Optimizer } from "../training/optimizer.ts";
-import { checkParameters } from "../training/optimizers.ts";
+import { checkParameters } from "../training/optimizer_memory.ts";
+import { Tensor } from "../tensor.ts";
 import { checkCommunicator, type Communicator } from "./communicator.ts";
 import { FlatArrays, travellingData } from "./flat.ts";
 
@@ -26,15 +28,15 @@ import { FlatArrays, travellingData } from "./flat.ts";
  * // new Trainer({ communicator, optimizer, ... })
  * ```
  */
-export class ShardedOptimizer implements Optimizer {
+export class ShardedOptimizer implements Optimizer<TrainableData> {
   readonly #communicator: Communicator;
-  readonly #optimizer: Optimizer;
+  readonly #optimizer: Optimizer<TrainableData>;
   #owners: readonly number[] = [];
   /** A state that was loaded has the memory of all ranks, until it is known what belongs to whom. */
   #holdsAll = false;
 
   /** Wraps an optimiser that belongs to this rank alone. */
-  constructor(communicator: Communicator, optimizer: Optimizer) {
+  constructor(communicator: Communicator, optimizer: Optimizer<TrainableData>) {
     if (typeof optimizer?.step !== "function") {
       throw tritterError("invalid_type", "optimizer must be an Optimizer");
     }
@@ -48,7 +50,7 @@ export class ShardedOptimizer implements Optimizer {
   }
 
   /** Changes the data of this rank's parameters by their gradients, and takes over the others'. */
-  step(parameters: readonly Parameter[], learningRate: number): void {
+  step(parameters: readonly Parameter<TrainableData>[], learningRate: number): void {
     checkParameters(parameters);
     const { rank, size } = this.#communicator;
     if (this.#owners.length !== parameters.length) this.#owners = shareOut(parameters, size);
@@ -58,6 +60,7 @@ export class ShardedOptimizer implements Optimizer {
     parameters.forEach(({ data }, index) => {
       this.#communicator.broadcast(travellingData(data), { root: this.#owners[index]! });
     });
+    if (parameters.some(({ data }) => data instanceof Tensor)) this.#communicator.wait();
   }
 
   /** The memory of all ranks; all of them call it. */
@@ -89,7 +92,7 @@ export class ShardedOptimizer implements Optimizer {
   }
 
   /** Arrays are named after their parameters: `mean.model.norm.weight`. */
-  #dropOthers(parameters: readonly Parameter[]): void {
+  #dropOthers(parameters: readonly Parameter<TrainableData>[]): void {
     const { rank } = this.#communicator;
     const others = new Set(
       parameters.filter((_, index) => this.#owners[index] !== rank).map(({ name }) => name),
@@ -102,10 +105,10 @@ export class ShardedOptimizer implements Optimizer {
 }
 
 /** The rank that each parameter belongs to. */
-function shareOut(parameters: readonly Parameter[], size: number): number[] {
+function shareOut(parameters: readonly Parameter<TrainableData>[], size: number): number[] {
   const loads = new Array<number>(size).fill(0);
   const owners = new Array<number>(parameters.length).fill(0);
-  const order = parameters.map(({ data }, index) => ({ index, length: data.length }))
+  const order = parameters.map(({ data }, index) => ({ index, length: countOf(data) }))
     .sort((a, b) => b.length - a.length || a.index - b.index);
   for (const { index, length } of order) {
     const owner = loads.indexOf(Math.min(...loads));

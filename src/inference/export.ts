@@ -13,17 +13,18 @@ import { filePath, joinPath } from "../formats/mapped_file.ts";
 import { type SafetensorsTensor, writeSafetensors } from "../formats/safetensors_writer.ts";
 import { check, native } from "../native/library.ts";
 import { valuesOf } from "../nn/buffer.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import { countOf } from "../nn/device_memory.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
 import type { ModelConfig } from "./config.ts";
 import { configJson, generationJson } from "./export_config.ts";
 import { modelTensors, type TensorSpec } from "./layout.ts";
 
-/** A model with float weights: a `TrainableTransformer`, or what looks like one. */
+/** A model with float weights: a `TrainableTransformer`, on the CPU or a device, or what looks like one. */
 export interface ExportableModel {
   /** What the model is made of. */
   readonly config: ModelConfig;
   /** Its tensors, by their names in Hugging Face checkpoints. */
-  readonly parameters: readonly Parameter[];
+  readonly parameters: readonly Parameter<TrainableData>[];
 }
 
 /** Options of `exportModel`. */
@@ -143,7 +144,7 @@ function writeJson(path: string, value: unknown): void {
 }
 
 /** Every tensor that the config asks for, and the model's. */
-function findParameters(model: ExportableModel): [TensorSpec, Parameter][] {
+function findParameters(model: ExportableModel): [TensorSpec, Parameter<TrainableData>][] {
   const { config, parameters } = checkModel(model);
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
   const head = config.tieWordEmbeddings ? null : HEAD;
@@ -154,14 +155,14 @@ function findParameters(model: ExportableModel): [TensorSpec, Parameter][] {
       throw tritterError("invalid_format", `The model must have the parameter ${name}`);
     }
     const shape = kind === "vector" ? [cols] : [rows, cols];
-    if (parameter.shape.join() !== shape.join() || parameter.data.length !== rows * cols) {
+    if (parameter.shape.join() !== shape.join() || countOf(parameter.data) !== rows * cols) {
       throw tritterError(
         "invalid_format",
         `${name} must have the shape [${shape.join(", ")}], got [${parameter.shape.join(", ")}]`,
       );
     }
     byName.delete(name);
-    return [spec, parameter] as [TensorSpec, Parameter];
+    return [spec, parameter] as [TensorSpec, Parameter<TrainableData>];
   });
   const [other] = byName.keys();
   if (other !== undefined) {

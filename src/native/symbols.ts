@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0x3d38d354aa063d8bn;
+export const abiFingerprint = 0xa126e88c84b0e346n;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -365,6 +365,56 @@ export const symbols = {
     output: "u64",
     activations: "u32",
   },
+  cuda_attention_forward: {
+    queries: "u64",
+    keys: "u64",
+    values: "u64",
+    out: "u64",
+    log_sums: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_attention_backward: {
+    tensors: "r:u64",
+    tensors_length: "u32",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_tokens_quantize: {
+    input: "u64",
+    values: "u64",
+    scales: "u64",
+    features: "u32",
+  },
+  cuda_bitlinear_create: {
+    device: "u32",
+    columns: "u32",
+    rows: "u32",
+    handle: "w:u64",
+    handle_length: "u32",
+  },
+  cuda_bitlinear_forward: {
+    layer: "u64",
+    weight: "u64",
+    values: "u64",
+    scales: "u64",
+    bias: "u64",
+    out: "u64",
+  },
+  cuda_bitlinear_backward: {
+    layer: "u64",
+    tensors: "r:u64",
+    tensors_length: "u32",
+    accumulate: "u32",
+  },
+  cuda_head_loss: {
+    tensors: "r:u64",
+    tensors_length: "u32",
+    features: "u32",
+    scale: "f64",
+    result: "w:f64",
+    result_length: "u32",
+  },
   cuda_dense_product: {
     a: "u64",
     b: "u64",
@@ -383,12 +433,6 @@ export const symbols = {
     values: "u64",
     out: "u64",
   },
-  cuda_floats_scale: {
-    values: "u64",
-    factor: "f64",
-    overflow: "w:u32",
-    overflow_length: "u32",
-  },
   cuda_floats_clip: {
     values: "u64",
     least: "f32",
@@ -400,10 +444,18 @@ export const symbols = {
     found: "w:f64",
     found_length: "u32",
   },
-  cuda_floats_sum_squares: {
-    values: "u64",
-    sum: "w:f64",
-    sum_length: "u32",
+  cuda_floats_sum_squares_all: {
+    values: "r:u64",
+    values_length: "u32",
+    sums: "w:f64",
+    sums_length: "u32",
+  },
+  cuda_floats_scale_all: {
+    values: "r:u64",
+    values_length: "u32",
+    factor: "f64",
+    overflow: "w:u32",
+    overflow_length: "u32",
   },
   cuda_floats_narrow: {
     values: "u64",
@@ -594,6 +646,76 @@ export const symbols = {
     keys_length: "u32",
     values: "w:f32",
     values_length: "u32",
+  },
+  cuda_tensor_clear: {
+    values: "u64",
+  },
+  cuda_embedding_forward: {
+    table: "u64",
+    ids: "u64",
+    out: "u64",
+    features: "u32",
+  },
+  cuda_embedding_backward: {
+    gradient: "u64",
+    ids: "u64",
+    table_gradient: "u64",
+    features: "u32",
+  },
+  cuda_rms_norm_forward: {
+    input: "u64",
+    weight: "u64",
+    out: "u64",
+    epsilon: "f32",
+  },
+  cuda_rms_norm_backward: {
+    input: "u64",
+    weight: "u64",
+    gradient: "u64",
+    out: "u64",
+    weight_gradient: "u64",
+    epsilon: "f32",
+    accumulate: "u32",
+  },
+  cuda_rope_turn: {
+    values: "u64",
+    cos: "u64",
+    sin: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_gate_forward: {
+    gate: "u64",
+    up: "u64",
+    out: "u64",
+    kind: "u32",
+  },
+  cuda_gate_backward: {
+    gate: "u64",
+    up: "u64",
+    gradient: "u64",
+    gate_out: "u64",
+    up_out: "u64",
+    kind: "u32",
+  },
+  cuda_column_sums: {
+    values: "u64",
+    sums: "u64",
+  },
+  cuda_adamw_step: {
+    data: "u64",
+    gradient: "u64",
+    mean: "u64",
+    square: "u64",
+    options: "r:f64",
+    options_length: "u32",
+  },
+  cuda_sgd_step: {
+    data: "u64",
+    gradient: "u64",
+    velocity: "u64",
+    options: "r:f64",
+    options_length: "u32",
   },
   cuda_vectors_create: {
     device: "u32",
@@ -2203,6 +2325,86 @@ export interface NativeLibrary {
     activations: number,
   ): number;
   /**
+   * Causal attention of whole texts. queries and out are [batch, length, heads, head_dim], keys and values
+   * [batch, length, kv heads, head_dim], log_sums [batch, heads, length]: what the backward pass needs.
+   * options = [batch, length, heads, kv heads, head_dim]
+   */
+  cuda_attention_forward(
+    queries: bigint,
+    keys: bigint,
+    values: bigint,
+    out: bigint,
+    log_sums: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * The gradients of queries, keys and values from that of the output; they are written, not added.
+   * handles = [queries, keys, values, out, log sums, gradient, query gradient, key gradient, value gradient]
+   * options = [batch, length, heads, kv heads, head_dim]
+   */
+  cuda_attention_backward(
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * values (i8) [tokens, features] and scales [tokens] of the input, by the largest magnitude of each
+   * token, at least 1e-5. A token that holds NaN or an infinity gets a scale of NaN and zeros.
+   */
+  cuda_tokens_quantize(input: bigint, values: bigint, scales: bigint, features: number): number;
+  /**
+   * What a layer of weights [rows, columns] keeps on its device between its passes: a quarter of a byte
+   * for a weight.
+   */
+  cuda_bitlinear_create(
+    device: number,
+    columns: number,
+    rows: number,
+    handle: BigUint64Array | null,
+    handle_length: number,
+  ): number;
+  /**
+   * out [tokens, rows] = the product of int8 values [tokens, columns] with their scales and the weights,
+   * quantised anew by the mean magnitude of all (at least 1e-5), plus the bias (0 for none). Exact as on
+   * the CPU. A weight that is not finite makes everything NaN.
+   */
+  cuda_bitlinear_forward(
+    layer: bigint,
+    weight: bigint,
+    values: bigint,
+    scales: bigint,
+    bias: bigint,
+    out: bigint,
+  ): number;
+  /**
+   * weight_gradient += g^T (q s), bias_gradient += the sums of the gradient's columns, input_gradient = (or
+   * += with accumulate 1) g (t w) with the trits of the last forward pass.
+   * tensors = [gradient, values (i8), scales, weight gradient, bias gradient or 0, input gradient]
+   */
+  cuda_bitlinear_backward(
+    layer: bigint,
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    accumulate: number,
+  ): number;
+  /**
+   * result = [mean loss, tokens that count]: softmax cross-entropy of hidden [tokens, features] with the
+   * table [vocab, features]; a target of -100 does not count, and one outside of the table gives NaN. The
+   * gradients, both or neither, are of the mean times `scale`: that of hidden is written, that of the
+   * table added. Waits for the loss.
+   * tensors = [hidden, table, targets (i32), hidden gradient or 0, table gradient or 0]
+   */
+  cuda_head_loss(
+    tensors: BigUint64Array | null,
+    tensors_length: number,
+    features: number,
+    scale: number,
+    result: Float64Array | null,
+    result_length: number,
+  ): number;
+  /**
    * out = alpha A B + beta out of tensors; options = [m, n, k, transpose a, transpose b, alpha, beta, what a
    * and b are: 0 f32, 1 f16, 2 bf16]. The result is f32.
    */
@@ -2222,15 +2424,6 @@ export interface NativeLibrary {
    */
   cuda_floats_copy(values: bigint, out: bigint): number;
   /**
-   * Multiplies in place; overflow[0] becomes 1 where a product is not finite, else 0.
-   */
-  cuda_floats_scale(
-    values: bigint,
-    factor: number,
-    overflow: Uint32Array | null,
-    overflow_length: number,
-  ): number;
-  /**
    * Moves values outside of least .. most to the bounds, in place; NaN becomes 0 first with 1.
    */
   cuda_floats_clip(values: bigint, least: number, most: number, nan_to_zero: number): number;
@@ -2243,9 +2436,24 @@ export interface NativeLibrary {
     found_length: number,
   ): number;
   /**
-   * sum[0] is the sum of the squares.
+   * sums[i] is the sum of the squares of tensor i, in the order of the CPU; waits once for all.
    */
-  cuda_floats_sum_squares(values: bigint, sum: Float64Array | null, sum_length: number): number;
+  cuda_floats_sum_squares_all(
+    values: BigUint64Array | null,
+    values_length: number,
+    sums: Float64Array | null,
+    sums_length: number,
+  ): number;
+  /**
+   * Multiplies tensors in place; overflow[0] becomes 1 where any product is not finite, else 0; waits once.
+   */
+  cuda_floats_scale_all(
+    values: BigUint64Array | null,
+    values_length: number,
+    factor: number,
+    overflow: Uint32Array | null,
+    overflow_length: number,
+  ): number;
   /**
    * Rounds f32 to 16 bits; `float` is 1 for f16, 2 for bf16.
    */
@@ -2500,6 +2708,94 @@ export interface NativeLibrary {
     keys_length: number,
     values: Float32Array | null,
     values_length: number,
+  ): number;
+  /**
+   * Makes every byte of a tensor of any type 0.
+   */
+  cuda_tensor_clear(values: bigint): number;
+  /**
+   * out [ids, features] = rows of the table; `ids` is of i32, and one outside of the table gives NaN.
+   */
+  cuda_embedding_forward(table: bigint, ids: bigint, out: bigint, features: number): number;
+  /**
+   * table_gradient[id] += gradient of the token, for every token whose id is in the table.
+   */
+  cuda_embedding_backward(
+    gradient: bigint,
+    ids: bigint,
+    table_gradient: bigint,
+    features: number,
+  ): number;
+  /**
+   * out = rows of the weight's length over their root mean square, times the weight.
+   */
+  cuda_rms_norm_forward(input: bigint, weight: bigint, out: bigint, epsilon: number): number;
+  /**
+   * out = (or += with accumulate 1) the gradient of the norm's input, weight_gradient += that of its
+   * weight. Without accumulate `out` may be `gradient`.
+   */
+  cuda_rms_norm_backward(
+    input: bigint,
+    weight: bigint,
+    gradient: bigint,
+    out: bigint,
+    weight_gradient: bigint,
+    epsilon: number,
+    accumulate: number,
+  ): number;
+  /**
+   * Turns the pairs of each head by their cosines and sines, in place: values are [texts, length, heads,
+   * head_dim], the tables [length or more, head_dim / 2]. options = [length, heads, head_dim]
+   */
+  cuda_rope_turn(
+    values: bigint,
+    cos: bigint,
+    sin: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * out = act(gate) * up; kind 0 is relu squared, 1 is silu.
+   */
+  cuda_gate_forward(gate: bigint, up: bigint, out: bigint, kind: number): number;
+  /**
+   * The gradients of gate and up; `gate_out` may be `gate`, and `up_out` may be `up`.
+   */
+  cuda_gate_backward(
+    gate: bigint,
+    up: bigint,
+    gradient: bigint,
+    gate_out: bigint,
+    up_out: bigint,
+    kind: number,
+  ): number;
+  /**
+   * sums[column] += the elements of the rows, which have the length of `sums`.
+   */
+  cuda_column_sums(values: bigint, sums: bigint): number;
+  /**
+   * One step of AdamW, all tensors of one length.
+   * options = [beta1, beta2, learning rate over 1 - beta1^t, 1 / sqrt(1 - beta2^t), epsilon,
+   * 1 - learning rate * weight decay]
+   */
+  cuda_adamw_step(
+    data: bigint,
+    gradient: bigint,
+    mean: bigint,
+    square: bigint,
+    options: Float64Array | null,
+    options_length: number,
+  ): number;
+  /**
+   * One step of gradient descent; `velocity` is 0 where there is no momentum.
+   * options = [momentum, learning rate, 1 - learning rate * weight decay, 1 for Nesterov's]
+   */
+  cuda_sgd_step(
+    data: bigint,
+    gradient: bigint,
+    velocity: bigint,
+    options: Float64Array | null,
+    options_length: number,
   ): number;
   /**
    * Makes vectors of zeros on a device.

@@ -2,7 +2,8 @@
 
 import { tritterError } from "../errors.ts";
 import { fromBf16, toBf16 } from "../formats/half.ts";
-import type { Parameter, ParameterData } from "./trainable.ts";
+import { Tensor, writeTensor } from "../tensor.ts";
+import type { Parameter, ParameterData, TrainableData } from "./trainable.ts";
 
 /** An array that grows with the longest text and serves shorter ones as a part of itself. */
 export class FloatBuffer {
@@ -40,17 +41,19 @@ export function createParameter<A extends ParameterData = Float32Array>(
     data: allocate(type, length, name),
     gradient: allocate(Float32Array, length, name),
     ...traits,
-  });
+  }) as unknown as Parameter<A>;
 }
 
-/** The values of a parameter: the array itself, or a copy of what is stored as bfloat16. */
-export function valuesOf({ data }: Parameter): Float32Array {
+/** The values of a parameter: the array itself, or a copy of what is on a device or bfloat16. */
+export function valuesOf({ data }: Parameter<TrainableData>): Float32Array {
+  if (data instanceof Tensor) return data.data();
   return data instanceof Uint16Array ? fromBf16(data) : data;
 }
 
 /** Sets the values of a parameter, rounded to nearest where it is stored as bfloat16. */
-export function setValues({ data }: Parameter, values: Float32Array): void {
-  if (data instanceof Uint16Array) toBf16(values, { out: data });
+export function setValues({ data }: Parameter<TrainableData>, values: Float32Array): void {
+  if (data instanceof Tensor) writeTensor(data, values);
+  else if (data instanceof Uint16Array) toBf16(values, { out: data });
   else data.set(values);
 }
 

@@ -17,7 +17,8 @@ import {
   writeSafetensors,
 } from "../formats/safetensors_writer.ts";
 import { setValues } from "../nn/buffer.ts";
-import type { Parameter, ParameterData } from "../nn/trainable.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
+import { Tensor } from "../tensor.ts";
 
 const METADATA = "tritter.training";
 const FORMAT = 1;
@@ -71,12 +72,13 @@ function namesIn(directory: string): string[] {
 /** Writes a checkpoint, as a whole or not at all. */
 export function writeCheckpoint(
   path: string,
-  parameters: readonly Parameter[],
+  parameters: readonly Parameter<TrainableData>[],
   state: CheckpointState,
 ): void {
   const tensors = new Map<string, SafetensorsTensor>();
   for (const { name, shape, data } of parameters) {
-    tensors.set(`parameter.${name}`, { shape, data, dtype: dtypeOf(data) });
+    const values = data instanceof Tensor ? data.data() : data;
+    tensors.set(`parameter.${name}`, { shape, data: values, dtype: dtypeOf(data) });
   }
   const add = (prefix: string, arrays: Arrays) => {
     for (const [name, data] of Object.entries(arrays)) {
@@ -97,7 +99,7 @@ export function writeCheckpoint(
  */
 export function readCheckpoint(
   path: string,
-  parameters: readonly Parameter[],
+  parameters: readonly Parameter<TrainableData>[],
   accept: (state: CheckpointState) => void,
 ): void {
   using file = Safetensors.open(path);
@@ -141,9 +143,9 @@ function readState(file: Safetensors): Readonly<Record<string, unknown>> {
   return state as Record<string, unknown>;
 }
 
-const dtypeOf = (data: ParameterData) => data instanceof Uint16Array ? "BF16" : "F32";
+const dtypeOf = (data: TrainableData) => data instanceof Uint16Array ? "BF16" : "F32";
 
-function checkParameters(file: Safetensors, parameters: readonly Parameter[]): void {
+function checkParameters(file: Safetensors, parameters: readonly Parameter<TrainableData>[]): void {
   const stored = file.names.filter((name) => name.startsWith("parameter."));
   for (const { name, shape, data } of parameters) {
     const dtype = dtypeOf(data);

@@ -22,6 +22,20 @@ function handleOf(values: Tensor): bigint {
   return memoryHandle(values, "f32", values.device, "gradients");
 }
 
+/** The places in a list of the tensors of each device, and what the library calls them. */
+function tensorsByDevice(
+  list: readonly (Float32Array | Tensor)[],
+): { places: number[]; handles: BigUint64Array }[] {
+  const groups = Map.groupBy(
+    list.keys().filter((place) => list[place] instanceof Tensor),
+    (place) => (list[place] as Tensor).device,
+  );
+  return [...groups.values()].map((places) => ({
+    places,
+    handles: BigUint64Array.from(places, (place) => handleOf(list[place] as Tensor)),
+  }));
+}
+
 /** The index of the first NaN or infinity, or -1. */
 function findOverflow(values: Float32Array | Tensor): number {
   if (values instanceof Tensor) {
@@ -66,13 +80,12 @@ export function scaleInPlace(
   factor: number,
 ): boolean {
   let overflow = false;
+  for (const { handles } of tensorsByDevice(list)) {
+    check(native.cuda_floats_scale_all(handles, handles.length, factor, oneWord, 1));
+    overflow ||= oneWord[0] === 1;
+  }
   for (const values of list) {
-    if (values instanceof Tensor) {
-      check(native.cuda_floats_scale(handleOf(values), factor, oneWord, 1));
-      overflow ||= oneWord[0] === 1;
-      continue;
-    }
-    if (values.length === 0) continue;
+    if (values instanceof Tensor || values.length === 0) continue;
     check(native.floats_scale(values, values.length, factor, oneWord, 1));
     overflow ||= oneWord[0] === 1;
   }
@@ -94,17 +107,20 @@ export function scaleInPlace(
  * ```
  */
 export function globalNorm(gradients: Gradients | TensorGradients): number {
-  let total = 0;
-  for (const values of checkAllGradients(gradients, "gradients")) {
-    if (values instanceof Tensor) {
-      check(native.cuda_floats_sum_squares(handleOf(values), oneSum, 1));
-    } else {
-      if (values.length === 0) continue;
-      check(native.floats_sum_squares(values, values.length, oneSum, 1));
-    }
-    total += oneSum[0]!;
+  const list = checkAllGradients(gradients, "gradients");
+  const sums = new Float64Array(list.length);
+  for (const { places, handles } of tensorsByDevice(list)) {
+    const found = new Float64Array(handles.length);
+    check(native.cuda_floats_sum_squares_all(handles, handles.length, found, found.length));
+    places.forEach((place, index) => sums[place] = found[index]!);
   }
-  return Math.sqrt(total);
+  list.forEach((values, place) => {
+    if (values instanceof Tensor || values.length === 0) return;
+    check(native.floats_sum_squares(values, values.length, oneSum, 1));
+    sums[place] = oneSum[0]!;
+  });
+  // In the order of the list, wherever they are.
+  return Math.sqrt(sums.reduce((total, sum) => total + sum, 0));
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { checkFinite, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
-import type { TrainerHook, TrainerStep } from "./hooks.ts";
+import { checkOnCpu, type TrainerHook, type TrainerStep } from "./hooks.ts";
 
 /** What compresses gradients: a `GradientCodec`, or an `ErrorFeedback` around one. */
 export interface GradientCompression {
@@ -49,6 +49,7 @@ export function codecHook(codec: GradientCompression, options?: CodecHookOptions
   let restored = flat;
   return {
     name: "codec",
+    beforeStep: ({ parameters }) => checkOnCpu(parameters, "codecHook"),
     afterBackward({ predicted, parameters, metrics, step }) {
       if (predicted) return;
       const count = parameters.reduce((sum, { gradient }) => sum + gradient.length, 0);

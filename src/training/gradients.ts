@@ -1,7 +1,9 @@
 // What gradients look like to the library: one flat array, or one for each parameter.
 
-import { checkArray, checkCount, describe } from "../checks.ts";
+import { checkArray, checkCount, checkList, checkObject, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import { clearFloats } from "../nn/device_memory.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
 import { floatsOf, memoryHandle, Tensor } from "../tensor.ts";
 
 /**
@@ -26,6 +28,30 @@ export type GradientsOf<S extends GradientSizes> = S extends number ? Float32Arr
 export interface GradientsOutOptions {
   /** Takes the gradients instead of new arrays. */
   out?: Gradients | undefined;
+}
+
+/**
+ * Sets the gradients of parameters to zero, wherever they are.
+ *
+ * Those on a device are cleared there, without waiting. A `Trainer` does it before every step.
+ *
+ * @example
+ * ```ts
+ * import { clearGradients, TrainableBitLinear } from "tritter-accel";
+ *
+ * const { parameters, weight } = new TrainableBitLinear(2, 1);
+ * weight.gradient.set([1, -4]);
+ * clearGradients(parameters);
+ * console.log(weight.gradient); // 0, 0
+ * ```
+ */
+export function clearGradients(parameters: readonly Parameter<TrainableData>[]): void {
+  const gradients = checkList(parameters, "parameters").map((parameter, index) =>
+    checkObject(parameter, `parameters[${index}]`).gradient
+  );
+  for (const values of checkAllGradients(gradients, "gradients")) {
+    clearFloats(values as Float32Array | Tensor<"f32">);
+  }
 }
 
 /** Checks gradients of any sizes, and returns the list of their arrays. */

@@ -2,14 +2,15 @@
 
 import { tritterError } from "../errors.ts";
 import type { SafetensorsData } from "../formats/safetensors_writer.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import type { Parameter, ParameterData, TrainableData } from "../nn/trainable.ts";
+import { Tensor } from "../tensor.ts";
 
 /** What a trainer tells its hooks about the step that is being made. */
-export interface TrainerStep {
+export interface TrainerStep<Data extends TrainableData = ParameterData> {
   /** Number of the step, from 0. */
   readonly step: number;
   /** The model's parameters; their gradients may be changed, where the hook's comment says so. */
-  readonly parameters: readonly Parameter[];
+  readonly parameters: readonly Parameter<Data>[];
   /** The learning rate of this step. */
   readonly learningRate: number;
   /** The mean loss over the step's tokens, in nats; NaN before it is known. */
@@ -55,19 +56,19 @@ export interface HookState {
  * console.log(sparsity.name);
  * ```
  */
-export interface TrainerHook {
+export interface TrainerHook<Data extends TrainableData = ParameterData> {
   /** Names the hook in checkpoints; unique within a trainer. */
   readonly name: string;
   /** Before anything is computed; false asks for no backward pass: `predictGradients` is called then. */
-  beforeStep?(step: TrainerStep): boolean | void;
+  beforeStep?(step: TrainerStep<Data>): boolean | void;
   /** Fills in the gradients, which are zero. Only for the first hook whose `beforeStep` said false. */
-  predictGradients?(step: TrainerStep): void;
+  predictGradients?(step: TrainerStep<Data>): void;
   /** The gradients are the mean over the step's micro-batches, unscaled and unclipped; may change them. */
-  afterBackward?(step: TrainerStep): void;
+  afterBackward?(step: TrainerStep<Data>): void;
   /** The gradients are clipped, the optimiser comes next; may change them. */
-  beforeUpdate?(step: TrainerStep): void;
+  beforeUpdate?(step: TrainerStep<Data>): void;
   /** The parameters have their new values. */
-  afterStep?(step: TrainerStep): void;
+  afterStep?(step: TrainerStep<Data>): void;
   /** What goes into a checkpoint. */
   state?(): HookState;
   /** Takes over what `state` gave; throws where it does not fit. */
@@ -79,7 +80,8 @@ export interface TrainerHook {
  *
  * It is called before all other hooks; its `state` is called by all ranks, so that it may gather there.
  */
-export interface GradientExchange extends TrainerHook {
+export interface GradientExchange<Data extends TrainableData = ParameterData>
+  extends TrainerHook<Data> {
   /**
    * After how many steps all ranks have the same parameters again. Default: after every step.
    */
@@ -87,7 +89,9 @@ export interface GradientExchange extends TrainerHook {
 }
 
 /** Checks the hooks of a trainer. */
-export function checkHooks(hooks: unknown): readonly TrainerHook[] {
+export function checkHooks<Data extends TrainableData>(
+  hooks: readonly TrainerHook<Data>[] | undefined,
+): readonly TrainerHook<Data>[] {
   if (hooks === undefined) return [];
   if (!Array.isArray(hooks)) {
     throw tritterError("invalid_type", `hooks must be an array, got ${typeof hooks}`);
@@ -110,4 +114,15 @@ export function checkHooks(hooks: unknown): readonly TrainerHook[] {
     names.add(name);
   }
   return [...hooks];
+}
+
+/** Throws `unsupported` for parameters on a device: for hooks that only know arrays. */
+export function checkOnCpu(parameters: readonly Parameter<TrainableData>[], method: string): void {
+  for (const { name, data } of parameters) {
+    if (!(data instanceof Tensor)) continue;
+    throw tritterError(
+      "unsupported",
+      `${method} needs parameters on the CPU, ${name} is on ${data.device}`,
+    );
+  }
 }

@@ -1,18 +1,14 @@
 // Optimisers: how gradients change parameters.
 
-import {
-  checkArray,
-  checkFlag,
-  checkList,
-  checkNumber,
-  checkObject,
-  checkOptions,
-} from "../checks.ts";
+import { checkFlag, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import { countOf, floatsHandle } from "../nn/device_memory.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
+import { Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
 import type { Optimizer } from "./optimizer.ts";
+import { checkParameters, Slots } from "./optimizer_memory.ts";
 
 /** Options of `AdamW`. */
 export interface AdamWOptions {
@@ -40,60 +36,6 @@ export interface SgdOptions {
   seed?: number | bigint | undefined;
 }
 
-/** The number of steps as an array of a state: two halves, each exact as a 32-bit float. */
-const STEPS = "steps";
-const HALF = 2 ** 24;
-
-/** Arrays by name, as long as the parameters of the first step. */
-class Slots {
-  readonly #kinds: readonly string[];
-  readonly #arrays = new Map<string, Float32Array>();
-  steps = 0;
-
-  constructor(kinds: readonly string[]) {
-    this.#kinds = kinds;
-  }
-
-  /** The array of a kind for a parameter, zeros at first. */
-  of(kind: string, { name, data }: Parameter): Float32Array {
-    const key = `${kind}.${name}`;
-    const found = this.#arrays.get(key);
-    if (found === undefined) {
-      const made = new Float32Array(data.length);
-      this.#arrays.set(key, made);
-      return made;
-    }
-    return checkArray(found, Float32Array, `The state ${key}`, data.length);
-  }
-
-  save(): Record<string, Float32Array> {
-    const steps = Float32Array.of(this.steps % HALF, Math.floor(this.steps / HALF));
-    return { [STEPS]: steps, ...Object.fromEntries(this.#arrays) };
-  }
-
-  load(state: Record<string, Float32Array>): void {
-    const { [STEPS]: steps, ...arrays } = checkOptions(state, "state");
-    const [low, high] = checkArray(steps, Float32Array, `state.${STEPS}`, 2);
-    const count = low! + high! * HALF;
-    if (!Number.isSafeInteger(count) || count < 0) {
-      throw tritterError("invalid_value", `state.${STEPS} must be a count, got ${low}, ${high}`);
-    }
-    const entries = Object.entries(arrays);
-    for (const [key, array] of entries) {
-      if (!this.#kinds.includes(key.slice(0, key.indexOf(".")))) {
-        throw tritterError(
-          "invalid_value",
-          `state must have arrays of ${this.#kinds.join(" and ") || "nothing"}, got ${key}`,
-        );
-      }
-      checkArray(array, Float32Array, `state["${key}"]`);
-    }
-    this.#arrays.clear();
-    for (const [key, array] of entries) this.#arrays.set(key, new Float32Array(array));
-    this.steps = count;
-  }
-}
-
 function checkRate(learningRate: number, weightDecay: number): void {
   checkNumber(learningRate, "learningRate", { min: 0 });
   if (learningRate * weightDecay > 1) {
@@ -104,20 +46,9 @@ function checkRate(learningRate: number, weightDecay: number): void {
   }
 }
 
-function checkPair(parameter: Parameter, index: number): void {
-  const { name, data, gradient } = checkObject(parameter, `parameters[${index}]`);
-  if (!(data instanceof Uint16Array)) checkArray(data, Float32Array, `${name}.data`);
-  checkArray(gradient, Float32Array, `${name}.gradient`, data.length);
-}
-
 /** A row of random numbers for each parameter of each step. */
 function rowOf(step: number, parameter: number): bigint {
   return BigInt(step) << 24n | BigInt(parameter);
-}
-
-/** Checks what an optimiser is to change. */
-export function checkParameters(parameters: readonly Parameter[]): void {
-  checkList(parameters, "parameters").forEach(checkPair);
 }
 
 /** A fraction that must stay below 1, or nothing would ever be forgotten. */
@@ -148,7 +79,7 @@ function checkBeta(value: number, name: string): number {
  * console.log(weight.data, optimizer.steps); // about -0.1 0.1, and 1
  * ```
  */
-export class AdamW implements Optimizer {
+export class AdamW implements Optimizer<TrainableData>, Disposable {
   readonly #beta1: number;
   readonly #beta2: number;
   readonly #epsilon: number;
@@ -173,7 +104,7 @@ export class AdamW implements Optimizer {
   }
 
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
-  step(parameters: readonly Parameter[], learningRate: number): void {
+  step(parameters: readonly Parameter<TrainableData>[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
     checkParameters(parameters);
     const t = this.#slots.steps + 1;
@@ -182,7 +113,7 @@ export class AdamW implements Optimizer {
     for (const [index, parameter] of parameters.entries()) {
       const { data, gradient, decay } = parameter;
       const fields = Float64Array.of(
-        data.length,
+        countOf(data),
         this.#beta1,
         this.#beta2,
         rate,
@@ -192,7 +123,14 @@ export class AdamW implements Optimizer {
       );
       const mean = this.#slots.of("mean", parameter);
       const square = this.#slots.of("square", parameter);
-      const rest = [gradient, mean, square, fields, fields.length] as const;
+      if (data instanceof Tensor) {
+        const tensors = [data, gradient, mean, square] as readonly Tensor[];
+        const [p, g, m, v] = tensors.map((tensor) => floatsHandle(tensor, "values"));
+        check(native.cuda_adamw_step(p!, g!, m!, v!, fields.subarray(1), fields.length - 1));
+        continue;
+      }
+      const arrays = [gradient, mean, square] as [Float32Array, Float32Array, Float32Array];
+      const rest = [...arrays, fields, fields.length] as const;
       check(
         data instanceof Uint16Array
           ? native.adamw_step_bf16(data, ...rest, this.#seed, rowOf(t, index))
@@ -202,7 +140,7 @@ export class AdamW implements Optimizer {
     this.#slots.steps = t;
   }
 
-  /** Means and mean squares by parameter, and the number of steps: the arrays themselves. */
+  /** Means and mean squares by parameter, and the number of steps: the arrays themselves, or copies of tensors. */
   state(): Record<string, Float32Array> {
     return this.#slots.save();
   }
@@ -210,6 +148,11 @@ export class AdamW implements Optimizer {
   /** Takes over copies of what `state` gave. */
   loadState(state: Record<string, Float32Array>): void {
     this.#slots.load(state);
+  }
+
+  /** Frees what it remembers on a device; it cannot go on there. */
+  [Symbol.dispose](): void {
+    this.#slots.dispose();
   }
 }
 
@@ -230,7 +173,7 @@ export class AdamW implements Optimizer {
  * console.log(weight.data); // -0.5, 2
  * ```
  */
-export class Sgd implements Optimizer {
+export class Sgd implements Optimizer<TrainableData>, Disposable {
   readonly #momentum: number;
   readonly #nesterov: boolean;
   readonly #weightDecay: number;
@@ -253,21 +196,28 @@ export class Sgd implements Optimizer {
   }
 
   /** Changes every parameter's data by its gradient; the gradients stay as they are. */
-  step(parameters: readonly Parameter[], learningRate: number): void {
+  step(parameters: readonly Parameter<TrainableData>[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
     checkParameters(parameters);
     for (const [index, parameter] of parameters.entries()) {
       const { data, gradient, decay } = parameter;
       const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);
       const fields = Float64Array.of(
-        data.length,
-        velocity?.length ?? 0,
+        countOf(data),
+        velocity === null ? 0 : countOf(data),
         this.#momentum,
         learningRate,
         decay ? 1 - learningRate * this.#weightDecay : 1,
         this.#nesterov ? 1 : 0,
       );
-      const rest = [gradient, velocity, fields, fields.length] as const;
+      if (data instanceof Tensor) {
+        const memory = velocity === null ? 0n : floatsHandle(velocity as Tensor, "values");
+        const [p, g] = [data, gradient as Tensor].map((tensor) => floatsHandle(tensor, "values"));
+        check(native.cuda_sgd_step(p!, g!, memory, fields.subarray(2), fields.length - 2));
+        continue;
+      }
+      const arrays = [gradient, velocity] as [Float32Array, Float32Array | null];
+      const rest = [...arrays, fields, fields.length] as const;
       check(
         data instanceof Uint16Array
           ? native.sgd_step_bf16(data, ...rest, this.#seed, rowOf(this.#slots.steps + 1, index))
@@ -285,5 +235,10 @@ export class Sgd implements Optimizer {
   /** Takes over copies of what `state` gave. */
   loadState(state: Record<string, Float32Array>): void {
     this.#slots.load(state);
+  }
+
+  /** Frees what it remembers on a device; it cannot go on there. */
+  [Symbol.dispose](): void {
+    this.#slots.dispose();
   }
 }

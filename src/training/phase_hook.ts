@@ -3,7 +3,7 @@
 import { checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import type { SafetensorsData } from "../formats/safetensors_writer.ts";
-import type { HookState, TrainerHook, TrainerStep } from "./hooks.ts";
+import { checkOnCpu, type HookState, type TrainerHook, type TrainerStep } from "./hooks.ts";
 import { PhaseTrainer } from "./phase_trainer.ts";
 
 /** Numbers of the phases in the metrics. */
@@ -35,7 +35,8 @@ export function phaseHook(phases: PhaseTrainer): TrainerHook {
   }
   return {
     name: "phases",
-    beforeStep({ metrics }) {
+    beforeStep({ metrics, parameters }) {
+      checkOnCpu(parameters, "phaseHook");
       const { phase, needsBackward } = phases.next();
       metrics.phase = PHASES.indexOf(phase);
       return needsBackward;

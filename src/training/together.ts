@@ -2,18 +2,20 @@
 
 import type { Communicator } from "../distributed/communicator.ts";
 import { travellingData } from "../distributed/flat.ts";
+import { countOf } from "../nn/device_memory.ts";
 import { tritterError } from "../errors.ts";
-import type { Parameter } from "../nn/trainable.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
+import { Tensor } from "../tensor.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** Checks that all ranks begin with the same step and model, and gives them rank 0's parameters. */
 export function beginTogether(
   communicator: Communicator,
-  parameters: readonly Parameter[],
+  parameters: readonly Parameter<TrainableData>[],
   step: number,
 ): void {
   if (communicator.size === 1) return;
-  const elements = parameters.reduce((sum, { data }) => sum + data.length, 0);
+  const elements = parameters.reduce((sum, { data }) => sum + countOf(data), 0);
   const own = Float64Array.of(step, parameters.length, elements);
   const all = communicator.allGather(own);
   all.forEach((value, index) => {
@@ -28,12 +30,13 @@ export function beginTogether(
     );
   });
   for (const { data } of parameters) communicator.broadcast(travellingData(data));
+  if (parameters.some(({ data }) => data instanceof Tensor)) communicator.wait();
 }
 
 /** The mean over all ranks of what their optimisers remember. */
 export function meanArrays(
   communicator: Communicator,
-  optimizer: Optimizer,
+  optimizer: Pick<Optimizer, "state">,
 ): Record<string, Float32Array> {
   return Object.fromEntries(
     Object.entries(optimizer.state()).map(([name, array]) => {

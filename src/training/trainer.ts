@@ -12,6 +12,7 @@ import {
   readCheckpoint,
   writeCheckpoint,
 } from "./checkpoint.ts";
+import type { ParameterData, TrainableData } from "../nn/trainable.ts";
 import { beginTogether, meanArrays } from "./together.ts";
 import { TrainingHistory } from "./history.ts";
 import { LossScaler } from "./loss_scaler.ts";
@@ -89,8 +90,8 @@ export interface TrainingResult {
  * console.log(result.loss < Math.log(4)); // true
  * ```
  */
-export class Trainer {
-  readonly #plan: TrainerPlan;
+export class Trainer<Data extends TrainableData = ParameterData> {
+  readonly #plan: TrainerPlan<Data>;
   #history = new TrainingHistory();
   #step = 0;
   #position = 0;
@@ -108,7 +109,7 @@ export class Trainer {
    * Throws `invalid_option` where there are checkpoints or metrics of an earlier run and `resume` is not
    * set, or where the checkpoint belongs to another run, and `invalid_format` for a damaged one.
    */
-  constructor(options: TrainerOptions) {
+  constructor(options: TrainerOptions<Data>) {
     this.#plan = planTraining(options);
     const { lossScaling, communicator } = this.#plan;
     this.#scaler = lossScaling && new LossScaler(lossScaling);

@@ -3,7 +3,7 @@
 import { checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { filePath } from "../formats/mapped_file.ts";
-import type { Trainable } from "../nn/trainable.ts";
+import type { ParameterData, Trainable, TrainableData } from "../nn/trainable.ts";
 import { averageGradients } from "../distributed/average_gradients.ts";
 import {
   checkCommunicator,
@@ -90,10 +90,14 @@ export const SETTINGS: Readonly<Record<keyof TrainerSettings, true>> = {
   progress: true,
 };
 
+/** The options whose types depend on where the model is. */
+type ModelParts = "model" | "optimizer" | "hooks" | "exchange";
+
 /** What a `Trainer` is made of. */
-export interface TrainerOptions extends Omit<TrainerSettings, "optimizer" | "learningRate"> {
-  /** What is trained. */
-  model: Trainable;
+export interface TrainerOptions<Data extends TrainableData = ParameterData>
+  extends Omit<TrainerSettings, "optimizer" | "learningRate"> {
+  /** What is trained: on the CPU, or on the device where its parameters are. */
+  model: Trainable<Data>;
   /** What it learns from. */
   data: TokenDataset;
   /** What it is evaluated on. Default: nothing. */
@@ -102,14 +106,14 @@ export interface TrainerOptions extends Omit<TrainerSettings, "optimizer" | "lea
    * How gradients become changes: settings, or an optimiser that belongs to this trainer alone.
    * Default: AdamW with its defaults.
    */
-  optimizer?: Optimizer | OptimizerSettings | undefined;
+  optimizer?: Optimizer<NoInfer<Data>> | OptimizerSettings | undefined;
   /**
    * The highest learning rate, which `schedule` and its options change with the steps as in
    * `learningRateSchedule`; or a function that gives the rate of each step, the first being step 0.
    */
   learningRate: number | ((step: number) => number);
   /** Code that takes part in every step. */
-  hooks?: readonly TrainerHook[] | undefined;
+  hooks?: readonly TrainerHook<NoInfer<Data>>[] | undefined;
   /**
    * The other processes that train the same model, each with micro-batches of its own, so that a step
    * learns from `size` times as many rows. All make their trainers with the same options; rank 0 gives
@@ -118,19 +122,19 @@ export interface TrainerOptions extends Omit<TrainerSettings, "optimizer" | "lea
    */
   communicator?: Communicator | undefined;
   /** What the ranks exchange, and when. Default: `averageGradients(communicator)`. */
-  exchange?: GradientExchange | undefined;
+  exchange?: GradientExchange<NoInfer<Data>> | undefined;
   /** When aborted, training ends after the step with a checkpoint. */
   signal?: AbortSignal | undefined;
 }
 
 /** {@linkcode TrainerOptions}, checked. */
-export interface TrainerPlan {
-  readonly model: Trainable;
+export interface TrainerPlan<Data extends TrainableData> {
+  readonly model: Trainable<Data>;
   readonly data: TokenDataset;
   readonly validation: TokenDataset | undefined;
-  readonly optimizer: Optimizer;
+  readonly optimizer: Optimizer<Data>;
   readonly learningRate: (step: number) => number;
-  readonly hooks: readonly TrainerHook[];
+  readonly hooks: readonly TrainerHook<Data>[];
   readonly communicator: Communicator;
   /** After how many steps all ranks have the same parameters. */
   readonly togetherEvery: number;
@@ -153,7 +157,9 @@ export interface TrainerPlan {
 }
 
 /** Checks the options of a trainer. */
-export function planTraining(options: TrainerOptions): TrainerPlan {
+export function planTraining<Data extends TrainableData>(
+  options: TrainerOptions<Data>,
+): TrainerPlan<Data> {
   const given = checkOptions(options, "options");
   const { model, data, validation, signal } = given;
   checkModel(model);
@@ -167,7 +173,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   const { hooks, communicator, togetherEvery } = checkRanks(given);
   const ranks = communicator.size;
   const steps = checkSteps(given, data.rows / (batchSize * accumulation * ranks));
-  const plan: TrainerPlan = {
+  const plan: TrainerPlan<Data> = {
     model,
     data,
     validation,
@@ -196,9 +202,9 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
 }
 
 /** The communicator, and the hooks with what is exchanged before all others. */
-function checkRanks(
-  { communicator, exchange, hooks }: TrainerOptions,
-): Pick<TrainerPlan, "communicator" | "hooks" | "togetherEvery"> {
+function checkRanks<Data extends TrainableData>(
+  { communicator, exchange, hooks }: TrainerOptions<Data>,
+): Pick<TrainerPlan<Data>, "communicator" | "hooks" | "togetherEvery"> {
   if (communicator === undefined) {
     if (exchange !== undefined) {
       throw tritterError("invalid_option", "communicator must be given for exchange");
@@ -219,7 +225,12 @@ function checkRanks(
 }
 
 /** Evaluations and checkpoints want the one model that all ranks have. */
-function checkTogether(plan: TrainerPlan): void {
+function checkTogether(
+  plan: Pick<
+    TrainerPlan<never>,
+    "togetherEvery" | "steps" | "evaluateEvery" | "checkpointEvery"
+  >,
+): void {
   const { togetherEvery: every, steps, evaluateEvery, checkpointEvery } = plan;
   for (const [name, value] of Object.entries({ steps, evaluateEvery, checkpointEvery })) {
     if (value % every === 0) continue;
@@ -233,7 +244,7 @@ function checkTogether(plan: TrainerPlan): void {
 function checkOutputs(
   given: Omit<TrainerSettings, "optimizer" | "learningRate">,
 ): Pick<
-  TrainerPlan,
+  TrainerPlan<never>,
   | "checkpointDirectory"
   | "checkpointEvery"
   | "keepCheckpoints"
@@ -274,7 +285,7 @@ function checkFlag(value: unknown, name: string): boolean | undefined {
   throw tritterError("invalid_type", `${name} must be true or false, got ${describe(value)}`);
 }
 
-function checkModel(model: Trainable): void {
+function checkModel(model: Trainable<TrainableData>): void {
   const fits = Array.isArray(model?.parameters) && model.parameters.length > 0 &&
     typeof model.lossAndGradients === "function" && typeof model.loss === "function";
   if (!fits) {
@@ -291,7 +302,9 @@ function checkDataset(data: unknown, name: string): void {
   throw tritterError("invalid_type", `${name} must be a TokenDataset, got ${describe(data)}`);
 }
 
-function createOptimizer(given: TrainerOptions["optimizer"]): Optimizer {
+function createOptimizer<Data extends TrainableData>(
+  given: TrainerOptions<Data>["optimizer"],
+): Optimizer<Data> {
   if (given === undefined) return new AdamW();
   if (typeof given === "object" && given !== null) {
     if ("step" in given && typeof given.step === "function") return given;
@@ -305,7 +318,10 @@ function createOptimizer(given: TrainerOptions["optimizer"]): Optimizer {
   );
 }
 
-function checkLearningRate(given: TrainerOptions, steps: number): (step: number) => number {
+function checkLearningRate(
+  given: Omit<TrainerOptions, ModelParts>,
+  steps: number,
+): (step: number) => number {
   const { learningRate, schedule, warmupSteps, minLearningRate, decaySteps } = given;
   const more = { schedule, warmupSteps, minLearningRate, decaySteps };
   if (typeof learningRate !== "function") {
@@ -319,7 +335,10 @@ function checkLearningRate(given: TrainerOptions, steps: number): (step: number)
   );
 }
 
-function checkSteps({ steps, epochs }: TrainerOptions, stepsPerEpoch: number): number {
+function checkSteps(
+  { steps, epochs }: Omit<TrainerOptions, ModelParts>,
+  stepsPerEpoch: number,
+): number {
   if ((steps === undefined) === (epochs === undefined)) {
     throw tritterError(
       "invalid_option",

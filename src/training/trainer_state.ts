@@ -14,6 +14,12 @@ interface RunKey {
   readonly clipNorm: number;
 }
 
+/** What identifies a run, of its plan. */
+type KeyPlan = Pick<
+  TrainerPlan<never>,
+  "seed" | "batchSize" | "accumulation" | "clipNorm" | "data"
+>;
+
 /** How far a run is. */
 export interface RunState extends RunKey {
   readonly step: number;
@@ -27,7 +33,7 @@ export interface RunState extends RunKey {
 }
 
 /** Returns what identifies a run. */
-export function runKey(plan: TrainerPlan): RunKey {
+export function runKey(plan: KeyPlan): RunKey {
   const { seed, batchSize, accumulation, clipNorm, data: { length, rows } } = plan;
   return { seed, batchSize, accumulation, length, rows, clipNorm };
 }
@@ -35,7 +41,9 @@ export function runKey(plan: TrainerPlan): RunKey {
 /** Checks what was read from a checkpoint against the run that wants to go on with it. */
 export function checkRunState(
   json: Readonly<Record<string, unknown>>,
-  plan: TrainerPlan,
+  plan: KeyPlan & Pick<TrainerPlan<never>, "lossScaling"> & {
+    readonly hooks: readonly { readonly name: string }[];
+  },
   path: string,
 ): RunState {
   for (const [name, wanted] of Object.entries(runKey(plan))) {

@@ -3,13 +3,20 @@
 import { dirname, isAbsolute, join } from "node:path";
 import { checkNumber, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
+import type { Device } from "../device.ts";
 import { filePath } from "../formats/mapped_file.ts";
 import { Tokenizer } from "../inference/tokenizer.ts";
+import type { TrainableData } from "../nn/trainable.ts";
+import type { Tensor } from "../tensor.ts";
 import { TokenDataset } from "./dataset.ts";
 import { type DocumentOptions, readDocuments, splitDocuments } from "./documents.ts";
 import { Trainer } from "./trainer.ts";
 import { SETTINGS, type TrainerOptions, type TrainerSettings } from "./trainer_options.ts";
-import { TrainableTransformer, type TrainableTransformerOptions } from "./transformer.ts";
+import {
+  type CudaTransformer,
+  TrainableTransformer,
+  type TrainableTransformerOptions,
+} from "./transformer.ts";
 import type { TransformerConfig } from "./transformer_config.ts";
 import { readYaml } from "./yaml.ts";
 
@@ -57,12 +64,20 @@ export interface Training {
 /** Settings of a trainer that name files. */
 const PATHS = ["checkpointDirectory", "metricsFile", "curveFile"] as const;
 
+/** Training on a device that the caller named, ready to begin. */
+export interface DeviceTraining extends Omit<Training, "trainer" | "model"> {
+  /** Trains the model. */
+  readonly trainer: Trainer | Trainer<Tensor<"f32">>;
+  /** The model where it trains; on CUDA it owns device memory. */
+  readonly model: TrainableTransformer | CudaTransformer;
+}
+
 /**
  * Reads a training file and returns a trainer and its model, ready to train.
  *
  * Paths in the file count from its own folder. Options that are given as well win over those of the file;
  * `data` and `validation` replace its texts. The file is read by the npm package `yaml`, which is
- * loaded only here. Throws `invalid_format` for what is not such a file, naming settings that nobody
+ * loaded only here. With a `device` the model trains there. Throws `invalid_format` for what is not such a file, naming settings that nobody
  * knows, and the errors of those that get the settings.
  *
  * @example
@@ -92,12 +107,21 @@ const PATHS = ["checkpointDirectory", "metricsFile", "curveFile"] as const;
  * console.log((await trainer.train()).steps); // 5
  * ```
  */
+export function loadTraining(
+  path: string | URL,
+  options?: TrainingOverrides & { device?: undefined },
+): Promise<Training>;
+/** Reads a training file and returns a trainer of its model on a device. */
+export function loadTraining(
+  path: string | URL,
+  options: TrainingOverrides & { device: Device },
+): Promise<DeviceTraining>;
 export async function loadTraining(
   path: string | URL,
-  options?: TrainingOverrides,
-): Promise<Training> {
+  options?: TrainingOverrides & { device?: Device | undefined },
+): Promise<DeviceTraining> {
   const file = filePath(path, "path");
-  const overrides = checkOptions(options, "options");
+  const { device, ...overrides } = checkOptions(options, "options");
   const given = await readYaml(file);
   const at = (name: string) => isAbsolute(name) ? name : join(dirname(file), name);
   for (const name of Object.keys(given)) {
@@ -120,13 +144,14 @@ export async function loadTraining(
     ? null
     : await loadTexts(section("data") as DataSettings, overrides, at);
   const config = section("model") as TrainingFile["model"];
-  const model = new TrainableTransformer(config, config);
-  const trainer = new Trainer({
+  const start = new TrainableTransformer(config, config);
+  const model = device === undefined ? start : start.to(device);
+  const trainer = new Trainer<TrainableData>({
     ...settings,
     ...texts?.datasets,
     ...overrides,
     model,
-  } as TrainerOptions);
+  } as TrainerOptions<TrainableData>) as DeviceTraining["trainer"];
   return { trainer, model, tokenizer: texts?.tokenizer ?? null };
 }
 

@@ -2,13 +2,17 @@
 
 import type { Communicator } from "../distributed/communicator.ts";
 import { tritterError } from "../errors.ts";
+import type { TrainableData } from "../nn/trainable.ts";
 import { clipByGlobalNorm, globalNorm } from "./clip.ts";
+import { clearGradients, type Gradients, type TensorGradients } from "./gradients.ts";
 import type { TrainerHook, TrainerStep } from "./hooks.ts";
 import type { LossScaler } from "./loss_scaler.ts";
 import type { TrainerPlan } from "./trainer_options.ts";
 
 /** A step as it is filled in. */
-type OpenStep = { -readonly [K in keyof TrainerStep]: TrainerStep[K] };
+type OpenStep<Data extends TrainableData> = {
+  -readonly [K in keyof TrainerStep<Data>]: TrainerStep<Data>[K];
+};
 
 /** Which step is to be made, and with what. */
 export interface StepRequest {
@@ -21,9 +25,12 @@ export interface StepRequest {
 }
 
 /** Makes a step. */
-export function makeStep(plan: TrainerPlan, request: StepRequest): TrainerStep {
+export function makeStep<Data extends TrainableData>(
+  plan: TrainerPlan<Data>,
+  request: StepRequest,
+): TrainerStep<Data> {
   const { model: { parameters }, hooks, optimizer, clipNorm } = plan;
-  const step: OpenStep = {
+  const step: OpenStep<Data> = {
     step: request.number,
     parameters,
     learningRate: plan.learningRate(request.number),
@@ -33,8 +40,9 @@ export function makeStep(plan: TrainerPlan, request: StepRequest): TrainerStep {
     metrics: {},
   };
   checkFinite(step.learningRate, "The learning rate", step);
-  const gradients = parameters.map(({ gradient }) => gradient);
-  for (const gradient of gradients) gradient.fill(0);
+  clearGradients(parameters);
+  // All are arrays, or all are tensors.
+  const gradients = parameters.map(({ gradient }) => gradient) as Gradients | TensorGradients;
   fillGradients(plan, request, step, gradients);
   if (!step.skipped) {
     for (const hook of hooks) hook.afterBackward?.(step);
@@ -49,11 +57,11 @@ export function makeStep(plan: TrainerPlan, request: StepRequest): TrainerStep {
 }
 
 /** The mean loss and the mean gradients over the micro-batches, or those that a hook predicts. */
-function fillGradients(
-  plan: TrainerPlan,
+function fillGradients<Data extends TrainableData>(
+  plan: TrainerPlan<Data>,
   { position, scaler }: StepRequest,
-  step: OpenStep,
-  gradients: readonly Float32Array[],
+  step: OpenStep<Data>,
+  gradients: Gradients | TensorGradients,
 ): void {
   const { model, data, batchSize, accumulation, seed, hooks, communicator } = plan;
   const { rank, size } = communicator;
@@ -87,7 +95,10 @@ function fillGradients(
 }
 
 /** The mean loss over all ranks; a step that one of them must leave out is left out by all. */
-function agree(communicator: Communicator, step: OpenStep): void {
+function agree(
+  communicator: Communicator,
+  step: Pick<OpenStep<TrainableData>, "loss" | "skipped">,
+): void {
   if (communicator.size === 1) return;
   const found = Float64Array.of(step.loss, Number(step.skipped));
   communicator.allReduce(found, { operation: "mean" });
@@ -95,7 +106,10 @@ function agree(communicator: Communicator, step: OpenStep): void {
   step.skipped = found[1]! > 0;
 }
 
-function predict(predictor: TrainerHook, step: TrainerStep): void {
+function predict<Data extends TrainableData>(
+  predictor: TrainerHook<Data>,
+  step: TrainerStep<Data>,
+): void {
   if (predictor.predictGradients === undefined) {
     throw tritterError(
       "invalid_value",
@@ -105,7 +119,7 @@ function predict(predictor: TrainerHook, step: TrainerStep): void {
   predictor.predictGradients(step);
 }
 
-function checkFinite(value: number, what: string, { step }: TrainerStep): void {
+function checkFinite(value: number, what: string, { step }: { readonly step: number }): void {
   if (Number.isFinite(value)) return;
   throw tritterError("invalid_value", `${what} must be finite, got ${value} in step ${step + 1}`);
 }

@@ -1,15 +1,8 @@
 // A whole language model that trains.
 
-import {
-  checkArray,
-  checkChoice,
-  checkNumber,
-  checkOptions,
-  checkTexts,
-  describe,
-} from "../checks.ts";
+import { checkArray, checkChoice, checkNumber, checkOptions, checkTexts } from "../checks.ts";
+import { type Device, namedPlace, type Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
-import { fromBf16 } from "../formats/half.ts";
 import type { ModelConfig } from "../inference/config.ts";
 import { inverseFrequencies } from "../inference/rope.ts";
 import { check, native } from "../native/library.ts";
@@ -18,9 +11,19 @@ import { CrossEntropyHead } from "../nn/cross_entropy_head.ts";
 import { RotaryEmbedding } from "../nn/rotary_embedding.ts";
 import { TrainableEmbedding } from "../nn/trainable_embedding.ts";
 import { TrainableRmsNorm } from "../nn/trainable_rms_norm.ts";
-import type { LatentType, Parameter, ParameterData, Trainable } from "../nn/trainable.ts";
+import type {
+  GradientOptions,
+  LatentType,
+  Parameter,
+  ParameterData,
+  Trainable,
+  TrainableData,
+} from "../nn/trainable.ts";
+import type { Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
 import { DecoderLayer, SharedBuffers } from "./decoder_layer.ts";
+import { DeviceModel } from "./device_model.ts";
+import { loadParameters } from "./load_parameters.ts";
 import { completeConfig, type TransformerConfig } from "./transformer_config.ts";
 
 /** Options of `TrainableTransformer`. */
@@ -150,7 +153,7 @@ export class TrainableTransformer implements Trainable {
     ids: Int32Array,
     targets: Int32Array,
     shape: readonly [batch: number, length: number],
-    options?: { scale?: number },
+    options?: { scale?: number | undefined },
   ): number {
     const { scale = 1 } = checkOptions(options, "options");
     checkNumber(scale, "scale");
@@ -210,16 +213,248 @@ export class TrainableTransformer implements Trainable {
    * ```
    */
   loadTensors(read: (name: string) => ParameterData): void {
-    if (typeof read !== "function") {
-      throw tritterError("invalid_type", `read must be a function, got ${describe(read)}`);
+    loadParameters(this.parameters, read);
+  }
+
+  /**
+   * Returns the model on a device: itself on the CPU, on CUDA a `CudaTransformer` with copies of the
+   * weights.
+   *
+   * The model stays as it is. Throws `device_unavailable` for a device that is not there, and
+   * `unsupported` where weights are stored as bfloat16 (`latent`) or heads have more than 256 numbers,
+   * which only the CPU trains.
+   *
+   * @example
+   * ```ts
+   * import { cudaAvailable, TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * const model = new TrainableTransformer(sizes);
+   * console.log(model.to("cpu") === model); // true
+   * if (cudaAvailable()) {
+   *   using onDevice = model.to("cuda");
+   *   console.log(onDevice.device, onDevice.parameterCount === model.parameterCount); // cuda:0 true
+   * }
+   * ```
+   */
+  to(device: "cpu"): this;
+  /** Returns copies of the weights on a CUDA device. */
+  to(device: "cuda" | `cuda:${number}`): CudaTransformer;
+  /** Returns the model on a device. */
+  to(device: Device): this | CudaTransformer;
+  to(device: Device): this | CudaTransformer {
+    const place = namedPlace(device);
+    return place === "cpu" ? this : construct(this.config, this.parameters, place);
+  }
+}
+
+/** What the kernels of attention take. */
+const HEAD_DIM_MAX = 256;
+
+/** What only this module can pass to the constructor: at run time nothing else makes it private. */
+const KEY = Symbol("CudaTransformer");
+
+let construct: (
+  config: ModelConfig,
+  parameters: readonly Parameter<TrainableData>[],
+  place: Place,
+) => CudaTransformer;
+
+/**
+ * A `TrainableTransformer` on a CUDA device, from its method `to`: parameters, gradients and
+ * activations are there, and so is what `AdamW` and `Sgd` remember of them.
+ *
+ * Its products are those of the CPU: exact forward, of 8-bit activations and ternary weights, and in
+ * 32-bit floats backward. Other sums have another order, so a loss agrees with the CPU's to about 1e-5
+ * until an activation or a weight between two roundings takes the other one. The same calls on the same
+ * kind of device give the same bits. Only ids, targets and the loss travel; the pass backward is still
+ * running when `lossAndGradients` returns. Heads have at most 256 numbers.
+ *
+ * It owns device memory: use `using` or `[Symbol.dispose]()`. Besides parameters, gradients and the
+ * optimiser's memory, a token takes about 4 x (8 hiddenSize + 4 intermediateSize) bytes in each layer.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, cudaAvailable, TrainableTransformer } from "tritter-accel";
+ *
+ * const sizes = { vocabSize: 50, hiddenSize: 32, intermediateSize: 64, layers: 2, heads: 4 };
+ * const start = new TrainableTransformer(sizes, { seed: 1 });
+ * if (cudaAvailable()) {
+ *   using model = start.to("cuda");
+ *   using optimizer = new AdamW();
+ *   const [ids, targets] = [Int32Array.of(1, 2, 3, 4), Int32Array.of(2, 3, 4, -100)];
+ *   const before = model.lossAndGradients(ids, targets, [1, 4]);
+ *   optimizer.step(model.parameters, 1e-2);
+ *   console.log(model.loss(ids, targets, [1, 4]) < before); // true
+ *   console.log(model.to("cpu").loss(ids, targets, [1, 4])); // the same, to about 1e-5
+ * }
+ * ```
+ */
+export class CudaTransformer implements Trainable<Tensor<"f32">>, Disposable {
+  /** What the model is made of. */
+  readonly config: ModelConfig;
+  /** Where it is. */
+  readonly device: Place;
+  /** Everything that is trained, by the names of Hugging Face's checkpoints. */
+  readonly parameters: readonly Parameter<Tensor<"f32">>[];
+  readonly #model: DeviceModel;
+
+  static {
+    construct = (config, parameters, place) => new CudaTransformer(KEY, config, parameters, place);
+  }
+
+  private constructor(
+    key: symbol,
+    config: ModelConfig,
+    parameters: readonly Parameter<TrainableData>[],
+    place: Place,
+  ) {
+    if (key !== KEY) {
+      throw tritterError("invalid_type", "CudaTransformer is made by TrainableTransformer.to");
     }
-    const tensors = this.parameters.map(({ name, data }) => {
-      const tensor = read(name);
-      if (!(tensor instanceof Uint16Array)) {
-        return checkArray(tensor, Float32Array, name, data.length);
-      }
-      return fromBf16(checkArray(tensor, Uint16Array, name, data.length));
+    for (const { name, data } of parameters) {
+      if (!(data instanceof Uint16Array)) continue;
+      throw tritterError(
+        "unsupported",
+        `Weights stored as bfloat16 train on the CPU only, ${name} must have latent "f32"`,
+      );
+    }
+    if (config.headDim > HEAD_DIM_MAX) {
+      throw tritterError(
+        "unsupported",
+        `headDim must be at most ${HEAD_DIM_MAX} on a CUDA device, got ${config.headDim}`,
+      );
+    }
+    this.config = config;
+    this.device = place;
+    this.#model = new DeviceModel(config, parameters, place);
+    this.parameters = this.#model.parameters;
+  }
+
+  /** How many numbers are trained. */
+  get parameterCount(): number {
+    return this.parameters.reduce((sum, { data }) => sum + data.size, 0);
+  }
+
+  /** Bytes that it holds on the device: weights, gradients, and activations of the last batch. */
+  get memoryBytes(): number {
+    return this.#model.bytes;
+  }
+
+  /**
+   * Adds the gradients of `scale` times the mean loss to the parameters' gradients, and returns the
+   * mean loss in nats, as `TrainableTransformer.lossAndGradients` does.
+   *
+   * Throws `invalid_value` for ids that the vocabulary does not have, which changes nothing, and where
+   * the loss is not finite: then gradients hold nothing of use.
+   *
+   * @example
+   * ```ts
+   * import { cudaAvailable, TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * if (cudaAvailable()) {
+   *   using model = new TrainableTransformer(sizes).to("cuda");
+   *   const loss = model.lossAndGradients(Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2]);
+   *   console.log(loss, model.parameters[0]!.gradient.data().length); // about log 9, 72
+   * }
+   * ```
+   */
+  lossAndGradients(
+    ids: Int32Array,
+    targets: Int32Array,
+    shape: readonly [batch: number, length: number],
+    options?: GradientOptions<Tensor<"f32">>,
+  ): number {
+    const { scale = 1, onGradient } = checkOptions(options, "options");
+    checkNumber(scale, "scale");
+    const texts = this.#check(ids, targets, shape);
+    return this.#model.lossAndGradients(ids, targets, texts, {
+      scale,
+      done: onGradient ?? (() => {}),
     });
-    this.parameters.forEach((parameter, index) => setValues(parameter, tensors[index]!));
+  }
+
+  /**
+   * Returns the mean loss alone, in nats over the targets that count.
+   *
+   * @example
+   * ```ts
+   * import { cudaAvailable, TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * if (cudaAvailable()) {
+   *   using model = new TrainableTransformer(sizes).to("cuda");
+   *   console.log(model.loss(Int32Array.of(1, 2), Int32Array.of(2, -100), [1, 2])); // about log 9
+   * }
+   * ```
+   */
+  loss(ids: Int32Array, targets: Int32Array, shape: readonly [number, number]): number {
+    return this.#model.loss(ids, targets, this.#check(ids, targets, shape));
+  }
+
+  #check(
+    ids: Int32Array,
+    targets: Int32Array,
+    shape: readonly [number, number],
+  ): readonly [number, number] {
+    const [batch, length] = checkTexts(shape, this.config.maxPositions);
+    checkArray(ids, Int32Array, "ids", batch * length);
+    checkArray(targets, Int32Array, "targets", batch * length);
+    return [batch, length];
+  }
+
+  /**
+   * Takes over the tensors of a checkpoint by their names, as `TrainableTransformer.loadTensors` does.
+   *
+   * @example
+   * ```ts
+   * import { cudaAvailable, TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * const other = new TrainableTransformer(sizes, { seed: 2 });
+   * const tensors = new Map(other.parameters.map(({ name, data }) => [name, data]));
+   * if (cudaAvailable()) {
+   *   using model = new TrainableTransformer(sizes).to("cuda");
+   *   model.loadTensors((name) => tensors.get(name)!);
+   * }
+   * ```
+   */
+  loadTensors(read: (name: string) => ParameterData): void {
+    loadParameters(this.parameters, read);
+  }
+
+  /**
+   * Returns the model on another device, with copies of the weights; itself where it already is.
+   *
+   * @example
+   * ```ts
+   * import { cudaAvailable, TrainableTransformer } from "tritter-accel";
+   *
+   * const sizes = { vocabSize: 9, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+   * if (cudaAvailable()) {
+   *   using model = new TrainableTransformer(sizes).to("cuda");
+   *   console.log(model.to("cpu").parameters[0]!.data.length); // 72
+   * }
+   * ```
+   */
+  to(device: "cpu"): TrainableTransformer;
+  /** Returns copies of the weights on another CUDA device, or this model. */
+  to(device: "cuda" | `cuda:${number}`): CudaTransformer;
+  /** Returns the model on another device. */
+  to(device: Device): TrainableTransformer | CudaTransformer;
+  to(device: Device): TrainableTransformer | CudaTransformer {
+    const place = namedPlace(device);
+    if (place === this.device) return this;
+    if (place !== "cpu") return construct(this.config, this.parameters, place);
+    const model = new TrainableTransformer(this.config, { initializerRange: 0 });
+    const byName = new Map(this.parameters.map((parameter) => [parameter.name, parameter]));
+    model.loadTensors((name) => valuesOf(byName.get(name)!));
+    return model;
+  }
+
+  /** Frees everything that it holds on the device, its parameters too. */
+  [Symbol.dispose](): void {
+    this.#model.dispose();
   }
 }
