@@ -24,4 +24,5 @@
 #include "attention_many.cu"
 #include "head.cu"
 #include "training.cu"
+#include "training_embedding.cu"
 #include "training_optimizers.cu"
