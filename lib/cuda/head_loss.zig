@@ -127,11 +127,11 @@ const Pass = struct {
         const gradients = self.hidden_gradient != 0;
         var next: u64 = 0;
         const chunk: Chunk = .{
-            .table = take(&next, 6 * features * vocab),
-            .hidden = take(&next, 6 * features * most),
-            .twice = take(&next, if (gradients) 4 * features * most else 0),
-            .logits = take(&next, 4 * most * vocab),
-            .gradients = take(&next, if (gradients) 4 * most * vocab else 0),
+            .table = bitlinear.carve(&next, 6 * features * vocab),
+            .hidden = bitlinear.carve(&next, 6 * features * most),
+            .twice = bitlinear.carve(&next, if (gradients) 4 * features * most else 0),
+            .logits = bitlinear.carve(&next, 4 * most * vocab),
+            .gradients = bitlinear.carve(&next, if (gradients) 4 * most * vocab else 0),
         };
         const base = try self.stream.takeScratch(next);
         const all: arguments.Loss = .{ .targets = self.targets, .result = self.result, .tokens = self.tokens, .losses = self.losses };
@@ -155,18 +155,13 @@ const Pass = struct {
         return self.stream.launch(.loss_sum, .{ .blocks = 1, .threads = 1024 }, all);
     }
 
-    fn take(next: *u64, bytes: u64) u64 {
-        defer next.* += std.mem.alignForward(u64, bytes, 256);
-        return next.*;
-    }
-
     const Places = struct { first: [2]u64, second: u64, stride: u64 };
 
     fn split(self: *const Pass, source: u64, rows: u32, padded_rows: u32, places: Places) abi.Failure!void {
         return self.stream.launch(.bitlinear_split, try bitlinear.eightsShape(padded_rows, self.width()), .{
             .source = source,
             .first = places.first,
-            .second = .{ places.second, 0 },
+            .second = places.second,
             .row_stride = places.stride,
             .rows = rows,
             .padded_rows = padded_rows,
