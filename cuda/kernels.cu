@@ -31,3 +31,4 @@
 #include "training_optimizers.cu"
 #include "bitlinear.cu"
 #include "head_loss.cu"
+#include "engine.cu"

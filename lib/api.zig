@@ -44,6 +44,7 @@ pub const modules = .{
     @import("api/cuda_model.zig"),
     @import("api/cuda_attention.zig"),
     @import("api/cuda_bitlinear.zig"),
+    @import("api/cuda_engine.zig"),
 };
 
 /// FNV-1a 64 over `name(type,type,...)\n` of every function, sorted by name.

@@ -4,6 +4,7 @@ import { clipByValue, fromBf16, Hypervector, HypervectorBatch, Tensor, toBf16 } 
 import { randomFloats, randomTrits } from "./support.ts";
 import "./cuda_sanitize_model.ts";
 import "./cuda_sanitize_training.ts";
+import "./cuda_sanitize_engine.ts";
 
 const device = "cuda";
 for (const [rows, cols, groups] of [[33, 300, 1], [40, 512, 1], [40, 512, 4]] as const) {

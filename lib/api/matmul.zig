@@ -232,13 +232,7 @@ fn toPacked(handle: u64, pointer: ?[*]u8, length: u32) abi.Failure!void {
     const bytes = try abi.writable(u8, pointer, length, "packed");
     const shape: packing.Shape = try .init(1, weights.columns);
     try expectLength("packed", bytes.len, @as(u64, weights.rows) * shape.rowBytes());
-    const row_trits = try std.heap.c_allocator.alloc(i8, weights.columns);
-    defer std.heap.c_allocator.free(row_trits);
-    const kernels = try dispatch.kernels();
-    for (0..weights.rows) |row| {
-        weights.readRow(row, row_trits);
-        _ = packing.pack(i8, kernels, row_trits, shape, bytes[row * shape.rowBytes() ..][0..shape.rowBytes()]);
-    }
+    return weights.packRows(try dispatch.kernels(), 0, bytes);
 }
 
 fn toF32(handle: u64, pointer: ?[*]f32, length: u32) abi.Failure!void {

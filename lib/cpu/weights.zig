@@ -127,6 +127,17 @@ pub const Weights = struct {
         self.* = after;
     }
 
+    /// Rows from `first` on in the wire format, as many as `bytes` holds, on all threads.
+    pub fn packRows(self: *const Weights, kernels: *const table.Kernels, first: usize, bytes: []u8) error{OutOfMemory}!void {
+        const row_bytes = (@as(usize, self.columns) + 3) / 4;
+        const rows = bytes.len / row_bytes;
+        const parts = parallel.partsOf(@as(u64, rows) * self.columns, rows);
+        const trits = try memory.alloc(i8, @as(u64, self.columns) * parts);
+        defer memory.free(i8, trits);
+        const job: PackRowsJob = .{ .weights = self, .kernels = kernels, .first = first, .rows = rows, .bytes = bytes, .trits = trits };
+        parallel.runParts(parts, &job, PackRowsJob.work);
+    }
+
     pub fn writeRow(self: *const Weights, row: usize, trits: []const i8) void {
         const own = self.shape();
         const step_columns = own.layout.stepColumns();
@@ -162,6 +173,28 @@ const RewriteJob = struct {
         for (from * table.panel_rows..to * table.panel_rows) |row| {
             if (row < self.before.rows) self.before.readRow(row, trits) else @memset(trits, 0);
             self.after.writeRow(row, trits);
+        }
+    }
+};
+
+const PackRowsJob = struct {
+    weights: *const Weights,
+    kernels: *const table.Kernels,
+    first: usize,
+    rows: usize,
+    bytes: []u8,
+    /// A row for every part.
+    trits: []i8,
+
+    fn work(self: *const PackRowsJob, part: u32, parts: u32) void {
+        const columns = self.weights.columns;
+        const row_bytes = self.bytes.len / self.rows;
+        const trits = self.trits[part * columns ..][0..columns];
+        const from, const to = threads.share(self.rows, part, parts);
+        for (from..to) |row| {
+            self.weights.readRow(self.first + row, trits);
+            // Weights hold nothing but trits.
+            _ = self.kernels.ternary.pack_i8(trits.ptr, columns, self.bytes.ptr + row * row_bytes);
         }
     }
 };

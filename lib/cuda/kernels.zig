@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const options = @import("cuda_options");
+const engine = @import("engine.zig");
 const gradients = @import("gradients_arguments.zig");
 const training = @import("training_arguments.zig");
 const vsa = @import("vsa_arguments.zig");
@@ -159,6 +160,12 @@ pub const Kernel = enum {
     head_f16_4,
     head_bf16_4,
     head_int8,
+    engine_softmax_warp,
+    engine_softmax_block,
+    engine_softmax_columns,
+    engine_norm_warp,
+    engine_norm_block,
+    engine_add_row,
     training_embed,
     training_embed_count,
     training_embed_few,
@@ -252,6 +259,8 @@ pub const Kernel = enum {
             .decode_store_10_1_1, .decode_store_8_1_2 => model.Decode,
             .decode_add_10_1_1, .decode_add_9_1_3, .decode_add_8_1_4 => model.Decode,
             .decode_gate_10_4_1, .decode_gate_8_2_2 => model.Decode,
+            .engine_softmax_warp, .engine_softmax_block, .engine_softmax_columns => engine.Rows,
+            .engine_norm_warp, .engine_norm_block, .engine_add_row => engine.Rows,
             .training_embed, .training_embed_count, .training_embed_few, .training_embed_many => training.Embedding,
             .training_norm_1, .training_norm_2, .training_norm_4, .training_norm_any => training.Norm,
             .training_norm_back_1, .training_norm_back_2, .training_norm_back_4, .training_norm_back_any => training.Norm,

@@ -37,7 +37,7 @@ fn refuse() abi.Failure {
     return abi.fail(error.InvalidValue, "Expected outputs in memory of their own, got tensors that share it", .{});
 }
 
-fn expectDevice(first: *const Buffer, other: *const Buffer) abi.Failure!void {
+pub fn expectDevice(first: *const Buffer, other: *const Buffer) abi.Failure!void {
     if (first.device != other.device) return abi.fail(
         error.InvalidValue,
         "Expected all tensors on cuda:{d}, got one on cuda:{d}",

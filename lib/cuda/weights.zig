@@ -147,20 +147,17 @@ fn uploadRows(stream: *backend.Stream, source: *const cpu.Weights, shape: packin
     const row_bytes = shape.rowBytes();
     const groups = source.shape().groups();
     const allocator = std.heap.c_allocator;
-    const rows_at_once = @max(1, @min(source.rows, (1 << 20) / row_bytes));
+    const rows_at_once = @max(1, @min(source.rows, (4 << 20) / row_bytes));
     const bytes = try allocator.alloc(u8, rows_at_once * row_bytes);
     defer allocator.free(bytes);
     const scales = try allocator.alloc(f32, rows_at_once * groups);
     defer allocator.free(scales);
-    const trits = try allocator.alloc(i8, source.columns);
-    defer allocator.free(trits);
     const cpu_kernels = try dispatch.kernels();
     var first: usize = 0;
     while (first < source.rows) : (first += rows_at_once) {
         const rows = @min(rows_at_once, source.rows - first);
+        try source.packRows(cpu_kernels, first, bytes[0 .. rows * row_bytes]);
         for (0..rows) |row| {
-            source.readRow(first + row, trits);
-            _ = packing.pack(i8, cpu_kernels, trits, shape, bytes[row * row_bytes ..][0..row_bytes]);
             for (0..groups) |group| scales[row * groups + group] = source.scaleOf(first + row, group).*;
         }
         try stream.upload(wire + first * row_bytes, bytes[0 .. rows * row_bytes]);

@@ -1,17 +1,20 @@
 // A linear layer with ternary weights and float activations.
 
 import { checkFinite, checkOptions } from "../checks.ts";
-import { type Device, resolveDevice } from "../device.ts";
+import { type Device, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { PackedTernary } from "../packing/packed_ternary.ts";
 import { matrixShape } from "../quantization/weights.ts";
-import { floatsOf, type Tensor } from "../tensor.ts";
+import { floatsOf, memoryHandle, Tensor } from "../tensor.ts";
 
 /** Options of `TernaryLayer`. */
 export interface TernaryLayerOptions {
   /** A number per output, added to it. */
   bias?: Float32Array | Tensor | undefined;
-  /** Where the layer runs; default: the choice of `setDevice`. */
+  /**
+   * Where the layer runs. Default: where packed weights or a tensor of weights are, or else the choice of
+   * `setDevice`.
+   */
   device?: Device | undefined;
 }
 
@@ -19,6 +22,30 @@ export interface TernaryLayerOptions {
 function isOptions(value: object): value is TernaryLayerOptions {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
+}
+
+/** Checks weights before anything is made of them. */
+function checkWeights(weights: Float32Array | Tensor | PackedTernary, device?: Device): void {
+  if (weights instanceof PackedTernary) {
+    if (device === undefined || device === "auto" || placeOf(device) === weights.device) return;
+    throw tritterError(
+      "invalid_option",
+      `device must be that of the weights, "${weights.device}", got "${placeOf(device)}"`,
+    );
+  }
+  const isResident = weights instanceof Tensor && weights.device !== "cpu";
+  if (isResident) memoryHandle(weights, "f32", weights.device, "weights");
+  else floatsOf(weights, "weights");
+}
+
+/** A copy of a bias on the host. */
+function biasOf(bias: Float32Array | Tensor, rows: number): Float32Array<ArrayBuffer> {
+  const isResident = bias instanceof Tensor && bias.device !== "cpu" && bias.dtype === "f32";
+  const values = new Float32Array(
+    floatsOf(isResident ? bias.data() as Float32Array : bias, "bias", rows),
+  );
+  checkFinite(values, "bias");
+  return values;
 }
 
 /** A bias may stand alone, which is the form of the original library. */
@@ -31,7 +58,8 @@ function optionsOf(value: unknown): TernaryLayerOptions {
 /**
  * A linear layer whose weights are quantised once, by absmean per row.
  *
- * Its activations stay 32-bit floats; `BitLinear` has more options and 8-bit activations.
+ * Its activations stay 32-bit floats; `BitLinear` has more options and 8-bit activations. On a CUDA
+ * device weights and bias stay there; tensors must be there, arrays travel.
  *
  * @example
  * ```ts
@@ -54,6 +82,8 @@ export class TernaryLayer implements Disposable {
   readonly outFeatures: number;
 
   readonly #ownsWeights: boolean;
+  /** The bias where the weights are. */
+  readonly #bias: Float32Array | Tensor | undefined;
   #disposed = false;
 
   /**
@@ -74,19 +104,30 @@ export class TernaryLayer implements Disposable {
     options?: Float32Array | Tensor | TernaryLayerOptions,
   ) {
     const { bias, device } = optionsOf(options);
-    resolveDevice(device);
     const isPacked = weights instanceof PackedTernary;
-    if (!isPacked) floatsOf(weights, "weights");
+    checkWeights(weights, device);
     const [rows, cols] = matrixShape(weights, shape);
     // Before anything is packed, so that an error leaves no native memory behind.
-    this.bias = bias === undefined ? undefined : new Float32Array(floatsOf(bias, "bias", rows));
-    if (this.bias !== undefined) checkFinite(this.bias, "bias");
+    this.bias = bias === undefined ? undefined : biasOf(bias, rows);
     this.weights = isPacked
       ? weights
-      : PackedTernary.fromWeights(weights, [rows, cols], { device: "cpu" });
+      : PackedTernary.fromWeights(weights, [rows, cols], { device });
     this.#ownsWeights = !isPacked;
+    this.#bias = this.#moveBias();
     this.outFeatures = rows;
     this.inFeatures = cols;
+  }
+
+  /** The bias on the device of the weights. */
+  #moveBias(): Float32Array | Tensor | undefined {
+    const { bias, weights: { device } } = this;
+    if (bias === undefined || device === "cpu") return bias;
+    try {
+      return Tensor.from(bias, [bias.length], { device });
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /**
@@ -168,12 +209,15 @@ export class TernaryLayer implements Disposable {
   ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
     if (this.#disposed) throw tritterError("disposed", "TernaryLayer is disposed");
     const { out } = checkOptions(options, "options");
-    return this.weights.matmul(input, { bias: this.bias, out });
+    // An array that travels takes the bias along.
+    const bias = input instanceof Tensor ? this.#bias : this.bias;
+    return this.weights.matmul(input, { bias, out });
   }
 
   /** Frees the weights if the layer packed them; a second call does nothing. */
   [Symbol.dispose](): void {
     this.#disposed = true;
+    if (this.#bias instanceof Tensor) this.#bias[Symbol.dispose]();
     if (this.#ownsWeights) this.weights[Symbol.dispose]();
   }
 }

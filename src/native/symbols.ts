@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xa126e88c84b0e346n;
+export const abiFingerprint = 0xbfa64037b2e8897bn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -421,6 +421,30 @@ export const symbols = {
     out: "u64",
     options: "r:f64",
     options_length: "u32",
+  },
+  cuda_softmax: {
+    input: "u64",
+    out: "u64",
+    size: "u32",
+    stride: "u32",
+  },
+  cuda_layer_norm: {
+    input: "u64",
+    weight: "u64",
+    bias: "u64",
+    out: "u64",
+    epsilon: "f32",
+  },
+  cuda_add_row: {
+    values: "u64",
+    bias: "u64",
+  },
+  cuda_tensor_copy_part: {
+    source: "u64",
+    source_offset: "u64",
+    target: "u64",
+    target_offset: "u64",
+    bytes: "u64",
   },
   cuda_floats_combine: {
     a: "u64",
@@ -2414,6 +2438,34 @@ export interface NativeLibrary {
     out: bigint,
     options: Float64Array | null,
     options_length: number,
+  ): number;
+  /**
+   * As `softmax`.
+   */
+  cuda_softmax(input: bigint, out: bigint, size: number, stride: number): number;
+  /**
+   * As `layer_norm`; `bias` is 0 where there is none.
+   */
+  cuda_layer_norm(
+    input: bigint,
+    weight: bigint,
+    bias: bigint,
+    out: bigint,
+    epsilon: number,
+  ): number;
+  /**
+   * Adds a bias to every row of values, in place.
+   */
+  cuda_add_row(values: bigint, bias: bigint): number;
+  /**
+   * Copies some bytes of a tensor into another on the same device.
+   */
+  cuda_tensor_copy_part(
+    source: bigint,
+    source_offset: bigint,
+    target: bigint,
+    target_offset: bigint,
+    bytes: bigint,
   ): number;
   /**
    * out = alpha a + beta b; `out` may be either.
