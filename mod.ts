@@ -235,7 +235,13 @@ export {
 export { CrossEntropyHead, type HeadGradientOptions } from "./src/nn/cross_entropy_head.ts";
 export { QuantizedTokens } from "./src/nn/quantized_tokens.ts";
 export { RotaryEmbedding, type RotaryEmbeddingOptions } from "./src/nn/rotary_embedding.ts";
-export type { LatentType, Parameter, ParameterData, Trainable } from "./src/nn/trainable.ts";
+export type {
+  GradientOptions,
+  LatentType,
+  Parameter,
+  ParameterData,
+  Trainable,
+} from "./src/nn/trainable.ts";
 export {
   type LatentArray,
   type LayerGradient,

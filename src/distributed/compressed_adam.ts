@@ -106,6 +106,11 @@ export class CompressedAdam implements Optimizer {
         this.#metrics = step.metrics;
         if (this.#steps < this.#warmupSteps) warmup.afterBackward?.(step);
       },
+      onGradient: (parameter, step) => {
+        if (this.#steps < this.#warmupSteps) warmup.onGradient?.(parameter, step);
+      },
+      // Also when the last step of the warm-up has been counted: what was skipped was not.
+      afterStep: (step) => warmup.afterStep?.(step),
       state: () => this.#steps < this.#warmupSteps ? warmup.state?.() ?? {} : momenta.state(),
       loadState: (state) => {
         if (this.#steps < this.#warmupSteps) warmup.loadState?.(state);

@@ -25,6 +25,14 @@ export interface Parameter<Data extends ParameterData = ParameterData> {
   readonly quantized: boolean;
 }
 
+/** How `Trainable.lossAndGradients` works. */
+export interface GradientOptions {
+  /** What the loss is multiplied by before the backward pass. Default: 1. */
+  scale?: number | undefined;
+  /** Is told of each parameter whose gradient is final in this call; may change the gradient. */
+  onGradient?: ((parameter: Parameter) => void) | undefined;
+}
+
 /** A language model that can be trained. */
 export interface Trainable {
   /** Everything that is trained, in a fixed order. */
@@ -35,12 +43,15 @@ export interface Trainable {
    *
    * `ids` and `targets` hold batch x length token ids, row-major: target i is what follows id i, and
    * -100 counts as none. Returns the mean loss, unscaled, in nats over the targets that count.
+   *
+   * A model may call `onGradient` for each parameter, at most once, as soon as this call adds nothing
+   * more to its gradient: a trainer with several ranks then sends it while the others are computed.
    */
   lossAndGradients(
     ids: Int32Array,
     targets: Int32Array,
     shape: readonly [batch: number, length: number],
-    options?: { scale?: number },
+    options?: GradientOptions,
   ): number;
 
   /** Returns the mean loss alone, in nats over the targets that count. */

@@ -132,6 +132,8 @@ export interface TrainerPlan {
   readonly learningRate: (step: number) => number;
   readonly hooks: readonly TrainerHook[];
   readonly communicator: Communicator;
+  /** One of the hooks, the first, if there is a communicator. */
+  readonly exchange: GradientExchange | undefined;
   /** After how many steps all ranks have the same parameters. */
   readonly togetherEvery: number;
   readonly signal: AbortSignal | undefined;
@@ -164,7 +166,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   }
   const batchSize = checkCount(given.batchSize ?? 8, "batchSize", { min: 1 });
   const accumulation = checkCount(given.accumulation ?? 1, "accumulation", { min: 1 });
-  const { hooks, communicator, togetherEvery } = checkRanks(given);
+  const { hooks, communicator, exchange, togetherEvery } = checkRanks(given);
   const ranks = communicator.size;
   const steps = checkSteps(given, data.rows / (batchSize * accumulation * ranks));
   const plan: TrainerPlan = {
@@ -175,6 +177,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     learningRate: checkLearningRate(given, steps),
     hooks,
     communicator,
+    exchange,
     togetherEvery,
     signal,
     steps,
@@ -198,13 +201,14 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
 /** The communicator, and the hooks with what is exchanged before all others. */
 function checkRanks(
   { communicator, exchange, hooks }: TrainerOptions,
-): Pick<TrainerPlan, "communicator" | "hooks" | "togetherEvery"> {
+): Pick<TrainerPlan, "communicator" | "exchange" | "hooks" | "togetherEvery"> {
   if (communicator === undefined) {
     if (exchange !== undefined) {
       throw tritterError("invalid_option", "communicator must be given for exchange");
     }
     return {
       communicator: new LocalCommunicator(TIMEOUT_SECONDS),
+      exchange: undefined,
       hooks: checkHooks(hooks),
       togetherEvery: 1,
     };
@@ -213,6 +217,7 @@ function checkRanks(
   const used = exchange ?? averageGradients(communicator);
   return {
     communicator,
+    exchange: used,
     hooks: checkHooks([used, ...checkHooks(hooks)]),
     togetherEvery: checkCount(used.every ?? 1, "exchange.every", { min: 1 }),
   };

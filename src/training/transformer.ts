@@ -18,9 +18,15 @@ import { CrossEntropyHead } from "../nn/cross_entropy_head.ts";
 import { RotaryEmbedding } from "../nn/rotary_embedding.ts";
 import { TrainableEmbedding } from "../nn/trainable_embedding.ts";
 import { TrainableRmsNorm } from "../nn/trainable_rms_norm.ts";
-import type { LatentType, Parameter, ParameterData, Trainable } from "../nn/trainable.ts";
+import type {
+  GradientOptions,
+  LatentType,
+  Parameter,
+  ParameterData,
+  Trainable,
+} from "../nn/trainable.ts";
 import { checkSeed } from "../vsa/options.ts";
-import { DecoderLayer, SharedBuffers } from "./decoder_layer.ts";
+import { DecoderLayer, SharedBuffers, type TellParameters } from "./decoder_layer.ts";
 import { completeConfig, type TransformerConfig } from "./transformer_config.ts";
 
 /** Options of `TrainableTransformer`. */
@@ -133,7 +139,8 @@ export class TrainableTransformer implements Trainable {
    * mean loss in nats.
    *
    * `ids` and `targets` hold `batch` texts of `length` tokens each; target i is what follows id i, and
-   * -100 counts as none. Throws `invalid_value` for ids that the vocabulary does not have, and when
+   * -100 counts as none. `onGradient` is told of each parameter when its gradient is final, that of the
+   * last layer first. Throws `invalid_value` for ids that the vocabulary does not have, and when
    * weights or activations are not finite any more.
    *
    * @example
@@ -150,16 +157,28 @@ export class TrainableTransformer implements Trainable {
     ids: Int32Array,
     targets: Int32Array,
     shape: readonly [batch: number, length: number],
-    options?: { scale?: number },
+    options?: GradientOptions,
   ): number {
-    const { scale = 1 } = checkOptions(options, "options");
+    const { scale = 1, onGradient } = checkOptions(options, "options");
     checkNumber(scale, "scale");
+    if (onGradient !== undefined && typeof onGradient !== "function") {
+      throw tritterError(
+        "invalid_type",
+        `onGradient must be a function, got ${describe(onGradient)}`,
+      );
+    }
+    const tell: TellParameters = (layer) =>
+      onGradient && layer?.parameters.forEach((parameter) => onGradient(parameter));
     const hidden = this.#forward(ids, targets, shape);
     const out = this.#gradient.take(hidden.length);
     const { loss, gradient } = this.#head.lossAndGradient(hidden, targets, { scale, out });
+    const { weight } = this.#head;
+    if (weight !== this.#embedding.weight) tell({ parameters: [weight] });
     this.#norm.backward(gradient, { out: gradient });
-    for (const layer of [...this.#layers].reverse()) layer.backward(gradient);
+    tell(this.#norm);
+    for (const layer of [...this.#layers].reverse()) layer.backward(gradient, tell);
     this.#embedding.backward(gradient);
+    tell(this.#embedding);
     return loss;
   }
 
