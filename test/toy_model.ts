@@ -38,7 +38,9 @@ export class ToyModel implements Trainable {
     _shape: readonly [number, number],
     options?: GradientOptions,
   ): number {
-    return this.#run(ids, targets, options?.scale ?? 1);
+    const loss = this.#run(ids, targets, options?.scale ?? 1);
+    for (const parameter of [this.#bias, this.#table]) options?.onGradient?.(parameter);
+    return loss;
   }
 
   loss(ids: Int32Array, targets: Int32Array, _shape: readonly [number, number]): number {

@@ -23,8 +23,12 @@ const Operation = mpi.Operation;
 /// Bytes of a piece, of each rank where ranks have pieces of their own.
 const piece_bytes = 4 << 20;
 
-/// What ranks can call together.
+/// What ranks can call together; the end is the least.
 const Call = enum(u32) { end, barrier, broadcast, @"all-reduce", @"all-gather", @"reduce-scatter" };
+
+fn callOf(number: f64) Call {
+    return @fromBackingInt(@as(u32, @trunc(number)));
+}
 
 /// Communicators of one world, so that what is done in different orders is not mixed up.
 const Comms = struct {
@@ -342,12 +346,16 @@ pub const World = struct {
         try self.wait(begun, &request, name);
         const most = self.called[0..3];
         const least = [_]f64{ -self.called[3], -self.called[4], -self.called[5] };
-        const other: Call = @fromBackingInt(@as(u32, @trunc(if (most[0] == @as(f64, @floatFromInt(own[0]))) least[0] else most[0])));
-        if (most[0] != least[0]) return abi.fail(
-            error.InvalidValue,
-            "Expected all ranks to call the same, rank {d} is at the {s} (operation {d}), another rank at the {s}",
-            .{ self.rank, name, self.operations, @tagName(other) },
-        );
+        if (most[0] != least[0]) {
+            const calls = [_]Call{ callOf(least[0]), callOf(most[0]) };
+            // One of them has left, so that nobody may wait for all again.
+            self.broken = calls[0] == .end;
+            return abi.fail(
+                error.InvalidValue,
+                "Expected all ranks to call the same, rank {d} is at the {s} (operation {d}), another rank at the {s}",
+                .{ self.rank, name, self.operations, @tagName(calls[@intFromBool(calls[0] == call)]) },
+            );
+        }
         if (most[2] != least[2]) return abi.fail(
             error.InvalidLength,
             "Expected all ranks to have as many bytes for the {s} (operation {d}), got {d} to {d}, on rank {d} {d}",

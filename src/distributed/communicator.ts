@@ -205,6 +205,25 @@ export function checkReduce(
   return { operation, wire };
 }
 
+/** Checks how a tensor is to be reduced; its type is what travels. */
+export function checkTensorReduce(
+  { dtype }: Tensor,
+  options: AllReduceOptions | undefined,
+): ReduceOperation {
+  const given = checkOptions(options, "options");
+  const operation = checkChoice(given.operation, OPERATIONS, "operation", "sum");
+  if (given.wire !== undefined) {
+    throw tritterError(
+      "invalid_option",
+      "wire must be given for a Float32Array only, got a tensor",
+    );
+  }
+  if (dtype === "i32" && operation === "mean") {
+    throw tritterError("invalid_option", "operation must not be mean for a tensor of i32");
+  }
+  return operation;
+}
+
 const METHODS = [
   "barrier",
   "broadcast",

@@ -13,6 +13,7 @@ import {
   bytesOf,
   checkReduce,
   checkRoot,
+  checkTensorReduce,
   checkTravelling,
   type Communicator,
   type CommunicatorArray,
@@ -105,7 +106,7 @@ export class NcclCommunicator implements Communicator, MeanStarter {
       this.#run((group) => native.nccl_all_reduce(group, memory, element, operation));
     };
     if (data instanceof Tensor) {
-      reduce(data, operationNumber(options?.operation ?? "sum"));
+      reduce(data, operationNumber(checkTensorReduce(data, options)));
       return;
     }
     const { array } = checkTravelling(data);
@@ -175,7 +176,7 @@ export class NcclCommunicator implements Communicator, MeanStarter {
       return out;
     };
     if (data instanceof Tensor) {
-      return reduce(data, operationNumber(options?.operation ?? "sum")) as D;
+      return reduce(data, operationNumber(checkTensorReduce(data, options))) as D;
     }
     const { array } = checkTravelling(data);
     const { operation } = checkReduce(array, options);
