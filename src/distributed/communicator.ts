@@ -41,9 +41,11 @@ export interface BroadcastOptions {
 /**
  * Processes that work together, each with a number; made by `createCommunicator`.
  *
- * Every rank must make the same calls in the same order, with as many elements. A call that has not
- * ended after `timeoutSeconds` throws `timeout`, and one that fails `io`; nothing more can be done
- * together then. The same ranks and values give the same results, bit for bit.
+ * Every rank must make the same calls in the same order, with as many elements. Over MPI ranks that do
+ * not are all told so: they throw `invalid_length` or `invalid_value`, have sent nothing, and can go on;
+ * over NCCL nobody looks. A call that has not ended after `timeoutSeconds` throws `timeout`, and one
+ * that fails `io`; nothing more can be done together then. The same ranks and values give the same
+ * results, bit for bit.
  *
  * @example
  * ```ts
