@@ -65,12 +65,12 @@ const OVERLAP = `
 ## Sending during the backward pass
 
 \`mpirun -n N bun bench/overlap.ts\`: gradients of a transformer of 15.7 million parameters for 128
-tokens, one thread for each rank, float32 in 15 buckets of 4 MiB, medians of 10 steps of each kind,
+tokens, one thread for each rank, float32 in 15 buckets of 4 MiB, medians of 10 or 15 steps of each kind,
 one after the other, on two cores in a machine that others used as well. Open MPI, 2 ranks: 176 ms
 for the gradients and 82 ms for the exchange by themselves, 252 ms one after the other and 238 ms
 overlapped; 4 ranks: 456 and 446 ms. MPICH, 2 ranks: 239 and 248 ms; 4 ranks: 669 and 639 ms. Where
 ranks share all cores, the exchange takes the same cores as the backward pass, and the differences
-(-7 % to +4 %, with bf16 -7 % to +5 %) are within what such runs differ by: nothing is gained there.
+(-7 % to +4 %, with bf16 -8 % to +5 %) are within what such runs differ by: nothing is gained there.
 A network, or cores to spare, would be needed to gain something; that was not measured.
 `;
 

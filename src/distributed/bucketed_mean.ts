@@ -99,7 +99,7 @@ export class BucketedMean {
     checkAlike(
       this.#communicator,
       {
-        "gradients": flat.length,
+        "gradients": gradients.reduce((sum, one) => sum + lengthOf(one), 0),
         "of them in a bucket": this.#capacity,
         "bytes for each of them": this.#wire === undefined ? 4 : 2,
       },
@@ -140,6 +140,10 @@ export class BucketedMean {
         0;
     return sent;
   }
+}
+
+function lengthOf(gradient: Gradient): number {
+  return gradient instanceof Tensor ? gradient.size : gradient.length;
 }
 
 function checkArrays(gradients: readonly Gradient[]): void {

@@ -52,7 +52,7 @@ export function makeUniqueId(library: string, address = ""): Uint8Array<ArrayBuf
 
 /**
  * A communicator over NCCL. Arrays are copied to the GPU and back; tensors stay there, and a call with
- * one returns at once: `wait` waits for the result.
+ * one returns at once: `wait` waits for the result. The device goes on with other tensors meanwhile.
  */
 export class NcclCommunicator implements Communicator, MeanStarter {
   readonly backend = "nccl";
