@@ -66,6 +66,12 @@ const Membership = struct {
             self.is_ours = true;
         }
         self.thread = thread;
+    }
+
+    /// A world has been made.
+    fn count(self: *Membership) void {
+        self.lock.lock();
+        defer self.lock.unlock();
         self.worlds += 1;
     }
 
@@ -112,6 +118,7 @@ pub const World = struct {
         const self = try allocate(found, @intCast(rank), @intCast(size), timeout);
         errdefer self.destroy();
         inline for (.{ "data", "calls", "halves" }) |comm| try self.copyWorld(&@field(self.comms, comm));
+        membership.count();
         return self;
     }
 

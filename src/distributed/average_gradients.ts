@@ -87,6 +87,11 @@ class AverageBuckets implements GradientExchange {
     this.#isIdle = isIdle;
   }
 
+  /** A step that failed may have begun to send. */
+  beforeStep(): void {
+    this.#mean.drop();
+  }
+
   onGradient(parameter: Parameter, { parameters }: TrainerStep): void {
     if (!this.#isIdle) this.#mean.add(parameter, parameters);
   }

@@ -56,7 +56,9 @@ export class BucketedMean {
 
   /** A gradient is final: begins what can begin now. */
   add(parameter: Parameter, parameters: readonly Parameter[]): void {
-    const { parameters: order, gradients, flat } = this.#layOut(parameters);
+    // Looked at once a step.
+    const layout = this.#final.size > 0 ? this.#layout : undefined;
+    const { parameters: order, gradients, flat } = layout ?? this.#layOut(parameters);
     this.#final.add(parameter);
     for (; this.#final.has(order[this.#whole]!); this.#whole += 1) {
       const gradient = gradients[this.#whole]!;

@@ -109,8 +109,11 @@ export class CompressedAdam implements Optimizer {
       onGradient: (parameter, step) => {
         if (this.#steps < this.#warmupSteps) warmup.onGradient?.(parameter, step);
       },
-      // Also when the last step of the warm-up has been counted: what was skipped was not.
-      afterStep: (step) => warmup.afterStep?.(step),
+      // What has been sent of a step that was skipped, or that failed.
+      beforeStep: (step) => warmup.beforeStep?.(step),
+      afterStep: (step) => {
+        if (this.#steps < this.#warmupSteps) warmup.afterStep?.(step);
+      },
       state: () => this.#steps < this.#warmupSteps ? warmup.state?.() ?? {} : momenta.state(),
       loadState: (state) => {
         if (this.#steps < this.#warmupSteps) warmup.loadState?.(state);
