@@ -19,7 +19,8 @@
 // every tile. The tensor core cuts off what its sums do not hold, so that long sums would drift: every
 // tile has sums of its own, which are added to the rest with rounding.
 //
-// Every sum has one order: no atomics, and a gradient is computed by one block.
+// Every sum has one order: no atomics, and what a head gives to a gradient is computed by one block.
+// A NaN or an infinity gives NaN, maybe in rows before it too.
 //
 // Floor: of pairs of query and key that see each other, 2 products of 2 x head_dim operations forward and
 // 5 backward (7 here: scores and dw are computed twice), each three times at the rate of f16.
