@@ -410,7 +410,7 @@ extern "C" __global__ void __launch_bounds__(256) attend_text_add(const __grid_c
 
 #define ATTEND_TEXT(NAME, WARPS, BLOCKS, ...) \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend_text_##NAME(const __grid_constant__ AttendText a) { __VA_ARGS__(a); }
-// The numbers are those of attention_training.zig: no block takes more than 99 KiB of shared memory.
+// The numbers are those of attention_kernels.zig: no block takes more than 99 KiB of shared memory.
 ATTEND_TEXT(split_32, 8, 1, attend_text_split<32>)
 ATTEND_TEXT(split_64, 8, 1, attend_text_split<64>)
 ATTEND_TEXT(split_128, 8, 1, attend_text_split<128>)
