@@ -19,7 +19,8 @@
 // every tile. The tensor core cuts off what its sums do not hold, so that long sums would drift: every
 // tile has sums of its own, which are added to the rest with rounding.
 //
-// Every sum has one order: no atomics, and a gradient is computed by one block.
+// Every sum has one order: no atomics, and what a head gives to a gradient is computed by one block.
+// A NaN or an infinity gives NaN, maybe in rows before it too.
 //
 // Floor: of pairs of query and key that see each other, 2 products of 2 x head_dim operations forward and
 // 5 backward (7 here: scores and dw are computed twice), each three times at the rate of f16.
@@ -409,7 +410,7 @@ extern "C" __global__ void __launch_bounds__(256) attend_text_add(const __grid_c
 
 #define ATTEND_TEXT(NAME, WARPS, BLOCKS, ...) \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend_text_##NAME(const __grid_constant__ AttendText a) { __VA_ARGS__(a); }
-// The numbers are those of attention_training.zig: no block takes more than 99 KiB of shared memory.
+// The numbers are those of attention_kernels.zig: no block takes more than 99 KiB of shared memory.
 ATTEND_TEXT(split_32, 8, 1, attend_text_split<32>)
 ATTEND_TEXT(split_64, 8, 1, attend_text_split<64>)
 ATTEND_TEXT(split_128, 8, 1, attend_text_split<128>)
