@@ -231,17 +231,18 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_ternarize(const __gr
     }
 }
 
-/// A block places a token, and sums it; a thread takes four columns at a time.
+/// A warp places a token, and sums it; a lane takes four columns at a time.
 extern "C" __global__ void __launch_bounds__(128) bitlinear_place(const __grid_constant__ bitlinear::Place p) {
-    const u32 token = blockIdx.x;
+    const u32 token = blockIdx.x * 4 + threadIdx.x / 32;
+    if (token >= p.padded_count) return;
     const u32 padded = p.columns.padded();
     const u32 columns = p.columns.columns;
     const i8* row = p.values + u64(token) * columns;
     const bool there = token < p.count;
     const bool wide = columns % 4 == 0;
     int sum = 0;
-#pragma unroll 4
-    for (u32 place = threadIdx.x * 4; place < padded; place += 512) {
+#pragma unroll 8
+    for (u32 place = threadIdx.x % 32 * 4; place < padded; place += 128) {
         u32 word = 0;
         if (there && place < columns) {
             if (wide) word = *reinterpret_cast<const u32*>(row + place);
@@ -252,11 +253,8 @@ extern "C" __global__ void __launch_bounds__(128) bitlinear_place(const __grid_c
         const u64 offset = p.slabs ? slab_place(token, place, p.padded_count) : u64(token) * padded + place;
         *reinterpret_cast<u32*>(static_cast<u8*>(p.padded) + offset) = word;
     }
-    __shared__ int parts[4];
     sum = __reduce_add_sync(0xffffffff, sum);
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
-    __syncthreads();
-    if (there && threadIdx.x == 0) p.sums[token] = parts[0] + parts[1] + parts[2] + parts[3];
+    if (there && threadIdx.x % 32 == 0) p.sums[token] = sum;
 }
 
 /// Trits in bf16, [2 rows][columns], the second half as the first; a thread takes eight columns.

@@ -6,9 +6,6 @@
 //! Trits and int8 are exact in bf16. The other factor of a backward product is cut into two bf16 parts,
 //! a = a1 + a2 within 2^-17 of a, whose products are summed in f32 by cuBLAS. The mean w stays on the
 //! device, where cuBLAS reads it.
-//!
-//! Tensor cores cut off what does not fit a sum, so that a sum of k products comes out too small by
-//! about k 1e-9: at most 8,192 are summed before the result is rounded to nearest.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -28,9 +25,6 @@ const divideUp = kernels.divideUp;
 
 /// Magnitudes that a block adds up.
 const sum_values = 4096;
-
-/// Products of tensor cores that are summed at a time.
-const depth_max = 8192;
 
 /// Parts of the tokens of a backward pass, at most so many bytes at a time.
 const parts_bytes_max = 1 << 30;
@@ -223,7 +217,7 @@ fn placeTokens(stream: *Stream, weights: *const Weights, values: u64, scales: u6
     const padded_count = if (slabs) std.mem.alignForward(u32, count, 8) else products.paddedCount(count);
     const bytes = std.mem.alignForward(u64, padded_count * columns.padded() + if (slabs) kernels.slab_slack else @as(u64, 0), 256);
     const memory = try stream.takeScratch(bytes + @as(u64, count) * 4);
-    try stream.launch(.bitlinear_place, .{ .blocks = padded_count, .threads = 128 }, .{
+    try stream.launch(.bitlinear_place, .{ .blocks = divideUp(padded_count, 4), .threads = 128 }, .{
         .values = values,
         .padded = memory,
         .sums = memory + bytes,
@@ -317,7 +311,7 @@ const Pass = struct {
             .stride = values_stride,
         });
         // dW += (g2 s)^T q + (g1 s)^T q
-        for ([_]u64{ at.scaled + second, at.scaled }) |part| try self.multiply(.{
+        for ([_]u64{ at.scaled + second, at.scaled }) |part| try cublas.launchDeep(self.stream, .{
             .m = rows,
             .n = columns,
             .k = tokens,
@@ -328,33 +322,16 @@ const Pass = struct {
             .float = .bf16,
         });
         // dx = [g1 g2] [t w; t w]
-        try self.multiply(.{
+        try cublas.launchDeep(self.stream, .{
             .m = tokens,
             .n = columns,
             .k = 2 * stride,
             .a = .{ .address = at.parts, .stride = 2 * stride },
             .b = .{ .address = at.trits, .stride = values_stride },
             .out = self.input_gradient + @as(u64, first) * columns * 4,
-            .factors = .{ .device = .{ self.factors, self.factors + @as(u64, if (self.adds) 8 else 4) } },
+            .factors = .{ .device = .{ .alpha = self.factors, .beta = self.factors + @as(u64, if (self.adds) 8 else 4), .one = self.factors + 8 } },
             .float = .bf16,
         });
-    }
-
-    /// In equal pieces of what is summed, none longer than `depth_max`.
-    fn multiply(self: *Pass, whole: cublas.Task) abi.Failure!void {
-        const depth = std.mem.alignForward(u32, divideUp(whole.k, divideUp(whole.k, depth_max)), 64);
-        var task = whole;
-        var done: u32 = 0;
-        while (done < whole.k) : (done += depth) {
-            task.k = @min(depth, whole.k - done);
-            task.a.address = whole.a.address + @as(u64, done) * (if (whole.a.transposed) whole.a.stride else 1) * 2;
-            task.b.address = whole.b.address + @as(u64, done) * whole.b.stride * 2;
-            if (done > 0) switch (task.factors) {
-                .host => |*values| values[1] = 1,
-                .device => |*addresses| addresses[1] = self.factors + 8,
-            };
-            try cublas.launch(self.stream, task);
-        }
     }
 };
 
