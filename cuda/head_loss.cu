@@ -1,9 +1,8 @@
 // Softmax cross-entropy over rows of logits, and its gradient in two bf16 parts as products take it.
 //
 // A block takes a token: one pass for the largest logit and the sum of exponentials, one that writes
-// the gradient. Floor: 4 bytes read (the second time from the L2 cache) and 4 written for a logit. One
-// block is on a multiprocessor, and what is written passes by the caches: the rows of more would not
-// stay in the L2 cache. Every sum has one order.
+// the gradient. Floor: 4 bytes read (the second time from the L2 cache) and 4 written for a logit.
+// Every sum has one order.
 
 #pragma once
 
@@ -106,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(1024) loss_sum(const __grid_constan
 }
 
 /// The loss of a token, and its gradient; both 0 for one that does not count.
-extern "C" __global__ void __launch_bounds__(1024, 1) loss_rows(const __grid_constant__ loss::Loss l) {
+extern "C" __global__ void __launch_bounds__(512) loss_rows(const __grid_constant__ loss::Loss l) {
     using namespace loss;
     const u32 token = blockIdx.x;
     const int target = l.targets[token];
@@ -125,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) loss_rows(const __grid_con
     }
     Soft soft = Soft::none();
 #pragma unroll 4
-    for (u32 at = threadIdx.x * 4; at < l.vocab; at += 4096) {
+    for (u32 at = threadIdx.x * 4; at < l.vocab; at += 2048) {
         float4 x = *reinterpret_cast<const float4*>(row + at);
         if (at + 4 > l.vocab) {
             const float nothing = __uint_as_float(0xff800000);
@@ -141,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) loss_rows(const __grid_con
     const float factor = float(l.scale / l.result[1]);
     const float share = factor / soft.sum;
 #pragma unroll 2
-    for (u32 at = threadIdx.x * 8; at < l.stride; at += 8192) {
+    for (u32 at = threadIdx.x * 8; at < l.stride; at += 4096) {
         float x[8];
         bitlinear::load_eight(row, at, l.vocab > at ? l.vocab - at : 0, x);
 #pragma unroll
@@ -151,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) loss_rows(const __grid_con
         }
         uint4 high, low;
         bitlinear::cut_eight(x, high, low);
-        __stcs(reinterpret_cast<uint4*>(first + at), high);
-        __stcs(reinterpret_cast<uint4*>(second + at), low);
+        *reinterpret_cast<uint4*>(first + at) = high;
+        *reinterpret_cast<uint4*>(second + at) = low;
     }
 }

@@ -63,9 +63,12 @@ run_bench() {
 }
 
 run_sanitize() {
+  local tool options
   for tool in memcheck racecheck initcheck; do
+    # It takes what cuBLAS has written for memory that nobody has.
+    [ "$tool" = initcheck ] && options=(--without-cublas) || options=()
     step "$tool" timeout 250 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      --target-processes all "${runner[@]}" test/cuda_sanitize.ts
+      --target-processes all "${runner[@]}" test/cuda_sanitize.ts "${options[@]}"
   done
 }
 

@@ -19,7 +19,7 @@ import {
   localSteps,
   phaseHook,
   Sgd,
-  type Tensor,
+  Tensor,
   TokenDataset,
   type Trainable,
   TrainableTransformer,
@@ -257,6 +257,24 @@ cudaTest("the same run has the same bits", async () => {
   assert.deepEqual(a.losses, b.losses);
   assert.equal(a.validationLoss, b.validationLoss);
   a.values.forEach((values, index) => assertSame(values, b.values[index]!));
+});
+
+cudaTest("what memory held before does not matter", () => {
+  const { ids, targets } = texts(301, [2, 70], 3);
+  const run = () => {
+    using model = makeModel(ODD).to("cuda");
+    const loss = model.lossAndGradients(ids, targets, [2, 70]);
+    return [Float32Array.of(loss), ...model.parameters.map(({ gradient }) => gradient.data())];
+  };
+  const before = run();
+  const nothing = [2 ** 24, 2 ** 22, 2 ** 20, 2 ** 18, 2 ** 16, 2 ** 14].flatMap((length) =>
+    Array.from(
+      { length: 6 },
+      () => Tensor.from(new Float32Array(length).fill(NaN), [length], { device: "cuda" }),
+    )
+  );
+  for (const tensor of nothing) tensor[Symbol.dispose]();
+  run().forEach((values, index) => assertSame(values, before[index]!));
 });
 
 cudaTest("loss scaling by powers of two changes no bit", async () => {

@@ -5,7 +5,7 @@
 //!     dh = g E,  dE += g^T h
 //!
 //! All three are products of f32, cut into two bf16 parts each: a b = a1 b1 + a1 b2 + a2 b1, within about
-//! 2^-17, three products with sums in f32, cut as in bitlinear.zig. For the logits the parts stand beside each other,
+//! 2^-17, three products with sums in f32. For the logits the parts stand beside each other,
 //! [h1 h1 h2] and [E1 E2 E1], and one product does.
 //!
 //! Tokens that do not count are computed too, with a gradient of 0: their number stays on the device.
@@ -193,7 +193,7 @@ const Pass = struct {
         });
         const gradients = self.hidden_gradient != 0;
         const parts = [2]u64{ chunk.gradients, chunk.gradients + @as(u64, count) * vocab * 2 };
-        try self.stream.launch(.loss_rows, .{ .blocks = count, .threads = 1024 }, .{
+        try self.stream.launch(.loss_rows, .{ .blocks = count, .threads = 512 }, .{
             .logits = chunk.logits,
             .targets = self.targets + @as(u64, first) * 4,
             .first = if (gradients) parts[0] else 0,
@@ -208,7 +208,7 @@ const Pass = struct {
         if (!gradients) return;
         // g2 E1 + g1 E2 + g1 E1
         for ([_][2]u64{ .{ parts[1], chunk.table }, .{ parts[0], chunk.table + part }, .{ parts[0], chunk.table } }, 0..) |pair, step| {
-            try cublas.launchDeep(self.stream, .{
+            try cublas.launch(self.stream, .{
                 .m = count,
                 .n = features,
                 .k = vocab,
