@@ -5,7 +5,7 @@
 //     layer norm   y = (x - mean) / sqrt(mean((x - mean)^2) + e) w + b
 //
 // A warp or a block has a row; what it reads again comes from its caches. Along another axis than the
-// last a thread has a column. Floor: every value read and written once.
+// last a block has 32 columns. Floor: every value read and written once.
 
 #include "common.cuh"
 
@@ -121,17 +121,36 @@ extern "C" __global__ void __launch_bounds__(512) engine_softmax_block(const __g
 extern "C" __global__ void __launch_bounds__(256) engine_norm_warp(const __grid_constant__ engine::Rows r) { engine::layer_norm<false>(r); }
 extern "C" __global__ void __launch_bounds__(512) engine_norm_block(const __grid_constant__ engine::Rows r) { engine::layer_norm<true>(r); }
 
-/// A thread has a column; `rows` counts them.
-extern "C" __global__ void __launch_bounds__(256) engine_softmax_columns(const __grid_constant__ engine::Rows r) {
-    const u64 column = u64(blockIdx.x) * 256 + threadIdx.x;
-    if (column >= r.rows) return;
-    const u64 start = column / r.stride * r.stride * r.size + column % r.stride;
+/// A block has 32 neighbouring columns, of which each warp takes some of the elements.
+extern "C" __global__ void __launch_bounds__(1024) engine_softmax_columns(const __grid_constant__ engine::Rows r) {
+    using namespace engine;
+    __shared__ float parts[32][33];
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    const u32 strips = (r.stride + 31) / 32;
+    const u32 column = blockIdx.x % strips * 32 + lane;
+    const bool there = column < r.stride;
+    const u64 start = u64(blockIdx.x / strips) * r.stride * r.size + (there ? column : 0);
     const float* input = r.input + start;
-    float* out = r.out + start;
+    // What all warps found for this lane's column.
+    const auto over_warps = [&](float value, float none, auto join) {
+        __syncthreads();
+        parts[warp][lane] = value;
+        __syncthreads();
+        value = none;
+        for (u32 i = 0; i < warps; i++) value = join(value, parts[i][lane]);
+        return value;
+    };
     float most = -INFINITY, sum = 0.0f;
-    for (u32 i = 0; i < r.size; i++) most = engine::Larger()(most, input[u64(i) * r.stride]);
-    for (u32 i = 0; i < r.size; i++) sum += expf(input[u64(i) * r.stride] - most);
-    for (u32 i = 0; i < r.size; i++) out[u64(i) * r.stride] = __fdiv_rn(expf(input[u64(i) * r.stride] - most), sum);
+#pragma unroll 4
+    for (u32 i = warp; i < r.size; i += warps) most = Larger()(most, input[u64(i) * r.stride]);
+    most = over_warps(most, -INFINITY, Larger());
+#pragma unroll 4
+    for (u32 i = warp; i < r.size; i += warps) sum += expf(input[u64(i) * r.stride] - most);
+    sum = over_warps(sum, 0.0f, Add());
+    if (!there) return;
+    float* out = r.out + start;
+#pragma unroll 4
+    for (u32 i = warp; i < r.size; i += warps) out[u64(i) * r.stride] = __fdiv_rn(expf(input[u64(i) * r.stride] - most), sum);
 }
 
 /// out[row] = input[row] + bias, which may be in place.

@@ -27,11 +27,16 @@ export interface RunOptions {
   onProgress?: (kill: (signal: "SIGINT" | "SIGTERM" | "SIGKILL") => void) => void;
 }
 
-/** Runs the command. */
-export function runCommand(args: readonly string[], options: RunOptions = {}): Promise<Run> {
+/** What the runtime is given to run the command. */
+export function programArguments(args: readonly string[]): string[] {
   // The package that reads YAML looks at a few variables.
   const more = FLAGS.length > 0 && args[0] === "train" ? ["--allow-env"] : [];
-  const child = spawn(process.execPath, [...FLAGS, ...more, program, ...args], {
+  return [...FLAGS, ...more, program, ...args];
+}
+
+/** Runs the command. */
+export function runCommand(args: readonly string[], options: RunOptions = {}): Promise<Run> {
+  const child = spawn(process.execPath, programArguments(args), {
     env: { ...process.env, NO_COLOR: "1" },
     stdio: ["pipe", "pipe", "pipe"],
   });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import {
+  Bundler,
   cudaAvailable,
   getDevice,
   InferenceEngine,
@@ -12,7 +13,6 @@ import {
   SparseHypervector,
   Tensor,
   ternaryMatmul,
-  vsaBind,
 } from "../mod.ts";
 import { assertNothingLeft, cudaTest } from "./cuda_support.ts";
 import { assertSame, assertThrowsCode, randomFloats, wrong } from "./support.ts";
@@ -53,12 +53,7 @@ cudaTest("the device is chosen and read back", () => {
 });
 
 cudaTest("what has no kernels there refuses", () => {
-  const trits = Int8Array.of(1, -1);
-  assertThrowsCode(
-    () => vsaBind(trits, trits, { device: "cuda" }),
-    "unsupported",
-    /no CUDA kernels/,
-  );
+  assertThrowsCode(() => new Bundler(8, { device: "cuda" }), "unsupported", /no CUDA kernels/);
 });
 
 cudaTest("what is told to be on the CPU stays there, whatever was chosen", () => {

@@ -7,7 +7,12 @@ import {
   ItemMemory,
   type SimilarityMetric,
   type Tie,
+  vsaBind,
+  vsaBundle,
   VsaOps,
+  vsaRandom,
+  vsaSimilarity,
+  vsaUnbind,
 } from "../mod.ts";
 import { assertNothingLeft, cudaTest } from "./cuda_support.ts";
 import { assertSame, assertThrowsCode } from "./support.ts";
@@ -305,5 +310,43 @@ cudaTest("VsaOps makes vectors on its device", () => {
     using bound = ops.bind(a, b);
     using found = ops.unbind(bound, a);
     assert.equal(ops.cosineSimilarity(found, b), 1);
+  });
+});
+
+cudaTest("functions of arrays give what they give on the CPU", () => {
+  assertNothingLeft(() => {
+    for (const dim of [1, 33, 1000]) {
+      const [a, b] = [1, 2].map((seed) => vsaRandom(dim, seed, { device })) as [
+        Int8Array,
+        Int8Array,
+      ];
+      assertSame(a, vsaRandom(dim, 1, { device: "cpu" }));
+      for (const mode of ["add", "multiply", "subtract"] as const) {
+        const bound = vsaBind(a, b, { mode, device });
+        assertSame(bound, vsaBind(a, b, { mode, device: "cpu" }));
+        assertSame(
+          vsaUnbind(bound, a, { mode, device }),
+          vsaUnbind(bound, a, { mode, device: "cpu" }),
+        );
+      }
+      for (const options of [{}, { weights: [1, 2.5, 1] }, { tie: "random", seed: 3 }] as const) {
+        const vectors = [a, b, vsaRandom(dim, 3, { device })];
+        assertSame(
+          vsaBundle(vectors, { ...options, device }),
+          vsaBundle(vectors, { ...options, device: "cpu" }),
+        );
+      }
+      for (const metric of ["cosine", "dot", "hamming"] as const) {
+        const [there, here] = [device, "cpu"].map((device) =>
+          vsaSimilarity(a, b, { metric, device: device as "cpu" })
+        );
+        assert.equal(there, here, metric);
+      }
+    }
+    assertThrowsCode(() => vsaBind(Int8Array.of(2), Int8Array.of(1), { device }), "invalid_value");
+    assertThrowsCode(
+      () => vsaBind(Int8Array.of(1), Int8Array.of(1, 0), { device }),
+      "invalid_length",
+    );
   });
 });

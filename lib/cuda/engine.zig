@@ -24,11 +24,13 @@ pub const Rows = extern struct {
 };
 
 /// Values of a row from which on it is worth a block.
-const block_size_min = 2048;
+const block_size_min = 512;
 
 fn shapeOf(rows: u64, size: u32) abi.Failure!backend.Launch {
     const blocks = if (size < block_size_min) divideUp(rows, 8) else rows;
-    return .{ .blocks = try gridOf(blocks), .threads = if (size < block_size_min) 256 else 512 };
+    // Four values for each thread, in whole warps.
+    const threads = std.math.clamp(std.mem.alignForward(u32, divideUp(size, 4), 32), 128, 512);
+    return .{ .blocks = try gridOf(blocks), .threads = if (size < block_size_min) 256 else threads };
 }
 
 fn gridOf(blocks: u64) abi.Failure!u32 {
@@ -55,7 +57,10 @@ pub fn softmax(input: *Buffer, out: *Buffer, size: u32, stride: u32) abi.Failure
         .size = size,
         .stride = stride,
     };
-    if (stride > 1) return stream.launch(.engine_softmax_columns, .{ .blocks = try gridOf(divideUp(rows, 256)), .threads = 256 }, arguments);
+    if (stride > 1) return stream.launch(.engine_softmax_columns, .{
+        .blocks = try gridOf(count / plane * divideUp(stride, 32)),
+        .threads = 32 * @min(32, size),
+    }, arguments);
     const kernel: kernels.Kernel = if (size < block_size_min) .engine_softmax_warp else .engine_softmax_block;
     return stream.launchOf(kernel, try shapeOf(rows, size), &arguments);
 }

@@ -1,7 +1,7 @@
 // What a user prefers to compute on, and the device that this is.
 
 import { describe } from "../checks.ts";
-import { type Device, type Place, placeOf, resolveDevice } from "../device.ts";
+import { type Device, type Place, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
 
 /** A device by name, where `"gpu"` is the same as `"cuda"`; upper and lower case are the same. */
@@ -26,9 +26,4 @@ function deviceOfPreference(preference: DevicePreference | undefined): Device | 
  */
 export function preferredPlace(preference?: DevicePreference): Place {
   return placeOf(deviceOfPreference(preference));
-}
-
-/** Does the same for what only the CPU has kernels for, and throws `unsupported` for another device. */
-export function resolvePreference(preference?: DevicePreference): "cpu" {
-  return resolveDevice(deviceOfPreference(preference));
 }

@@ -4,7 +4,8 @@ import { checkArray, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import type { BundleOptions } from "./bundling.ts";
-import { type DevicePreference, resolvePreference } from "./device_preference.ts";
+import type { Place } from "../device.ts";
+import { type DevicePreference, preferredPlace } from "./device_preference.ts";
 import { checkTrits } from "./formats.ts";
 import { Hypervector } from "./hypervector.ts";
 import { HypervectorBatch } from "./hypervector_batch.ts";
@@ -21,7 +22,10 @@ import {
 
 /** What the functions on arrays of trits have in common. */
 export interface VsaFunctionOptions {
-  /** Device that computes. Default: the default device. */
+  /**
+   * Device that computes. Arrays travel to a GPU and back, which takes longer than the CPU needs for the
+   * work; what stays there is a `Hypervector`. Default: the default device.
+   */
   device?: DevicePreference | undefined;
 }
 
@@ -69,18 +73,37 @@ function targetOf(out: Int8Array | undefined, length: number): Int8Array<ArrayBu
     : checkArray(out, Int8Array, "out", length)) as Int8Array<ArrayBuffer>;
 }
 
+/** Runs something on copies of two arrays on a device. */
+function withCopies<T>(
+  x: Int8Array,
+  y: Int8Array,
+  device: Place,
+  run: (x: Hypervector, y: Hypervector) => T,
+): T {
+  using first = Hypervector.from(x, { device });
+  using second = Hypervector.from(y, { device });
+  return run(first, second);
+}
+
 /** Binds or unbinds two arrays of these names. */
 function combine(
   a: Int8Array | Float32Array,
   b: Int8Array | Float32Array,
   names: readonly [string, string],
   operation: number,
-  { device, out }: VsaArrayOptions,
+  { device, out, mode }: VsaBindOptions,
 ): Int8Array<ArrayBuffer> {
-  resolvePreference(device);
+  const place = preferredPlace(device);
   const x = tritsOf(a, names[0]);
   const y = tritsOf(b, names[1], x.length);
   const target = targetOf(out, x.length);
+  if (place !== "cpu") {
+    const isBind = names[0] === "a";
+    return withCopies(x, y, place, (first, second) => {
+      using result = isBind ? first.bind(second, { mode }) : first.unbind(second, { mode });
+      return result.toInt8Array({ out: target });
+    });
+  }
   check(native.trits_bind(x, x.length, y, y.length, target, target.length, operation));
   return target;
 }
@@ -107,7 +130,7 @@ export function vsaRandom(
   const { distribution, device, out } = checkOptions(options, "options");
   // Before the work, which may take seconds.
   if (out !== undefined) checkArray(out, Int8Array, "out", checkDim(dim));
-  using vector = Hypervector.random(dim, seed, { distribution, device: resolvePreference(device) });
+  using vector = Hypervector.random(dim, seed, { distribution, device: preferredPlace(device) });
   return vector.toInt8Array({ out });
 }
 
@@ -190,10 +213,12 @@ export function vsaBundle(
   // A list of its own, so that what has been checked is what is read.
   const rows = Array.from(vectors, (vector, index) => tritsOf(vector, `vectors[${index}]`, dim));
   const target = targetOf(out, dim);
-  using batch = new HypervectorBatch(rows.length, dim, { device: resolvePreference(device) });
+  const place = preferredPlace(device);
+  using host = new HypervectorBatch(rows.length, dim, { device: "cpu" });
   rows.forEach((vector, row) => {
-    check(native.vectors_write_i8(handleOf(batch), row, vector, dim));
+    check(native.vectors_write_i8(handleOf(host), row, vector, dim));
   });
+  using batch = host.to(place);
   using bundled = batch.bundle({ weights, tie, seed, threshold });
   return bundled.toInt8Array({ out: target });
 }
@@ -219,10 +244,13 @@ export function vsaSimilarity(
   options?: VsaSimilarityOptions,
 ): number {
   const { metric, device } = checkOptions(options, "options");
-  resolvePreference(device);
+  const place = preferredPlace(device);
   const code = metricCode(metric);
   const x = tritsOf(a, "a");
   const y = tritsOf(b, "b", x.length);
+  if (place !== "cpu") {
+    return withCopies(x, y, place, (first, second) => first.similarity(second, { metric }));
+  }
   check(native.trits_similarity(x, x.length, y, y.length, code, oneScore, 1));
   return oneScore[0]!;
 }
