@@ -6,7 +6,7 @@ import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { packTernaryWeights, unpackTernaryWeights } from "../packing/bytes.ts";
 import { ternarize } from "../quantization/weights.ts";
-import { Tensor } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
 import { COUNT_MAX } from "./container.ts";
 import type { Values } from "./kind.ts";
