@@ -1,6 +1,8 @@
 // Causal grouped-query attention of whole texts, forward and backward, for training: f32 throughout, on
-// tensor cores (mma.m16n8k8, tf32), and nothing of the size length x length in memory.
+// tensor cores (mma.m16n8k16, f16), and nothing of the size length x length in memory.
 //
+//     attend_text_split_*     queries, keys, values and gradients as pairs of f16, every row of a head with
+//                             its own scale
 //     attend_text_forward_*   out and, for the backward pass, the log-sum of every row
 //     attend_text_queries_*   the gradient of the queries; a block has some queries and goes through keys
 //     attend_text_keys_*      those of keys and values; a block has some keys and goes through the queries
@@ -11,307 +13,147 @@
 //     d = sum(g o), dw = g v^T, ds = w (dw - d), dq = ds k / sqrt(head_dim), dk = ds^T q / sqrt(head_dim),
 //     dv = w^T g
 //
-// A product of f32 is three of tf32: x = high + low, where `high` is x without its last 13 bits, and
-// what is left fits the 11 bits that the tensor core takes to within 2^-22 of x. Of a x b the product of
-// the low parts is left out. The tensor core cuts off what its sums do not hold, so that long sums would
-// drift: every tile has sums of its own, which are added to the rest with rounding.
+// As in attention_many.cu an f32 number, scaled by a power of two, is a sum of two f16 ones to within
+// 2^-22 of the row's largest, and a product three, without that of the lower parts. Where the sum runs
+// over rows that have scales of their own, these go into the other factor, which is scaled row by row of
+// every tile. The tensor core cuts off what its sums do not hold, so that long sums would drift: every
+// tile has sums of its own, which are added to the rest with rounding.
 //
-// Tiles are rows of DIM floats in shared memory, head_dim padded with zeros. A contraction may take its
-// columns in any order: lane t takes columns 4 t .. + 3 of 16 for two steps, so that everything is read in
-// pieces of 16 bytes; the pieces of a row are swapped so that all banks are met. Weights leave one product
-// in the registers in which the next one takes them.
-//
-// Every sum has one order: no atomics, and a gradient is computed by one block.
+// Every sum has one order: no atomics, and what a head gives to a gradient is computed by one block.
+// A NaN or an infinity gives NaN, maybe in rows before it too.
 //
 // Floor: of pairs of query and key that see each other, 2 products of 2 x head_dim operations forward and
-// 5 backward (7 here: scores and dw are computed twice), each three times at the rate of tf32.
+// 5 backward (7 here: scores and dw are computed twice), each three times at the rate of f16.
 
-#include "common.cuh"
+#include "attention_training.cuh"
 
-struct AttendText {
-    /// [batch, length, heads, head_dim], as `out` and the gradients of both.
-    const float* queries;
-    /// [batch, length, kv_heads, head_dim], as the values and the gradients of both.
-    const float* keys;
-    const float* values;
-    float* out;
-    /// [batch, heads, length]: log2 of the sum of 2^s.
-    float* log_sums;
-    const float* gradient;
-    /// [batch, heads, length]: sum(g o), which attend_text_queries writes.
-    float* sums;
-    float* query_gradient;
-    float* key_gradient;
-    float* value_gradient;
-    /// [batch, length, heads, head_dim], or null: what every head adds to the gradients of keys and values,
-    /// where there would be too few blocks otherwise.
-    float* key_parts;
-    float* value_parts;
-    u32 batch;
-    u32 length;
-    u32 heads;
-    u32 kv_heads;
-    u32 head_dim;
-    /// 1 / sqrt(head_dim)
-    float scale;
-};
-
-constexpr float log2_of_e = 1.44269504088896341f;
-
-/// Rows of a warp's products.
-constexpr u32 warp_rows = 16;
-
-/// How the 16-byte pieces of a row are swapped: rows 2 a and 2 a + 1 differ in bit 2, and rows of the same
-/// parity in bits 1 and 2.
-__device__ __forceinline__ u32 turn_of(u32 row) { return (row >> 1 & 3) << 1 ^ (row & 1) << 2; }
-
-struct Split {
-    u32 high;
-    u32 low;
-};
-
-__device__ __forceinline__ Split split(float x) {
-    const u32 high = __float_as_uint(x) & 0xffffe000;
-    return {high, __float_as_uint(x - __uint_as_float(high))};
-}
-
-__device__ __forceinline__ void multiply_tf32(float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ float part(const float4& piece, int index) {
-    return index == 0 ? piece.x : index == 1 ? piece.y : index == 2 ? piece.z : piece.w;
-}
-
-/// Copies rows from `first` on; zeros from `length` on and behind head_dim.
-template <int DIM, int ROWS, int THREADS>
-__device__ __forceinline__ void load_rows(float* tile, const float* source, u64 stride, u32 first, u32 length, u32 head_dim) {
-    constexpr u32 pieces = DIM / 4;
-    if (head_dim % 4 == 0) {
-#pragma unroll 4
-        for (u32 index = threadIdx.x; index < ROWS * pieces; index += THREADS) {
-            const u32 row = index / pieces;
-            const u32 piece = index % pieces;
-            const bool there = first + row < length && piece * 4 < head_dim;
-            copy_async(tile + row * DIM + (piece ^ turn_of(row)) * 4, source + (there ? (first + row) * stride + piece * 4 : 0), there);
-        }
-    } else {
-        for (u32 index = threadIdx.x; index < ROWS * DIM / 2; index += THREADS) {
-            const u32 row = index / (DIM / 2);
-            const u32 column = index % (DIM / 2) * 2;
-            const bool there = first + row < length && column < head_dim;
-            const float2 pair = there ? *reinterpret_cast<const float2*>(source + (first + row) * stride + column) : make_float2(0.0f, 0.0f);
-            *reinterpret_cast<float2*>(tile + row * DIM + (column / 4 ^ turn_of(row)) * 4 + column % 4) = pair;
-        }
-    }
-}
-
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-template <int LEFT>
-__device__ __forceinline__ void wait_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-    __syncthreads();
-}
-
-/// scores[n] = 16 rows of `rows` times rows n * 8 .. + 7 of `others`.
-template <int DIM, int TILES>
-__device__ __forceinline__ void score_tile(const float* rows, const float* others, float (&scores)[TILES][4]) {
-    const u32 g = threadIdx.x % 32 / 4;
-    const u32 t = threadIdx.x % 4;
-    float rest[TILES][4] = {};
-#pragma unroll
-    for (int n = 0; n < TILES; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) scores[n][i] = 0.0f;
-#pragma unroll(DIM <= 64 ? DIM / 16 : 2)
-    for (u32 kk = 0; kk < DIM / 16; kk++) {
-        const u32 place = ((kk * 4 + t) ^ turn_of(g)) * 4;
-        const float4 upper = *reinterpret_cast<const float4*>(rows + g * DIM + place);
-        const float4 lower = *reinterpret_cast<const float4*>(rows + (g + 8) * DIM + place);
-        u32 high[2][4];
-        u32 low[2][4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const Split a = split(part(upper, i));
-            const Split b = split(part(lower, i));
-            high[i / 2][i % 2 * 2] = a.high;
-            low[i / 2][i % 2 * 2] = a.low;
-            high[i / 2][i % 2 * 2 + 1] = b.high;
-            low[i / 2][i % 2 * 2 + 1] = b.low;
-        }
-        // Several at a time, so that no sum waits for the instruction before.
-        constexpr int together = TILES < 4 ? TILES : 4;
-#pragma unroll
-        for (int n = 0; n < TILES; n += together) {
-            float4 other[together];
-#pragma unroll
-            for (int i = 0; i < together; i++) other[i] = *reinterpret_cast<const float4*>(others + ((n + i) * 8 + g) * DIM + place);
-#pragma unroll
-            for (int step = 0; step < 2; step++) {
-                Split first[together];
-                Split second[together];
-#pragma unroll
-                for (int i = 0; i < together; i++) {
-                    first[i] = split(part(other[i], step * 2));
-                    second[i] = split(part(other[i], step * 2 + 1));
-                }
-#pragma unroll
-                for (int i = 0; i < together; i++) multiply_tf32(rest[n + i], low[step], first[i].high, second[i].high);
-#pragma unroll
-                for (int i = 0; i < together; i++) multiply_tf32(scores[n + i], high[step], first[i].high, second[i].high);
-#pragma unroll
-                for (int i = 0; i < together; i++) multiply_tf32(rest[n + i], high[step], first[i].low, second[i].low);
-            }
-        }
-    }
-#pragma unroll
-    for (int n = 0; n < TILES; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) scores[n][i] += rest[n][i];
-}
-
-/// Sums of 16 rows: of group d, tile i, column 2 t + j of the product, which is column
-/// 32 d + 8 t + 4 j + i of the head.
+/// Splits rows of heads, of the tensor that the block's second number says; a lane takes 4 of a row's elements
+/// at a time, and a warp as many rows as it has lanes for, twice.
 template <int DIM>
-using Sums = float[DIM / 32][4][4];
-
-/// sums = sums * keep + weights (16 rows x TILES * 8) times as many rows of `others`.
-template <int DIM, int TILES>
-__device__ __forceinline__ void mix_tile(const float (&weights)[TILES][4], const float* others, Sums<DIM>& sums, const float (&keep)[2]) {
-    const u32 g = threadIdx.x % 32 / 4;
-    const u32 t = threadIdx.x % 4;
+__device__ void attend_text_split(const AttendText& a) {
+    constexpr u32 lanes = DIM < 128 ? DIM / 4 : 32;
+    constexpr int pieces = DIM / 4 / lanes;
+    constexpr int rows = 2;
+    const u32 which = blockIdx.y;
+    const u32 heads = which == 0 || which == 3 ? a.heads : a.kv_heads;
+    const u32 count = a.batch * a.length * heads;
+    const float* source = which == 0 ? a.queries : which == 1 ? a.keys : which == 2 ? a.values : a.gradient;
+    u16* halves = which == 0 ? a.query_halves : which == 1 ? a.key_halves : which == 2 ? a.value_halves : a.gradient_halves;
+    float* scales = which == 0 ? a.query_scales : which == 1 ? a.key_scales : which == 2 ? a.value_scales : a.gradient_scales;
+    const u32 lane = threadIdx.x % lanes;
+    const u32 together = blockDim.x / lanes;
+    const u32 first = blockIdx.x * rows * together + threadIdx.x / lanes;
+    float4 values[rows][pieces];
 #pragma unroll
-    for (int d = 0; d < DIM / 32; d++) {
-        float fresh[4][4] = {};
+    for (int i = 0; i < rows; i++)
 #pragma unroll
-        for (int n = 0; n < TILES; n++) {
-            u32 high[4];
-            u32 low[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                // The product's rows g and g + 8, columns 2 t and 2 t + 1, are the next one's steps t and t + 4.
-                const Split a = split(weights[n][i % 2 * 2 + i / 2]);
-                high[i] = a.high;
-                low[i] = a.low;
+        for (int j = 0; j < pieces; j++) {
+            const u32 row = first + i * together;
+            const u32 at = (j * lanes + lane) * 4;
+            values[i][j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (row >= count || at >= a.head_dim) continue;
+            const float* from = source + u64(row) * a.head_dim + at;
+            if (a.head_dim % 4 == 0) {
+                values[i][j] = *reinterpret_cast<const float4*>(from);
+            } else {
+                const float2 start = *reinterpret_cast<const float2*>(from);
+                const float2 end = at + 2 < a.head_dim ? *reinterpret_cast<const float2*>(from + 2) : make_float2(0.0f, 0.0f);
+                values[i][j] = make_float4(start.x, start.y, end.x, end.y);
             }
-            const float* row = others + (n * 8 + t * 2) * DIM;
-            const float4 even = *reinterpret_cast<const float4*>(row + ((d * 8 + g) ^ turn_of(t * 2)) * 4);
-            const float4 odd = *reinterpret_cast<const float4*>(row + DIM + ((d * 8 + g) ^ turn_of(t * 2 + 1)) * 4);
-            Split first[4];
-            Split second[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                first[i] = split(part(even, i));
-                second[i] = split(part(odd, i));
-            }
-#pragma unroll
-            for (int i = 0; i < 4; i++) multiply_tf32(fresh[i], low, first[i].high, second[i].high);
-#pragma unroll
-            for (int i = 0; i < 4; i++) multiply_tf32(fresh[i], high, first[i].low, second[i].low);
-#pragma unroll
-            for (int i = 0; i < 4; i++) multiply_tf32(fresh[i], high, first[i].high, second[i].high);
         }
 #pragma unroll
-        for (int i = 0; i < 4; i++)
+    for (int i = 0; i < rows; i++) {
+        const u32 row = first + i * together;
+        u32 largest = 0;
 #pragma unroll
-            for (int j = 0; j < 4; j++) sums[d][i][j] = sums[d][i][j] * keep[j / 2] + fresh[i][j];
+        for (int j = 0; j < pieces; j++) {
+            const float4 x = values[i][j];
+            largest = max(largest, max(magnitude_of(x.x), magnitude_of(x.y)));
+            largest = max(largest, max(magnitude_of(x.z), magnitude_of(x.w)));
+        }
+#pragma unroll
+        for (u32 other = lanes / 2; other > 0; other /= 2) largest = max(largest, __shfl_xor_sync(0xffffffff, largest, other));
+        const u32 exponent = exponent_of(largest);
+        const float inverse = power_of(254 - exponent);
+        if (row >= count) continue;
+        u32* parts = reinterpret_cast<u32*>(halves + u64(row) * 2 * DIM);
+#pragma unroll
+        for (int j = 0; j < pieces; j++) {
+            const float4 x = values[i][j];
+            uint2 upper, lower;
+            split_pair(x.x * inverse, x.y * inverse, upper.x, lower.x);
+            split_pair(x.z * inverse, x.w * inverse, upper.y, lower.y);
+            *reinterpret_cast<uint2*>(parts + (j * lanes + lane) * 2) = upper;
+            *reinterpret_cast<uint2*>(parts + DIM / 2 + (j * lanes + lane) * 2) = lower;
+        }
+        if (lane > 0) continue;
+        const u32 position = row / heads;
+        const u32 text = position / a.length;
+        scales[(u64(text) * heads + row % heads) * a.length + position - text * a.length] = power_of(exponent);
     }
 }
 
-/// Writes rows from `first` on, each times its factor.
-template <int DIM>
-__device__ __forceinline__ void store_rows(const Sums<DIM>& sums, float* target, u64 stride, u32 first, u32 length, u32 head_dim, const float (&factors)[2]) {
-    const u32 g = threadIdx.x % 32 / 4;
-    const u32 t = threadIdx.x % 4;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const u32 row = first + half * 8 + g;
-        if (row >= length) continue;
-        float* to = target + row * stride;
-#pragma unroll
-        for (int d = 0; d < DIM / 32; d++)
-#pragma unroll
-            for (int j = 0; j < 2; j++) {
-                const u32 column = d * 32 + t * 8 + j * 4;
-                const float4 piece = make_float4(sums[d][0][half * 2 + j] * factors[half], sums[d][1][half * 2 + j] * factors[half],
-                    sums[d][2][half * 2 + j] * factors[half], sums[d][3][half * 2 + j] * factors[half]);
-                if (column >= head_dim) continue;
-                if (head_dim % 4 == 0) {
-                    *reinterpret_cast<float4*>(to + column) = piece;
-                } else {
-                    *reinterpret_cast<float2*>(to + column) = make_float2(piece.x, piece.y);
-                    if (column + 2 < head_dim) *reinterpret_cast<float2*>(to + column + 2) = make_float2(piece.z, piece.w);
-                }
-            }
-    }
+extern __shared__ __align__(128) u8 text_tiles[];
+
+/// weights = 2^(scores factor - log_sums), or 0 where a key comes after its query.
+__device__ __forceinline__ float weight_of(float score, float factor, float log_sum, bool seen) {
+    return seen ? exp2f(score * factor - log_sum) : 0.0f;
 }
-
-/// Which text, which head and which rows a block has; those with most to do come first.
-struct Part {
-    u32 text;
-    u32 head;
-    u32 first;
-
-    __device__ Part(u32 batch, u32 heads, u32 length, u32 rows, bool last_first) {
-        const u32 tiles = (length + rows - 1) / rows;
-        const u32 tile = blockIdx.x / (batch * heads);
-        const u32 unit = blockIdx.x % (batch * heads);
-        text = unit / heads;
-        head = unit % heads;
-        first = (last_first ? tiles - 1 - tile : tile) * rows;
-    }
-};
-
-extern __shared__ __align__(128) float text_tiles[];
 
 template <int DIM, int WARPS, int COLUMNS>
 __device__ void attend_text_forward(const AttendText& a) {
     constexpr u32 rows = WARPS * warp_rows;
     constexpr u32 threads = WARPS * 32;
     constexpr int tiles = COLUMNS / 8;
-    float* queries = text_tiles;
-    float* keys = queries + rows * DIM;
-    float* values = keys + COLUMNS * DIM;
+    u8* queries = text_tiles;
+    u8* keys = queries + rows * DIM * 4;
+    u8* values = keys + COLUMNS * DIM * 4;
+    float* key_scales = reinterpret_cast<float*>(values + COLUMNS * DIM * 4);
+    float* value_scales = key_scales + COLUMNS;
     const Part part(a.batch, a.heads, a.length, rows, true);
     const u32 lane = threadIdx.x % 32;
     const u32 own = threadIdx.x / 32 * warp_rows;
-    const u64 query_stride = u64(a.heads) * a.head_dim;
-    const u64 key_stride = u64(a.kv_heads) * a.head_dim;
-    const u64 query_place = u64(part.text) * a.length * query_stride + part.head * a.head_dim;
-    const u64 key_place = u64(part.text) * a.length * key_stride + part.head / (a.heads / a.kv_heads) * a.head_dim;
-    load_rows<DIM, rows, threads>(queries, a.queries + query_place, query_stride, part.first, a.length, a.head_dim);
-    load_rows<DIM, COLUMNS, threads>(keys, a.keys + key_place, key_stride, 0, a.length, a.head_dim);
+    const Places at(part.text, part.head, a.heads, a.length, a.head_dim, DIM);
+    const Places from(part.text, part.head / (a.heads / a.kv_heads), a.kv_heads, a.length, a.head_dim, DIM);
+    const auto load_keys = [&](u32 key) {
+        load_rows<DIM, COLUMNS, threads>(keys, a.key_halves + from.parts, from.parts_stride, key, a.length);
+        load_words<COLUMNS, threads>(key_scales, a.key_scales + from.words, key, a.length);
+    };
+    load_rows<DIM, rows, threads>(queries, a.query_halves + at.parts, at.parts_stride, part.first, a.length);
+    load_keys(0);
     commit_copies();
 
     const u32 end = min(part.first + rows, a.length);
     const u32 first_row = part.first + own;
-    const float factor = a.scale * log2_of_e;
+    float scale[2];
+    row_scales(scale, a.query_scales + at.words, first_row, a.length);
+    const float factor[2] = {scale[0] * (a.scale * log2_of_e), scale[1] * (a.scale * log2_of_e)};
     Sums<DIM> mixed = {};
     float largest[2] = {-INFINITY, -INFINITY};
     float total[2] = {0.0f, 0.0f};
     for (u32 key = 0; key < end; key += COLUMNS) {
         // The keys are there, and everybody is done with the values before.
         wait_copies<0>();
-        load_rows<DIM, COLUMNS, threads>(values, a.values + key_place, key_stride, key, a.length, a.head_dim);
+        load_rows<DIM, COLUMNS, threads>(values, a.value_halves + from.parts, from.parts_stride, key, a.length);
+        load_words<COLUMNS, threads>(value_scales, a.value_scales + from.words, key, a.length);
         commit_copies();
         const bool sees = key < first_row + warp_rows;
         float weights[tiles][4];
         float keep[2];
         if (sees) {
-            score_tile<DIM, tiles>(queries + own * DIM, keys, weights);
+            score_tile<DIM, rows, tiles>(queries, own, keys, weights);
             const bool masks = key + COLUMNS > first_row;
             float most[2] = {largest[0], largest[1]};
 #pragma unroll
-            for (int n = 0; n < tiles; n++)
+            for (int n = 0; n < tiles; n++) {
+                const float2 scales = *reinterpret_cast<const float2*>(key_scales + n * 8 + lane % 4 * 2);
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    weights[n][i] *= factor;
+                    weights[n][i] *= factor[i / 2] * (i % 2 ? scales.y : scales.x);
                     if (masks && key + n * 8 + lane % 4 * 2 + i % 2 > first_row + i / 2 * 8 + lane / 4) weights[n][i] = -INFINITY;
                     most[i / 2] = fmaxf(most[i / 2], weights[n][i]);
                 }
+            }
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffff, most[half], 1));
@@ -330,9 +172,9 @@ __device__ void attend_text_forward(const AttendText& a) {
         }
         // The values are there, and everybody is done with the keys.
         wait_copies<0>();
-        if (key + COLUMNS < end) load_rows<DIM, COLUMNS, threads>(keys, a.keys + key_place, key_stride, key + COLUMNS, a.length, a.head_dim);
+        if (key + COLUMNS < end) load_keys(key + COLUMNS);
         commit_copies();
-        if (sees) mix_tile<DIM, tiles>(weights, values, mixed, keep);
+        if (sees) mix_tile<DIM, tiles>(weights, values, value_scales, mixed, keep);
     }
     float inverse[2];
 #pragma unroll
@@ -341,14 +183,9 @@ __device__ void attend_text_forward(const AttendText& a) {
         total[half] += __shfl_xor_sync(0xffffffff, total[half], 2);
         inverse[half] = 1.0f / total[half];
         const u32 row = first_row + half * 8 + lane / 4;
-        if (lane % 4 == 0 && row < a.length) a.log_sums[(u64(part.text) * a.heads + part.head) * a.length + row] = largest[half] + log2f(total[half]);
+        if (lane % 4 == 0 && row < a.length) a.log_sums[at.words + row] = largest[half] + log2f(total[half]);
     }
-    store_rows<DIM>(mixed, a.out + query_place, query_stride, first_row, a.length, a.head_dim, inverse);
-}
-
-/// weights = 2^(scores factor - log_sums), or 0 where a key comes after its query.
-__device__ __forceinline__ float weight_of(float score, float factor, float log_sum, bool seen) {
-    return seen ? exp2f(score * factor - log_sum) : 0.0f;
+    store_rows<DIM>(mixed, a.out + at.start, at.stride, first_row, a.length, a.head_dim, inverse);
 }
 
 template <int DIM, int WARPS, int COLUMNS, int STAGES>
@@ -356,24 +193,25 @@ __device__ void attend_text_queries(const AttendText& a) {
     constexpr u32 rows = WARPS * warp_rows;
     constexpr u32 threads = WARPS * 32;
     constexpr int tiles = COLUMNS / 8;
-    constexpr u32 stage_floats = 2 * COLUMNS * DIM;
-    float* queries = text_tiles;
-    float* gradients = queries + rows * DIM;
-    float* stages = gradients + rows * DIM;
+    constexpr u32 stage_bytes = 2 * COLUMNS * DIM * 4 + 2 * COLUMNS * 4;
+    u8* queries = text_tiles;
+    u8* gradients = queries + rows * DIM * 4;
+    u8* stages = gradients + rows * DIM * 4;
     const Part part(a.batch, a.heads, a.length, rows, true);
     const u32 lane = threadIdx.x % 32;
     const u32 own = threadIdx.x / 32 * warp_rows;
-    const u64 query_stride = u64(a.heads) * a.head_dim;
-    const u64 key_stride = u64(a.kv_heads) * a.head_dim;
-    const u64 query_place = u64(part.text) * a.length * query_stride + part.head * a.head_dim;
-    const u64 key_place = u64(part.text) * a.length * key_stride + part.head / (a.heads / a.kv_heads) * a.head_dim;
+    const Places at(part.text, part.head, a.heads, a.length, a.head_dim, DIM);
+    const Places from(part.text, part.head / (a.heads / a.kv_heads), a.kv_heads, a.length, a.head_dim, DIM);
     const auto load_stage = [&](u32 stage, u32 key) {
-        float* to = stages + stage * stage_floats;
-        load_rows<DIM, COLUMNS, threads>(to, a.keys + key_place, key_stride, key, a.length, a.head_dim);
-        load_rows<DIM, COLUMNS, threads>(to + COLUMNS * DIM, a.values + key_place, key_stride, key, a.length, a.head_dim);
+        u8* to = stages + stage * stage_bytes;
+        load_rows<DIM, COLUMNS, threads>(to, a.key_halves + from.parts, from.parts_stride, key, a.length);
+        load_rows<DIM, COLUMNS, threads>(to + COLUMNS * DIM * 4, a.value_halves + from.parts, from.parts_stride, key, a.length);
+        float* scales = reinterpret_cast<float*>(to + 2 * COLUMNS * DIM * 4);
+        load_words<COLUMNS, threads>(scales, a.key_scales + from.words, key, a.length);
+        load_words<COLUMNS, threads>(scales + COLUMNS, a.value_scales + from.words, key, a.length);
     };
-    load_rows<DIM, rows, threads>(queries, a.queries + query_place, query_stride, part.first, a.length, a.head_dim);
-    load_rows<DIM, rows, threads>(gradients, a.gradient + query_place, query_stride, part.first, a.length, a.head_dim);
+    load_rows<DIM, rows, threads>(queries, a.query_halves + at.parts, at.parts_stride, part.first, a.length);
+    load_rows<DIM, rows, threads>(gradients, a.gradient_halves + at.parts, at.parts_stride, part.first, a.length);
     load_stage(0, 0);
     commit_copies();
 
@@ -384,21 +222,25 @@ __device__ void attend_text_queries(const AttendText& a) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const u32 row = first_row + half * 8 + lane / 4;
-        const u64 place = (u64(part.text) * a.heads + part.head) * a.length + row;
         if (row < a.length) {
-            const u64 from = query_place + row * query_stride;
+            const u64 first = at.start + row * at.stride;
             for (u32 column = lane % 4 * 2; column < a.head_dim; column += 8) {
-                const float2 o = *reinterpret_cast<const float2*>(a.out + from + column);
-                const float2 g = *reinterpret_cast<const float2*>(a.gradient + from + column);
+                const float2 o = *reinterpret_cast<const float2*>(a.out + first + column);
+                const float2 g = *reinterpret_cast<const float2*>(a.gradient + first + column);
                 sum[half] += o.x * g.x + o.y * g.y;
             }
-            log_sum[half] = a.log_sums[place];
+            log_sum[half] = a.log_sums[at.words + row];
         }
         sum[half] += __shfl_xor_sync(0xffffffff, sum[half], 1);
         sum[half] += __shfl_xor_sync(0xffffffff, sum[half], 2);
-        if (lane % 4 == 0 && row < a.length) a.sums[place] = sum[half];
+        if (lane % 4 == 0 && row < a.length) a.sums[at.words + row] = sum[half];
     }
-    const float factor = a.scale * log2_of_e;
+    float factor[2];
+    float gradient_scale[2];
+    row_scales(factor, a.query_scales + at.words, first_row, a.length);
+    row_scales(gradient_scale, a.gradient_scales + at.words, first_row, a.length);
+    factor[0] *= a.scale * log2_of_e;
+    factor[1] *= a.scale * log2_of_e;
     const float keep[2] = {1.0f, 1.0f};
     Sums<DIM> mixed = {};
     u32 stage = 0;
@@ -408,25 +250,31 @@ __device__ void attend_text_queries(const AttendText& a) {
             commit_copies();
         }
         wait_copies<STAGES - 1>();
-        const float* keys = stages + stage * stage_floats;
+        const u8* keys = stages + stage * stage_bytes;
+        const u8* values = keys + COLUMNS * DIM * 4;
+        const float* scales = reinterpret_cast<const float*>(values + COLUMNS * DIM * 4);
         if (key < first_row + warp_rows) {
             float weights[tiles][4];
             float changes[tiles][4];
-            score_tile<DIM, tiles>(queries + own * DIM, keys, weights);
+            score_tile<DIM, rows, tiles>(queries, own, keys, weights);
             const bool masks = key + COLUMNS > first_row;
 #pragma unroll
-            for (int n = 0; n < tiles; n++)
+            for (int n = 0; n < tiles; n++) {
+                const float2 of_keys = *reinterpret_cast<const float2*>(scales + n * 8 + lane % 4 * 2);
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const bool seen = !masks || key + n * 8 + lane % 4 * 2 + i % 2 <= first_row + i / 2 * 8 + lane / 4;
-                    weights[n][i] = weight_of(weights[n][i], factor, log_sum[i / 2], seen);
+                    weights[n][i] = weight_of(weights[n][i], factor[i / 2] * (i % 2 ? of_keys.y : of_keys.x), log_sum[i / 2], seen);
                 }
-            score_tile<DIM, tiles>(gradients + own * DIM, keys + COLUMNS * DIM, changes);
+            }
+            score_tile<DIM, rows, tiles>(gradients, own, values, changes);
 #pragma unroll
-            for (int n = 0; n < tiles; n++)
+            for (int n = 0; n < tiles; n++) {
+                const float2 of_values = *reinterpret_cast<const float2*>(scales + COLUMNS + n * 8 + lane % 4 * 2);
 #pragma unroll
-                for (int i = 0; i < 4; i++) changes[n][i] = weights[n][i] * (changes[n][i] - sum[i / 2]);
-            mix_tile<DIM, tiles>(changes, keys, mixed, keep);
+                for (int i = 0; i < 4; i++) changes[n][i] = weights[n][i] * (changes[n][i] * (gradient_scale[i / 2] * (i % 2 ? of_values.y : of_values.x)) - sum[i / 2]);
+            }
+            mix_tile<DIM, tiles>(changes, keys, scales, mixed, keep);
         }
         __syncthreads();
         if (STAGES == 1) {
@@ -437,57 +285,53 @@ __device__ void attend_text_queries(const AttendText& a) {
         }
     }
     const float factors[2] = {a.scale, a.scale};
-    store_rows<DIM>(mixed, a.query_gradient + query_place, query_stride, first_row, a.length, a.head_dim, factors);
+    store_rows<DIM>(mixed, a.query_gradient + at.start, at.stride, first_row, a.length, a.head_dim, factors);
 }
 
-/// Copies four bytes, or zeros, to shared memory.
-__device__ __forceinline__ void copy_word(void* shared, const void* global, bool there) {
-    const u32 address = static_cast<u32>(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(global), "r"(there ? 4 : 0) : "memory");
-}
-
-/// Zeros for what is behind a text do no harm: their weights are 1, their gradients 0.
+/// Zeros for what is behind a text do no harm: the scales of its rows are 0, and so are its gradients.
 template <int DIM, int WARPS, int COLUMNS, int STAGES, bool FOR_KEYS, bool FOR_VALUES>
 __device__ void attend_text_keys(const AttendText& a) {
     constexpr u32 rows = WARPS * warp_rows;
     constexpr u32 threads = WARPS * 32;
     constexpr int tiles = COLUMNS / 8;
-    constexpr u32 stage_floats = 2 * COLUMNS * DIM + 2 * COLUMNS;
-    float* keys = text_tiles;
-    float* values = keys + rows * DIM;
-    float* stages = values + rows * DIM;
+    constexpr u32 stage_bytes = 2 * COLUMNS * DIM * 4 + 4 * COLUMNS * 4;
+    u8* keys = text_tiles;
+    u8* values = keys + rows * DIM * 4;
+    u8* stages = values + rows * DIM * 4;
     const bool alone = a.key_parts != nullptr;
     const u32 group = a.heads / a.kv_heads;
     const u32 query_heads = alone ? 1 : group;
     const Part part(a.batch, alone ? a.heads : a.kv_heads, a.length, rows, false);
     const u32 lane = threadIdx.x % 32;
     const u32 own = threadIdx.x / 32 * warp_rows;
-    const u64 query_stride = u64(a.heads) * a.head_dim;
-    const u64 key_stride = u64(a.kv_heads) * a.head_dim;
-    const u64 key_place = u64(part.text) * a.length * key_stride + (alone ? part.head / group : part.head) * a.head_dim;
+    const Places at(part.text, alone ? part.head / group : part.head, a.kv_heads, a.length, a.head_dim, DIM);
     // The queries from `start` on see some of the keys.
     const u32 start = part.first;
     const u32 steps = (a.length - start + COLUMNS - 1) / COLUMNS;
     const auto load_stage = [&](u32 stage, u32 step) {
-        float* to = stages + stage * stage_floats;
-        const u32 head = part.head * query_heads + step / steps;
+        u8* to = stages + stage * stage_bytes;
+        const Places from(part.text, part.head * query_heads + step / steps, a.heads, a.length, a.head_dim, DIM);
         const u32 query = start + step % steps * COLUMNS;
-        const u64 place = u64(part.text) * a.length * query_stride + head * a.head_dim;
-        load_rows<DIM, COLUMNS, threads>(to, a.queries + place, query_stride, query, a.length, a.head_dim);
-        load_rows<DIM, COLUMNS, threads>(to + COLUMNS * DIM, a.gradient + place, query_stride, query, a.length, a.head_dim);
-        for (u32 index = threadIdx.x; index < 2 * COLUMNS; index += threads) {
-            const u32 row = query + index % COLUMNS;
-            const float* source = index < COLUMNS ? a.log_sums : a.sums;
-            copy_word(to + 2 * COLUMNS * DIM + index, source + (u64(part.text) * a.heads + head) * a.length + (row < a.length ? row : 0), row < a.length);
-        }
+        load_rows<DIM, COLUMNS, threads>(to, a.query_halves + from.parts, from.parts_stride, query, a.length);
+        load_rows<DIM, COLUMNS, threads>(to + COLUMNS * DIM * 4, a.gradient_halves + from.parts, from.parts_stride, query, a.length);
+        float* words = reinterpret_cast<float*>(to + 2 * COLUMNS * DIM * 4);
+        load_words<COLUMNS, threads>(words, a.log_sums + from.words, query, a.length);
+        load_words<COLUMNS, threads>(words + COLUMNS, a.sums + from.words, query, a.length);
+        load_words<COLUMNS, threads>(words + 2 * COLUMNS, a.query_scales + from.words, query, a.length);
+        load_words<COLUMNS, threads>(words + 3 * COLUMNS, a.gradient_scales + from.words, query, a.length);
     };
-    load_rows<DIM, rows, threads>(keys, a.keys + key_place, key_stride, part.first, a.length, a.head_dim);
-    load_rows<DIM, rows, threads>(values, a.values + key_place, key_stride, part.first, a.length, a.head_dim);
+    load_rows<DIM, rows, threads>(keys, a.key_halves + at.parts, at.parts_stride, part.first, a.length);
+    load_rows<DIM, rows, threads>(values, a.value_halves + at.parts, at.parts_stride, part.first, a.length);
     load_stage(0, 0);
     commit_copies();
 
     const u32 first_row = part.first + own;
-    const float factor = a.scale * log2_of_e;
+    float factor[2];
+    float value_scale[2];
+    row_scales(factor, a.key_scales + at.words, first_row, a.length);
+    row_scales(value_scale, a.value_scales + at.words, first_row, a.length);
+    factor[0] *= a.scale * log2_of_e;
+    factor[1] *= a.scale * log2_of_e;
     const float keep[2] = {1.0f, 1.0f};
     Sums<DIM> key_sums = {};
     Sums<DIM> value_sums = {};
@@ -499,33 +343,35 @@ __device__ void attend_text_keys(const AttendText& a) {
             commit_copies();
         }
         wait_copies<STAGES - 1>();
-        const float* queries = stages + stage * stage_floats;
-        const float* gradients = queries + COLUMNS * DIM;
-        const float* log_sums = gradients + COLUMNS * DIM;
+        const u8* queries = stages + stage * stage_bytes;
+        const u8* gradients = queries + COLUMNS * DIM * 4;
+        const float* words = reinterpret_cast<const float*>(gradients + COLUMNS * DIM * 4);
         if (query + COLUMNS > first_row) {
             float weights[tiles][4];
-            score_tile<DIM, tiles>(keys + own * DIM, queries, weights);
+            score_tile<DIM, rows, tiles>(keys, own, queries, weights);
             const bool masks = query < first_row + warp_rows;
 #pragma unroll
             for (int n = 0; n < tiles; n++) {
-                const float2 log_sum = *reinterpret_cast<const float2*>(log_sums + n * 8 + lane % 4 * 2);
+                const float2 log_sum = *reinterpret_cast<const float2*>(words + n * 8 + lane % 4 * 2);
+                const float2 of_queries = *reinterpret_cast<const float2*>(words + 2 * COLUMNS + n * 8 + lane % 4 * 2);
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const bool seen = !masks || query + n * 8 + lane % 4 * 2 + i % 2 >= first_row + i / 2 * 8 + lane / 4;
-                    weights[n][i] = weight_of(weights[n][i], factor, i % 2 ? log_sum.y : log_sum.x, seen);
+                    weights[n][i] = weight_of(weights[n][i], factor[i / 2] * (i % 2 ? of_queries.y : of_queries.x), i % 2 ? log_sum.y : log_sum.x, seen);
                 }
             }
-            if (FOR_VALUES) mix_tile<DIM, tiles>(weights, gradients, value_sums, keep);
+            if (FOR_VALUES) mix_tile<DIM, tiles>(weights, gradients, words + 3 * COLUMNS, value_sums, keep);
             if (FOR_KEYS) {
                 float changes[tiles][4];
-                score_tile<DIM, tiles>(values + own * DIM, gradients, changes);
+                score_tile<DIM, rows, tiles>(values, own, gradients, changes);
 #pragma unroll
                 for (int n = 0; n < tiles; n++) {
-                    const float2 sum = *reinterpret_cast<const float2*>(log_sums + COLUMNS + n * 8 + lane % 4 * 2);
+                    const float2 sum = *reinterpret_cast<const float2*>(words + COLUMNS + n * 8 + lane % 4 * 2);
+                    const float2 of_gradients = *reinterpret_cast<const float2*>(words + 3 * COLUMNS + n * 8 + lane % 4 * 2);
 #pragma unroll
-                    for (int i = 0; i < 4; i++) weights[n][i] *= changes[n][i] - (i % 2 ? sum.y : sum.x);
+                    for (int i = 0; i < 4; i++) changes[n][i] = weights[n][i] * (changes[n][i] * (value_scale[i / 2] * (i % 2 ? of_gradients.y : of_gradients.x)) - (i % 2 ? sum.y : sum.x));
                 }
-                mix_tile<DIM, tiles>(weights, queries, key_sums, keep);
+                mix_tile<DIM, tiles>(changes, queries, words + 2 * COLUMNS, key_sums, keep);
             }
         }
         __syncthreads();
@@ -537,7 +383,7 @@ __device__ void attend_text_keys(const AttendText& a) {
         }
     }
     const float scaled[2] = {a.scale, a.scale};
-    const u64 stride = alone ? query_stride : key_stride;
+    const u64 stride = alone ? u64(a.heads) * a.head_dim : at.stride;
     const u64 place = u64(part.text) * a.length * stride + part.head * a.head_dim;
     if (FOR_KEYS) store_rows<DIM>(key_sums, (alone ? a.key_parts : a.key_gradient) + place, stride, first_row, a.length, a.head_dim, scaled);
     if (FOR_VALUES) store_rows<DIM>(value_sums, (alone ? a.value_parts : a.value_gradient) + place, stride, first_row, a.length, a.head_dim, keep);
@@ -564,9 +410,13 @@ extern "C" __global__ void __launch_bounds__(256) attend_text_add(const __grid_c
 
 #define ATTEND_TEXT(NAME, WARPS, BLOCKS, ...) \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend_text_##NAME(const __grid_constant__ AttendText a) { __VA_ARGS__(a); }
-// The numbers are those of attention_training.zig: no block takes more than 99 KiB of shared memory.
+// The numbers are those of attention_kernels.zig: no block takes more than 99 KiB of shared memory.
+ATTEND_TEXT(split_32, 8, 1, attend_text_split<32>)
+ATTEND_TEXT(split_64, 8, 1, attend_text_split<64>)
+ATTEND_TEXT(split_128, 8, 1, attend_text_split<128>)
+ATTEND_TEXT(split_256, 8, 1, attend_text_split<256>)
 ATTEND_TEXT(forward_32, 4, 2, attend_text_forward<32, 4, 64>)
-ATTEND_TEXT(forward_64, 4, 2, attend_text_forward<64, 4, 64>)
+ATTEND_TEXT(forward_64, 4, 3, attend_text_forward<64, 4, 64>)
 ATTEND_TEXT(forward_128, 4, 2, attend_text_forward<128, 4, 64>)
 ATTEND_TEXT(forward_256, 2, 2, attend_text_forward<256, 2, 32>)
 ATTEND_TEXT(queries_32, 4, 2, attend_text_queries<32, 4, 32, 2>)

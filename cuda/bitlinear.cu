@@ -7,8 +7,8 @@
 //     sum, ternarize    4 read each, 1/4 written for a weight
 //     place       1 read, 1 written for an activation
 //     unpack      1/4 read, 4 written for a weight (two copies)
-//     widen       1 read, 4 written for an activation (two copies)
-//     split       4 read, 4 written for a gradient
+//     widen       1 read, 2 written for an activation
+//     split       4 read, 8 written for a gradient
 //
 // Trits and int8 are those of lib/cpu/bitlinear.zig to the last bit, and so is the mean but for the
 // order of a sum in f64, which only the size decides.
@@ -23,7 +23,7 @@ namespace bitlinear {
 
 /// The least mean magnitude of weights and the least largest magnitude of a token.
 constexpr float least_mean = 1e-5f;
-constexpr u32 sum_values = 16384;
+constexpr u32 sum_values = 4096;
 constexpr u32 everyone = 0xffffffff;
 
 struct Quantize {
@@ -81,10 +81,13 @@ struct Widen {
 
 struct Split {
     const float* source;
-    const float* scales;
     u16* first[2];
-    u16* second[2];
+    u16* second;
     u64 row_stride;
+    /// [row] factors of the scaled parts, which have rows of `padded_columns`; null for none.
+    const float* scales;
+    u16* scaled_first;
+    u16* scaled_second;
     u32 rows;
     u32 padded_rows;
     u32 columns;
@@ -155,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_quantize(const __gri
     }
 }
 
-/// sums[block] = the sum of 16,384 magnitudes
+/// sums[block] = the sum of 4,096 magnitudes
 extern "C" __global__ void __launch_bounds__(256) bitlinear_sum(const __grid_constant__ bitlinear::Magnitudes m) {
     using namespace bitlinear;
     const u64 first = u64(blockIdx.x) * sum_values;
@@ -209,6 +212,7 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_ternarize(const __gr
     using namespace bitlinear;
     double sum = 0;
     const u64 blocks = (t.count + sum_values - 1) / sum_values;
+#pragma unroll 8
     for (u64 i = threadIdx.x; i < blocks; i += 256) sum += t.sums[i];
     const float quotient = __double2float_rn(block_sum(sum) / double(t.count));
     // Of weights that are not finite NaN; no mean of finite ones is infinite.
@@ -227,17 +231,18 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_ternarize(const __gr
     }
 }
 
-/// A block places a token, and sums it; a thread takes four columns at a time.
+/// A warp places a token, and sums it; a lane takes four columns at a time.
 extern "C" __global__ void __launch_bounds__(128) bitlinear_place(const __grid_constant__ bitlinear::Place p) {
-    const u32 token = blockIdx.x;
+    const u32 token = blockIdx.x * 4 + threadIdx.x / 32;
+    if (token >= p.padded_count) return;
     const u32 padded = p.columns.padded();
     const u32 columns = p.columns.columns;
     const i8* row = p.values + u64(token) * columns;
     const bool there = token < p.count;
     const bool wide = columns % 4 == 0;
     int sum = 0;
-#pragma unroll 4
-    for (u32 place = threadIdx.x * 4; place < padded; place += 512) {
+#pragma unroll 8
+    for (u32 place = threadIdx.x % 32 * 4; place < padded; place += 128) {
         u32 word = 0;
         if (there && place < columns) {
             if (wide) word = *reinterpret_cast<const u32*>(row + place);
@@ -248,43 +253,37 @@ extern "C" __global__ void __launch_bounds__(128) bitlinear_place(const __grid_c
         const u64 offset = p.slabs ? slab_place(token, place, p.padded_count) : u64(token) * padded + place;
         *reinterpret_cast<u32*>(static_cast<u8*>(p.padded) + offset) = word;
     }
-    __shared__ int parts[4];
     sum = __reduce_add_sync(0xffffffff, sum);
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
-    __syncthreads();
-    if (there && threadIdx.x == 0) p.sums[token] = parts[0] + parts[1] + parts[2] + parts[3];
+    if (there && threadIdx.x % 32 == 0) p.sums[token] = sum;
 }
 
-/// Trits in bf16, [2 rows][columns], the second half as the first; a thread takes a word of 16 columns.
+/// Trits in bf16, [2 rows][columns], the second half as the first; a thread takes eight columns.
 extern "C" __global__ void __launch_bounds__(256) bitlinear_unpack(const __grid_constant__ bitlinear::Unpack u) {
     using namespace bitlinear;
-    const u32 words = (u.stride + 15) / 16;
+    const u32 eights = u.stride / 8;
     const u64 index = u64(blockIdx.x) * 256 + threadIdx.x;
-    const u32 row = u32(index / words);
-    const u32 at = u32(index % words);
+    const u32 row = u32(index / eights);
+    const u32 eight = u32(index % eights);
     if (row >= u.padded_rows) return;
+    const u32 at = eight / 2;
     const u64 chunk = u64(row / tile_rows) * u.columns.chunks + at / 16;
     const u32 lane = row % 8 * 4 + at % 4;
-    const u32 word = u.trits[(chunk * chunk_pieces + row % 16 / 8 * 32 + lane) * 4 + at % 16 / 4];
+    // Of the word's sixteen codes those of the lower or upper four bits of every byte.
+    const u32 word = u.trits[(chunk * chunk_pieces + row % 16 / 8 * 32 + lane) * 4 + at % 16 / 4] >> eight % 2 * 4;
+    u32 out[4];
 #pragma unroll
-    for (u32 half = 0; half < 2; half++) {
-        if (at * 16 + half * 8 >= u.stride) break;
-        u32 out[4];
-#pragma unroll
-        for (u32 pair = 0; pair < 4; pair++) {
-            const u32 i = half * 8 + pair * 2;
-            const u32 low = word >> (i % 4 * 8 + i / 4 * 2) & 3;
-            const u32 high = word >> (i % 4 * 8 + 8 + i / 4 * 2) & 3;
-            out[pair] = trit_bits(low) | trit_bits(high) << 16;
-        }
-        const uint4 eight = make_uint4(out[0], out[1], out[2], out[3]);
-        u16* target = u.out + u64(row) * u.stride + at * 16 + half * 8;
-        *reinterpret_cast<uint4*>(target) = eight;
-        *reinterpret_cast<uint4*>(target + u64(u.padded_rows) * u.stride) = eight;
+    for (u32 pair = 0; pair < 4; pair++) {
+        const u32 low = word >> (pair % 2 * 16 + pair / 2 * 2) & 3;
+        const u32 high = word >> (pair % 2 * 16 + 8 + pair / 2 * 2) & 3;
+        out[pair] = trit_bits(low) | trit_bits(high) << 16;
     }
+    const uint4 values = make_uint4(out[0], out[1], out[2], out[3]);
+    u16* target = u.out + index * 8;
+    *reinterpret_cast<uint4*>(target) = values;
+    *reinterpret_cast<uint4*>(target + u64(u.padded_rows) * u.stride) = values;
 }
 
-/// int8 in bf16, [2 tokens][columns], the second half as the first; a thread takes eight columns.
+/// int8 in bf16; a thread takes eight columns.
 extern "C" __global__ void __launch_bounds__(256) bitlinear_widen(const __grid_constant__ bitlinear::Widen w) {
     const u32 eights = w.stride / 8;
     const u64 index = u64(blockIdx.x) * 256 + threadIdx.x;
@@ -297,7 +296,9 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_widen(const __grid_c
         const uint2 eight = *reinterpret_cast<const uint2*>(source);
         bytes[0] = eight.x, bytes[1] = eight.y;
     } else {
-        for (u32 i = 0; i < 8 && column + i < w.columns; i++) bytes[i / 4] |= u32(u8(source[i])) << i % 4 * 8;
+#pragma unroll
+        for (u32 i = 0; i < 8; i++)
+            if (column + i < w.columns) bytes[i / 4] |= u32(u8(source[i])) << i % 4 * 8;
     }
     u32 out[4];
 #pragma unroll
@@ -308,14 +309,27 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_widen(const __grid_c
         const u32 high = __float_as_uint(float(i8(two >> 8 & 255))) & 0xffff0000;
         out[pair] = low | high;
     }
-    const uint4 eight = make_uint4(out[0], out[1], out[2], out[3]);
-    u16* target = w.out + token * w.stride + column;
-    *reinterpret_cast<uint4*>(target) = eight;
-    *reinterpret_cast<uint4*>(target + w.count * w.stride) = eight;
+    *reinterpret_cast<uint4*>(w.out + index * 8) = make_uint4(out[0], out[1], out[2], out[3]);
 }
 
-/// Two parts in bf16 of f32, times a factor of the row where there are factors, each to where it is
-/// wanted; a thread takes eight columns.
+namespace bitlinear {
+
+/// Eight values in two bf16 parts each.
+__device__ __forceinline__ void cut_eight(const float (&x)[8], uint4& first, uint4& second) {
+    u32 high[8], low[8];
+#pragma unroll
+    for (u32 i = 0; i < 8; i++) {
+        high[i] = narrow(x[i]);
+        low[i] = narrow(__fsub_rn(x[i], __uint_as_float(high[i] << 16)));
+    }
+    first = make_uint4(high[0] | high[1] << 16, high[2] | high[3] << 16, high[4] | high[5] << 16, high[6] | high[7] << 16);
+    second = make_uint4(low[0] | low[1] << 16, low[2] | low[3] << 16, low[4] | low[5] << 16, low[6] | low[7] << 16);
+}
+
+} // namespace bitlinear
+
+/// Two parts in bf16 of f32, each to where it is wanted, and those of the values times a factor of
+/// their row where there are factors; a thread takes eight columns.
 extern "C" __global__ void __launch_bounds__(256) bitlinear_split(const __grid_constant__ bitlinear::Split s) {
     using namespace bitlinear;
     const u32 eights = s.padded_columns / 8;
@@ -325,24 +339,17 @@ extern "C" __global__ void __launch_bounds__(256) bitlinear_split(const __grid_c
     if (row >= s.padded_rows) return;
     float x[8];
     load_eight(s.source, row * s.columns + column, row < s.rows && column < s.columns ? s.columns - column : 0, x);
-    const float factor = s.scales ? s.scales[row] : 1.0f;
-    u32 first[4], second[4];
-#pragma unroll
-    for (u32 pair = 0; pair < 4; pair++) {
-        u32 parts[2][2];
-#pragma unroll
-        for (u32 i = 0; i < 2; i++) {
-            const float value = __fmul_rn(x[pair * 2 + i], factor);
-            parts[0][i] = narrow(value);
-            parts[1][i] = narrow(__fsub_rn(value, __uint_as_float(parts[0][i] << 16)));
-        }
-        first[pair] = parts[0][0] | parts[0][1] << 16;
-        second[pair] = parts[1][0] | parts[1][1] << 16;
-    }
+    uint4 first, second;
+    cut_eight(x, first, second);
     const u64 at = row * s.row_stride + column;
+    *reinterpret_cast<uint4*>(s.first[0] + at) = first;
+    if (s.first[1]) *reinterpret_cast<uint4*>(s.first[1] + at) = first;
+    if (s.second) *reinterpret_cast<uint4*>(s.second + at) = second;
+    if (!s.scales) return;
+    const float factor = s.scales[row];
 #pragma unroll
-    for (u32 i = 0; i < 2; i++) {
-        if (s.first[i]) *reinterpret_cast<uint4*>(s.first[i] + at) = make_uint4(first[0], first[1], first[2], first[3]);
-        if (s.second[i]) *reinterpret_cast<uint4*>(s.second[i] + at) = make_uint4(second[0], second[1], second[2], second[3]);
-    }
+    for (u32 i = 0; i < 8; i++) x[i] = __fmul_rn(x[i], factor);
+    cut_eight(x, first, second);
+    *reinterpret_cast<uint4*>(s.scaled_first + index * 8) = first;
+    *reinterpret_cast<uint4*>(s.scaled_second + index * 8) = second;
 }

@@ -1,8 +1,9 @@
 // Softmax cross-entropy over rows of logits, and its gradient in two bf16 parts as products take it.
 //
 // A block takes a token: one pass for the largest logit and the sum of exponentials, one that writes
-// the gradient. Floor: 4 bytes read (the second time from the L2 cache) and 4 written for a logit.
-// Every sum has one order.
+// the gradient. Floor: 4 bytes read (the second time from the L2 cache) and 4 written for a logit. One
+// block is on a multiprocessor, and what is written passes by the caches: the rows of more would not
+// stay in the L2 cache. Every sum has one order.
 
 #pragma once
 
@@ -35,15 +36,17 @@ struct Soft {
 
     __device__ __forceinline__ static Soft none() { return {__uint_as_float(0xff800000), 0.0f}; }
 
-    __device__ __forceinline__ void add(float x) {
-        // NaN becomes the sum either way.
-        if (x > most) {
-            sum = sum * expf(most - x) + 1.0f;
-            most = x;
-        } else {
-            sum += x == most ? 1.0f : expf(x - most);
+    /// Four logits; NaN makes the sum NaN, and minus infinity adds nothing.
+    __device__ __forceinline__ void add(const float4& x) {
+        const float largest = fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w));
+        if (largest > most) {
+            sum *= __expf(most - largest);
+            most = largest;
         }
+        sum += (power(x.x) + power(x.y)) + (power(x.z) + power(x.w));
     }
+
+    __device__ __forceinline__ float power(float x) const { return x == most ? 1.0f : __expf(x - most); }
 
     __device__ __forceinline__ void add(const Soft& other) {
         const float larger = fmaxf(most, other.most);
@@ -103,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(1024) loss_sum(const __grid_constan
 }
 
 /// The loss of a token, and its gradient; both 0 for one that does not count.
-extern "C" __global__ void __launch_bounds__(512) loss_rows(const __grid_constant__ loss::Loss l) {
+extern "C" __global__ void __launch_bounds__(1024, 1) loss_rows(const __grid_constant__ loss::Loss l) {
     using namespace loss;
     const u32 token = blockIdx.x;
     const int target = l.targets[token];
@@ -121,37 +124,34 @@ extern "C" __global__ void __launch_bounds__(512) loss_rows(const __grid_constan
         return;
     }
     Soft soft = Soft::none();
-    for (u32 at = threadIdx.x * 4; at < l.vocab; at += blockDim.x * 4) {
-        const float4 x = *reinterpret_cast<const float4*>(row + at);
-        soft.add(x.x);
-        if (at + 1 < l.vocab) soft.add(x.y);
-        if (at + 2 < l.vocab) soft.add(x.z);
-        if (at + 3 < l.vocab) soft.add(x.w);
+#pragma unroll 4
+    for (u32 at = threadIdx.x * 4; at < l.vocab; at += 4096) {
+        float4 x = *reinterpret_cast<const float4*>(row + at);
+        if (at + 4 > l.vocab) {
+            const float nothing = __uint_as_float(0xff800000);
+            x.w = nothing;
+            if (at + 2 >= l.vocab) x.z = nothing;
+            if (at + 1 >= l.vocab) x.y = nothing;
+        }
+        soft.add(x);
     }
     soft.share();
     if (threadIdx.x == 0) l.losses[token] = log(double(soft.sum)) + (double(soft.most) - double(row[target]));
     if (!l.first) return;
     const float factor = float(l.scale / l.result[1]);
     const float share = factor / soft.sum;
-    for (u32 at = threadIdx.x * 8; at < l.stride; at += blockDim.x * 8) {
+#pragma unroll 2
+    for (u32 at = threadIdx.x * 8; at < l.stride; at += 8192) {
         float x[8];
         bitlinear::load_eight(row, at, l.vocab > at ? l.vocab - at : 0, x);
-        u32 high[4], low[4];
 #pragma unroll
-        for (u32 pair = 0; pair < 4; pair++) {
-            u32 parts[2][2];
-#pragma unroll
-            for (u32 i = 0; i < 2; i++) {
-                const u32 place = at + pair * 2 + i;
-                float g = place < l.vocab ? expf(x[pair * 2 + i] - soft.most) * share : 0.0f;
-                if (place == u32(target)) g -= factor;
-                parts[0][i] = bitlinear::narrow(g);
-                parts[1][i] = bitlinear::narrow(__fsub_rn(g, __uint_as_float(parts[0][i] << 16)));
-            }
-            high[pair] = parts[0][0] | parts[0][1] << 16;
-            low[pair] = parts[1][0] | parts[1][1] << 16;
+        for (u32 i = 0; i < 8; i++) {
+            x[i] = at + i < l.vocab ? __expf(x[i] - soft.most) * share : 0.0f;
+            if (at + i == u32(target)) x[i] -= factor;
         }
-        *reinterpret_cast<uint4*>(first + at) = make_uint4(high[0], high[1], high[2], high[3]);
-        *reinterpret_cast<uint4*>(second + at) = make_uint4(low[0], low[1], low[2], low[3]);
+        uint4 high, low;
+        bitlinear::cut_eight(x, high, low);
+        __stcs(reinterpret_cast<uint4*>(first + at), high);
+        __stcs(reinterpret_cast<uint4*>(second + at), low);
     }
 }

@@ -27,6 +27,7 @@
 #include "attention_training.cu"
 #include "head.cu"
 #include "training.cu"
+#include "training_embedding.cu"
 #include "training_optimizers.cu"
 #include "bitlinear.cu"
 #include "head_loss.cu"

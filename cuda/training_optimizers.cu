@@ -2,7 +2,7 @@
 // and quotients are rounded to nearest. Floor: AdamW reads 16 bytes and writes 12 an element, SGD with
 // momentum reads 12 and writes 8.
 
-#include "common.cuh"
+#include "training.cuh"
 
 namespace training {
 

@@ -17,6 +17,7 @@ test {
     _ = @import("cpu/vsa_places_test.zig");
     _ = @import("cpu/vsa_search_test.zig");
     _ = @import("cpu/vsa_test.zig");
+    _ = @import("distributed/reductions.zig");
     _ = @import("distributed/world.zig");
     _ = @import("files_test.zig");
     _ = @import("model/cache_test.zig");

@@ -35,7 +35,7 @@ function compressing(): api.CompressedAdam {
 export const DISTRIBUTED_VALID: Calls = {
   ...DISTRIBUTED_CONSTRUCTED,
   createCommunicator: () => [{ backend: "local", timeoutSeconds: 1 }],
-  averageGradients: () => [alone(), { codec: codec(), seed: 1 }],
+  averageGradients: () => [alone(), { wire: "bf16", bucketBytes: 64 }],
   localSteps: () => [
     alone(),
     { every: 2, learningRate: 0.7, momentum: 0.9, nesterov: true, codec: codec(), seed: 1 },

@@ -53,7 +53,7 @@ export const VALID_ON_LAYERS: Calls = {
   "TrainableRmsNorm#backward": () => [floats(32), { out: floats(32), accumulate: true }],
   "TrainableTransformer#loss": () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2]],
   "TrainableTransformer#lossAndGradients":
-    () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2], { scale: 2 }],
+    () => [Int32Array.of(1, 2), Int32Array.of(2, 3), [1, 2], { scale: 2, onGradient: () => {} }],
   "TrainableTransformer#to": () => ["cpu"],
   "TrainableTransformer#loadTensors": () => {
     const { parameters } = new api.TrainableTransformer(SIZES);

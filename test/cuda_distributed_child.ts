@@ -9,6 +9,7 @@ import {
   averageGradients,
   createCommunicator,
   fromBf16,
+  globalNorm,
   ShardedOptimizer,
   Tensor,
   toBf16,
@@ -16,8 +17,9 @@ import {
   TrainableTransformer,
   Trainer,
   type TrainerOptions,
+  type TrainerStep,
 } from "../mod.ts";
-import { assertNear, assertSame, assertThrowsCode, randomFloats } from "./support.ts";
+import { assertNear, assertSame, assertThrowsCode, randomFloats, wrong } from "./support.ts";
 import { ToyModel, ToyOptimizer, toyTokens } from "./toy_model.ts";
 
 const SIZES = [1, 3, 31, 33, 1000, 65_537];
@@ -97,6 +99,55 @@ function checkTensors(): void {
   );
 }
 
+/** Gradients that are tensors are averaged where they are, while the device does other work. */
+function checkGradients(): void {
+  const lengths = [3, 70_001, 1_000_000];
+  const exchange = averageGradients(communicator);
+  const valuesOf = (which: number, index: number, round: number) =>
+    randomFloats(lengths[index]!, 10 * which + index + 100 * round);
+  for (let round = 0; round < 3; round += 1) {
+    const tensors = lengths.map((length, index) =>
+      Tensor.from(valuesOf(rank, index, round), [length], { device: place })
+    );
+    const parameters = tensors.map((gradient, index) => ({ name: `p${index}`, gradient }));
+    const metrics: Record<string, number> = {};
+    const step: TrainerStep = wrong({ parameters, metrics, predicted: false, skipped: false });
+    using square = Tensor.from(randomFloats(2 ** 20, round), [1024, 1024], { device: place });
+    const expected = globalNorm(square);
+    for (const parameter of [...parameters].reverse()) {
+      exchange.onGradient!(wrong(parameter), step);
+      assert.equal(globalNorm(square), expected);
+    }
+    exchange.afterBackward!(step);
+    for (const [index, tensor] of tensors.entries()) {
+      const all = ranks.map((other) => valuesOf(other, index, round));
+      const mean = all[0]!.map((_, at) => all.reduce((sum, part) => sum + part[at]!, 0) / size);
+      assertNear(tensor.data(), mean, 100 * 2 ** -24, "mean");
+      tensor[Symbol.dispose]();
+    }
+    const bytes = 4 * lengths.reduce((sum, length) => sum + length);
+    assert.equal(metrics.sentBytes, size === 1 ? undefined : bytes);
+  }
+  if (size === 1) return;
+  const all = ranks.map((other) => fromBf16(toBf16(randomFloats(1000, 7 + other))));
+  using tensor = Tensor.from(all[rank]!, [1000], { device: place });
+  const parameters = [{ name: "p", gradient: tensor }];
+  const half = averageGradients(communicator, { wire: "bf16" });
+  const metrics: Record<string, number> = {};
+  const step: TrainerStep = wrong({ parameters, metrics, predicted: false, skipped: false });
+  half.onGradient!(wrong(parameters[0]), step);
+  half.afterBackward!(step);
+  const mean = all[0]!.map((_, at) => all.reduce((sum, part) => sum + part[at]!, 0) / size);
+  // Sums below `size`, rounded to the 8 bits of bf16 each time.
+  assertNear(tensor.data(), mean, size * 2 ** -8, "mean of bf16");
+  assert.equal(metrics.sentBytes, 2000);
+  assertThrowsCode(
+    () => communicator.allReduce(tensor, { wire: "bf16" }),
+    "invalid_option",
+    /wire/,
+  );
+}
+
 async function checkTraining(): Promise<void> {
   const losses: number[][] = [];
   for (let run = 0; run < 2; run += 1) {
@@ -156,6 +207,7 @@ async function checkDeviceTraining(): Promise<void> {
 communicator.barrier();
 SIZES.forEach(checkArrays);
 checkTensors();
+checkGradients();
 await checkTraining();
 await checkDeviceTraining();
 communicator.barrier();

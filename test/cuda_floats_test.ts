@@ -170,7 +170,10 @@ cudaTest("dense products of half precision add up in f32", () => {
 });
 
 cudaTest("norms, clipping and scaling are the CPU's to the last bit", () => {
-  for (const sizes of [[1], [3, 33], [16_383, 16_384, 16_385], [65_537, 300_007]]) {
+  // A launch takes 128 tensors, and a block 65,536 values of one.
+  const many = Array.from({ length: 130 }, (_, at) => 1 + at * 613 % 9000);
+  const lists = [[1], [3, 33], [16_383, 16_384, 16_385], [65_536, 65_537, 300_007], many];
+  for (const sizes of lists) {
     const arrays = sizes.map((size) => randomFloats(size, size));
     const tensors = arrays.map((array) => Tensor.from(array, [array.length], { device }));
     const assertAll = (label: string) =>

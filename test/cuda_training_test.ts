@@ -109,10 +109,10 @@ function makeModel(config: TransformerConfig): TrainableTransformer {
 
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
-/** |a - b| / |b|, or over a thousandth of `whole` where b is less than that. */
+/** |a - b| / |b|, or over a hundredth of `whole` where b is less than that. */
 function relativeError(a: Float32Array, b: Float32Array, whole = 0): number {
   const difference = norm(a.map((value, index) => value - b[index]!));
-  return difference === 0 ? 0 : difference / Math.max(norm(b), whole / 1000);
+  return difference === 0 ? 0 : difference / Math.max(norm(b), whole / 100);
 }
 
 // Gradients of products have 16 bits, so they are off by less than 2^-17 each, and sums of at most a

@@ -132,6 +132,83 @@ function hang(): void {
   process.exit(4);
 }
 
-const scenarios: Record<string, () => void> = { collectives, hang };
+/** Ranks that call different things, or with different lengths, are all told so, and can go on. */
+function differ(): void {
+  using communicator = createCommunicator({ timeoutSeconds: Number(timeout) });
+  const odd = communicator.rank === 1;
+  const length = odd ? 70_000 : 10;
+  const floats = new Float32Array(length);
+  const bytes = (call: () => unknown) =>
+    assertThrowsCode(call, "invalid_length", /all ranks to have as many bytes for the /);
+  bytes(() => communicator.allReduce(floats));
+  bytes(() => communicator.allReduce(floats, { wire: "bf16" }));
+  bytes(() => communicator.allGather(floats));
+  bytes(() => communicator.broadcast(floats));
+  bytes(() => communicator.reduceScatter(new Float32Array(communicator.size * length)));
+  const other = (call: () => unknown, message: RegExp) =>
+    assertThrowsCode(call, "invalid_value", message);
+  const same = new Float32Array(10);
+  other(
+    () => odd ? communicator.allReduce(same) : communicator.broadcast(same),
+    odd ? /at the all-reduce .* at the broadcast/ : /at the broadcast .* at the all-reduce/,
+  );
+  other(() => odd ? communicator.barrier() : communicator.allGather(same), /at the barrier/);
+  other(() => communicator.broadcast(same, { root: Number(odd) }), /a root that are the same/);
+  other(
+    () => communicator.allReduce(same, { operation: odd ? "max" : "sum" }),
+    /elements, an operation/,
+  );
+  other(() => communicator.allReduce(odd ? new Int32Array(10) : same), /elements, an operation/);
+  const ones = new Float32Array(5).fill(1);
+  communicator.allReduce(ones);
+  assertSame(ones, new Float32Array(5).fill(communicator.size));
+}
+
+/** Rank 1 leaves too early: the others are told at once, and do not wait for it again. */
+function leave(): void {
+  const communicator = createCommunicator({ timeoutSeconds: Number(timeout) });
+  if (communicator.rank === 1) {
+    assertThrowsCode(() => communicator[Symbol.dispose](), "invalid_value", /at the end/);
+  } else {
+    const begun = performance.now();
+    const call = () => communicator.allReduce(new Float32Array(10));
+    assertThrowsCode(call, "invalid_value", /another rank at the end/);
+    assertThrowsCode(call, "io", /failed before/);
+    communicator[Symbol.dispose]();
+    assert.ok(performance.now() - begun < 10_000);
+  }
+  console.error(`rank ${communicator.rank} noticed`);
+}
+
+/** Several communicators in one process are apart, and MPI is left with the last one. */
+function several(): void {
+  const first = createCommunicator({ timeoutSeconds: Number(timeout) });
+  for (let time = 0; time < 3; time += 1) {
+    using second = createCommunicator({ timeoutSeconds: Number(timeout) });
+    const sum = Float64Array.of(first.rank);
+    second.allReduce(sum);
+    assert.equal(sum[0], first.size * (first.size - 1) / 2);
+    first.barrier();
+  }
+  first.barrier();
+  first[Symbol.dispose]();
+  first[Symbol.dispose]();
+  for (
+    const call of [
+      () => first.barrier(),
+      () => first.allReduce(new Float32Array(1)),
+      () => first.allReduce(new Float32Array(1), { wire: "bf16" }),
+      () => first.allGather(new Float32Array(1)),
+      () => first.allGatherV(new Float32Array(1)),
+      () => first.broadcast(new Float32Array(1)),
+      () => first.reduceScatter(new Float32Array(first.size)),
+    ]
+  ) {
+    assertThrowsCode(call, "disposed", /The communicator/);
+  }
+  assertThrowsCode(() => createCommunicator(), "unsupported", /cannot be started again/);
+}
+
+const scenarios: Record<string, () => void> = { collectives, hang, differ, leave, several };
 scenarios[scenario!]!();
 console.log("done");

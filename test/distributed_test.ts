@@ -32,6 +32,33 @@ describe("a world of one", () => {
     using tensor = Tensor.from(copy, [10, 100]);
     communicator.allReduce(tensor);
     assertSame(tensor.data(), values);
+    for (const make of [communicator.allGather, communicator.reduceScatter]) {
+      // The result is the caller's, who disposes of it.
+      using result = make.call(communicator, tensor) as Tensor;
+      assert.deepEqual(result.shape, [1000]);
+      assertSame(result.data(), values);
+    }
+    assertSame(tensor.data(), values);
+  });
+
+  it("is over when it is disposed, which may happen twice", () => {
+    const communicator = createCommunicator({ backend: "local" });
+    communicator[Symbol.dispose]();
+    communicator[Symbol.dispose]();
+    const values = new Float32Array(2);
+    for (
+      const call of [
+        () => communicator.barrier(),
+        () => communicator.wait(),
+        () => communicator.broadcast(values),
+        () => communicator.allReduce(values),
+        () => communicator.allGather(values),
+        () => communicator.allGatherV(values),
+        () => communicator.reduceScatter(values),
+      ]
+    ) {
+      assertThrowsCode(call, "disposed", /The communicator has been disposed/);
+    }
   });
 
   it("rounds what would be sent as bf16", () => {
@@ -63,6 +90,19 @@ describe("a world of one", () => {
       () => communicator.allReduce(new Float32Array(1), { wire: "bf16", operation: "max" }),
       "invalid_option",
       /wire/,
+    );
+    using tensor = Tensor.from(new Float32Array(1), [1]);
+    using whole = Tensor.from(new Int32Array(1), [1]);
+    refused(() => communicator.allReduce(tensor, { wire: "bf16" }), "invalid_option", /wire/);
+    refused(
+      () => communicator.reduceScatter(tensor, { operation: wrong("product") }),
+      "invalid_option",
+      /operation/,
+    );
+    refused(
+      () => communicator.allReduce(whole, { operation: "mean" }),
+      "invalid_option",
+      /mean for a tensor of i32/,
     );
   });
 });
@@ -116,6 +156,27 @@ for (const launcher of launchers) {
         assert.equal(output.match(/^done$/gm)?.length, ranks, output);
       });
     }
+
+    for (const scenario of ["differ", "several"]) {
+      it(
+        scenario === "differ"
+          ? "are told where they call different things"
+          : "may have several communicators, one after another and at once",
+        () => {
+          const { status, output } = run(3, scenario);
+          assert.equal(status, 0, output);
+          assert.equal(output.match(/^done$/gm)?.length, 3, output);
+        },
+      );
+    }
+
+    it("notice one that leaves early", () => {
+      const { output, seconds } = run(3, "leave");
+      // The launcher may end the others when the first is gone.
+      assert.match(output, /rank \d noticed/);
+      assert.doesNotMatch(output, /AssertionError/);
+      assert.ok(seconds < 25, `${seconds} s`);
+    });
 
     it("notice one that hangs", () => {
       const { status, output, seconds } = run(4, "hang", "2");

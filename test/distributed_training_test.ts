@@ -12,6 +12,7 @@ import {
   ErrorFeedback,
   localSteps,
   ShardedOptimizer,
+  TrainableTransformer,
   Trainer,
   type TrainerOptions,
 } from "../mod.ts";
@@ -113,6 +114,11 @@ describe("training in a world of one", () => {
       "invalid_option",
       /wire/,
     );
+    const buckets = (more: object) => averageGradients(communicator, { bucketBytes: 64, ...more });
+    refused(() => buckets({ codec: createCodec("sign") }), "invalid_option", /bucketBytes/);
+    refused(() => buckets({ balance: true }), "invalid_option", /bucketBytes/);
+    refused(() => buckets({ bucketBytes: 3 }), "invalid_value", /bucketBytes/);
+    refused(() => buckets({ bucketBytes: "1" }), "invalid_type", /bucketBytes/);
     const ef21 = new ErrorFeedback(createCodec("sign"), { mode: "ef21" });
     refused(() => averageGradients(communicator, { codec: ef21 }), "invalid_option", /plain/);
     refused(
@@ -121,6 +127,52 @@ describe("training in a world of one", () => {
       /warmupSteps/,
     );
     refused(() => new ShardedOptimizer(communicator, wrong({})), "invalid_type", /Optimizer/);
+  });
+
+  it("refuses parameters in bfloat16 where a method works on 32-bit floats", async () => {
+    using communicator = createCommunicator({ backend: "local" });
+    const sizes = { vocabSize: 48, hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2 };
+    const given = () =>
+      options(communicator, { model: new TrainableTransformer(sizes, { latent: "bf16" }) });
+    const adam = new CompressedAdam(communicator, { warmupSteps: 2 });
+    const refused = (more: Partial<TrainerOptions>, message: RegExp) =>
+      assert.rejects(new Trainer({ ...given(), ...more }).train(), {
+        code: "unsupported",
+        message,
+      });
+    await refused(
+      { optimizer: adam, exchange: adam.exchange },
+      /CompressedAdam needs parameters .* model\.layers\.0\..* is stored as bfloat16/,
+    );
+    await refused(
+      { exchange: localSteps(communicator, { every: 2 }) },
+      /localSteps needs parameters .* is stored as bfloat16/,
+    );
+    // These take them.
+    const more = { optimizer: new ShardedOptimizer(communicator, new AdamW()) };
+    const shared = await numbersOf({ ...given(), ...more });
+    assertSame(shared, await numbersOf({ ...given(), communicator: undefined }));
+  });
+
+  it("refuses checkpoints that lack what a rank remembered", () => {
+    using communicator = createCommunicator({ backend: "local" });
+    const exchange = averageGradients(communicator, {
+      codec: new ErrorFeedback(createCodec("sign")),
+    });
+    for (
+      const arrays of [
+        { "memory.1": new Float32Array(3) },
+        { "memory.0": new Float32Array(3), "memory.2": new Float32Array(3) },
+        { "memory.0": new Float32Array(3), "memory.1": new Float32Array(4) },
+        { "memory.99999999999": new Float32Array(3) },
+      ]
+    ) {
+      assertThrowsCode(
+        () => exchange.loadState!({ arrays }),
+        "invalid_format",
+        /Tensors memory\.\* must be there for every rank/,
+      );
+    }
   });
 
   it("keeps its state across another object, also that of compressed Adam", async () => {
@@ -153,6 +205,26 @@ for (const launcher of launchers) {
           assert.equal(output.match(/^done$/gm)?.length, ranks, output);
         }
       }));
+
+    for (
+      const [name, scenario] of [
+        ["does not depend on when gradients are sent", "overlap"],
+        ["shares parameters in bfloat16", "halves"],
+      ] as const
+    ) {
+      it(name, () => {
+        const { status, output } = run(3, scenario, "");
+        assert.equal(status, 0, output);
+        assert.equal(output.match(/^done$/gm)?.length, 3, output);
+      });
+    }
+
+    it("ends when a rank hangs while others send", () => {
+      const { status, output, seconds } = run(3, "hangInStep", "", "2");
+      assert.notEqual(status, 0);
+      assert.match(output, /rank [02] noticed/);
+      assert.ok(seconds < 40, `${seconds} s`);
+    });
 
     it("refuses ranks that do not fit each other", () => {
       const { status, output } = run(2, "refuse", "");

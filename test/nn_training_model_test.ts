@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { AdamW, loadModel, TrainableTransformer, type TransformerConfig } from "../mod.ts";
 import { Tape } from "./gradient_tape.ts";
 import { safetensorsBytes, withDirectory } from "./make_model.ts";
-import { assertNear, assertSame, assertThrowsCode, onEveryTier, seeded } from "./support.ts";
+import { assertNear, assertSame, assertThrowsCode, onEveryTier, seeded, wrong } from "./support.ts";
 import { modelLoss } from "./training_reference.ts";
 
 const BITNET: TransformerConfig = {
@@ -116,6 +116,41 @@ describe("a model that trains", () => {
       const largest = once[i]!.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       assertNear(gradient, once[i]!.map((value) => 2 * value), 1e-6 * largest, name);
     });
+  });
+
+  it("tells of every gradient once, when it is final, those of the last layers first", () => {
+    for (const config of [BITNET, LLAMA, { ...BITNET, layers: 3, attentionBias: true }]) {
+      const model = makeModel(config);
+      const { ids, targets } = texts(config.vocabSize, [2, 7], 8);
+      const told = new Map<string, Float32Array>();
+      const loss = model.lossAndGradients(ids, targets, [2, 7], {
+        onGradient: ({ name, gradient }) => {
+          assert.ok(!told.has(name), name);
+          told.set(name, gradient.slice());
+        },
+      });
+      const names = [...told.keys()];
+      assert.deepEqual([...names].sort(), model.parameters.map(({ name }) => name).sort());
+      for (const { name, gradient } of model.parameters) {
+        assertSame(told.get(name)!, gradient, name);
+        assert.ok(gradient.some((value) => value !== 0), name);
+      }
+      const layerOf = (name: string) => Number(/layers\.(\d+)/.exec(name)?.[1] ?? NaN);
+      const layers = names.map(layerOf).filter((layer) => layer >= 0);
+      assert.deepEqual(layers, [...layers].sort((a, b) => b - a));
+      assert.equal(names.at(-1), "model.embed_tokens.weight");
+      const same = makeModel(config);
+      assert.equal(same.lossAndGradients(ids, targets, [2, 7]), loss);
+    }
+    const model = makeModel(BITNET);
+    const call = (onGradient: unknown) =>
+      model.lossAndGradients(Int32Array.of(1), Int32Array.of(2), [1, 1], wrong({ onGradient }));
+    assertThrowsCode(() => call(3), "invalid_type", /onGradient must be a function, got 3/);
+    // What the listener throws is the caller's.
+    const stop = () => {
+      throw new RangeError("enough");
+    };
+    assert.throws(() => call(stop), { name: "RangeError", message: "enough" });
   });
 
   it("learns a batch by heart", () => {

@@ -1,6 +1,6 @@
 // The smallest model that learns something: the logits of the next token are a row of a table.
 
-import type { Optimizer, Parameter, Trainable } from "../mod.ts";
+import type { GradientOptions, Optimizer, Parameter, Trainable } from "../mod.ts";
 import { randomFloats } from "./support.ts";
 
 /** A bigram model: one table, one bias. */
@@ -36,9 +36,11 @@ export class ToyModel implements Trainable {
     ids: Int32Array,
     targets: Int32Array,
     _shape: readonly [number, number],
-    options?: { scale?: number },
+    options?: GradientOptions,
   ): number {
-    return this.#run(ids, targets, options?.scale ?? 1);
+    const loss = this.#run(ids, targets, options?.scale ?? 1);
+    for (const parameter of [this.#bias, this.#table]) options?.onGradient?.(parameter);
+    return loss;
   }
 
   loss(ids: Int32Array, targets: Int32Array, _shape: readonly [number, number]): number {

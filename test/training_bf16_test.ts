@@ -91,7 +91,9 @@ describe("steps on parameters in bfloat16", () => {
         const start = toBf16(randomFloats(size, 1));
         const full = { ...parameter(start), data: fromBf16(start) };
         optimizer(5).step([full], 0.01);
-        const expected = roundAtRandom(full.data, 1n << 24n, 5n);
+        // Step 1, and FNV-1a of the parameter's name.
+        const name = Math.imul(0x811c_9dc5 ^ "p".charCodeAt(0), 0x0100_0193) >>> 0;
+        const expected = roundAtRandom(full.data, 1n << 32n | BigInt(name), 5n);
         onEveryTier((tier) => {
           const half = parameter(start.slice());
           optimizer(5).step([half], 0.01);
@@ -104,7 +106,10 @@ describe("steps on parameters in bfloat16", () => {
   it("draw anew for every step, parameter and seed, whatever the threads", () => {
     const run = (seed: number) => {
       const optimizer = new Sgd({ seed });
-      const parameters = [1, 2].map(() => parameter(new Uint16Array(100_000).fill(0x3f80), false));
+      const parameters = ["p", "q"].map((name) => ({
+        ...parameter(new Uint16Array(100_000).fill(0x3f80), false),
+        name,
+      }));
       for (const { gradient } of parameters) gradient.fill(2 ** -9);
       const after = [1, 2].map(() => {
         for (const { data } of parameters) data.fill(0x3f80);

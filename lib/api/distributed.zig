@@ -1,5 +1,6 @@
 //! Exports of what several processes do together: over MPI with memory of the host, over NCCL with
 //! tensors of CUDA devices. Elements: 0 u8, 1 i32, 2 f32, 3 f64; operations: 0 sum, 1 max, 2 min.
+//! For MPI element 4 is f32 whose sum travels as bf16.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -41,9 +42,25 @@ pub fn mpi_all_reduce(world: u64, data: ?[*]u8, data_length: u32, element: u32, 
     return abi.finish(mpiAllReduce(world, abi.writable(u8, data, data_length, "data"), element, operation));
 }
 
-/// The sum over all ranks, in place; on the way a value has the 16 bits of bf16.
-pub fn mpi_all_reduce_bf16(world: u64, data: ?[*]f32, data_length: u32) callconv(.c) i32 {
-    return abi.finish(mpiAllReduceBf16(world, abi.writable(f32, data, data_length, "data")));
+/// Begins to reduce a copy over all ranks; `ticket` receives what it ends with.
+pub fn mpi_all_reduce_start(world: u64, data: ?[*]const u8, data_length: u32, element: u32, operation: u32, ticket: ?[*]u32, ticket_length: u32) callconv(.c) i32 {
+    return abi.finish(mpiAllReduceStart(
+        world,
+        abi.readable(u8, data, data_length, "data"),
+        element,
+        operation,
+        abi.writable(u32, ticket, ticket_length, "the ticket"),
+    ));
+}
+
+/// Lets what has begun go on, without waiting.
+pub fn mpi_all_reduce_advance(world: u64) callconv(.c) i32 {
+    return abi.finish(mpiAllReduceAdvance(world));
+}
+
+/// Waits for what has begun, and copies its result.
+pub fn mpi_all_reduce_end(world: u64, ticket: u32, data: ?[*]u8, data_length: u32) callconv(.c) i32 {
+    return abi.finish(mpiAllReduceEnd(world, ticket, abi.writable(u8, data, data_length, "data")));
 }
 
 /// The bytes of all ranks one after another, as many of each.
@@ -237,10 +254,24 @@ fn mpiAllReduce(handle: u64, data: abi.Failure![]u8, element: u32, operation: u3
     return world.allReduce(try data, try enumOf(mpi.Element, element, "element"), try enumOf(mpi.Operation, operation, "operation"));
 }
 
-fn mpiAllReduceBf16(handle: u64, data: abi.Failure![]f32) abi.Failure!void {
+fn mpiAllReduceStart(handle: u64, data: abi.Failure![]const u8, element: u32, operation: u32, ticket: abi.Failure![]u32) abi.Failure!void {
     const world = try handles.acquire(World, .mpi_world, handle);
     defer handles.release(handle);
-    return world.allReduceBf16(try data);
+    const target = try ticket;
+    if (target.len < 1) return abi.fail(error.InvalidLength, "Expected room for one element, got none", .{});
+    target[0] = try world.startAllReduce(try data, try enumOf(mpi.Element, element, "element"), try enumOf(mpi.Operation, operation, "operation"));
+}
+
+fn mpiAllReduceAdvance(handle: u64) abi.Failure!void {
+    const world = try handles.acquire(World, .mpi_world, handle);
+    defer handles.release(handle);
+    return world.advanceAllReduces();
+}
+
+fn mpiAllReduceEnd(handle: u64, ticket: u32, data: abi.Failure![]u8) abi.Failure!void {
+    const world = try handles.acquire(World, .mpi_world, handle);
+    defer handles.release(handle);
+    return world.endAllReduce(ticket, try data);
 }
 
 fn mpiAllGather(handle: u64, data: abi.Failure![]const u8, out: abi.Failure![]u8) abi.Failure!void {

@@ -95,27 +95,92 @@ fn launch(stream: *backend.Stream, tile: attention_kernels.Tile, shape: Shape, h
     }, arguments);
 }
 
-fn scaleOf(shape: Shape) f32 {
-    return 1 / @sqrt(@as(f32, @floatFromInt(shape.head_dim)));
+/// What a pass works in, cut from one piece.
+const Scratch = struct {
+    buffer: *Buffer,
+    next: u64,
+
+    fn create(device: *backend.Device, stream: *backend.Stream, bytes: u64) abi.Failure!Scratch {
+        const buffer: *Buffer = try .create(device, bytes);
+        errdefer buffer.release();
+        return .{ .buffer = buffer, .next = try buffer.use(stream) };
+    }
+
+    fn take(self: *Scratch, bytes: u64) u64 {
+        const address = self.next;
+        self.next += padded(bytes);
+        return address;
+    }
+};
+
+fn padded(bytes: u64) u64 {
+    return std.mem.alignForward(u64, bytes, 256);
 }
 
-pub fn forward(tensors: Forward, shape: Shape) abi.Failure!void {
-    try expectTensors(tensors, shape, &.{ "out", "log_sums" });
-    const stream = try tensors.queries.device.stream();
-    const arguments: attention_kernels.AttendText = .{
+/// Sizes of what a pass keeps of the queries, or gradients, and of keys or values.
+const Sizes = struct {
+    rows: u64,
+    key_rows: u64,
+    dim: u32,
+
+    fn of(shape: Shape, variant: *const attention_kernels.Variant) Sizes {
+        return .{ .rows = shape.rows(), .key_rows = @as(u64, shape.batch) * shape.length * shape.kv_heads, .dim = variant.dim };
+    }
+
+    fn halves(self: Sizes, rows: u64) u64 {
+        return 4 * rows * self.dim;
+    }
+
+    /// Parts and scales of as many tensors.
+    fn bytes(self: Sizes, of_queries: u64, of_keys: u64) u64 {
+        return of_queries * (padded(self.halves(self.rows)) + padded(4 * self.rows)) +
+            of_keys * (padded(self.halves(self.key_rows)) + padded(4 * self.key_rows));
+    }
+};
+
+/// The arguments that both passes have, with room for the parts of queries, keys and values.
+fn argumentsOf(tensors: anytype, shape: Shape, sizes: Sizes, scratch: *Scratch, stream: *backend.Stream) abi.Failure!attention_kernels.AttendText {
+    return .{
         .queries = try tensors.queries.use(stream),
         .keys = try tensors.keys.use(stream),
         .values = try tensors.values.use(stream),
         .out = try tensors.out.use(stream),
         .log_sums = try tensors.log_sums.use(stream),
+        .query_halves = scratch.take(sizes.halves(sizes.rows)),
+        .key_halves = scratch.take(sizes.halves(sizes.key_rows)),
+        .value_halves = scratch.take(sizes.halves(sizes.key_rows)),
+        .query_scales = scratch.take(4 * sizes.rows),
+        .key_scales = scratch.take(4 * sizes.key_rows),
+        .value_scales = scratch.take(4 * sizes.key_rows),
         .batch = shape.batch,
         .length = shape.length,
         .heads = shape.heads,
         .kv_heads = shape.kv_heads,
         .head_dim = shape.head_dim,
-        .scale = scaleOf(shape),
+        .scale = 1 / @sqrt(@as(f32, @floatFromInt(shape.head_dim))),
     };
-    return launch(stream, attention_kernels.variantOf(shape.head_dim).forward, shape, shape.heads, &arguments);
+}
+
+/// Of queries, keys, values and maybe the gradient.
+fn split(stream: *backend.Stream, variant: *const attention_kernels.Variant, sizes: Sizes, tensors: u32, arguments: *const attention_kernels.AttendText) abi.Failure!void {
+    return stream.launchOf(variant.split, .{
+        .blocks = @intCast(kernels.divideUp(sizes.rows, attention_kernels.splitRows(variant.dim))),
+        .blocks_y = tensors,
+        .threads = attention_kernels.split_threads,
+    }, arguments);
+}
+
+pub fn forward(tensors: Forward, shape: Shape) abi.Failure!void {
+    try expectTensors(tensors, shape, &.{ "out", "log_sums" });
+    const device = tensors.queries.device;
+    const stream = try device.stream();
+    const variant = attention_kernels.variantOf(shape.head_dim);
+    const sizes: Sizes = .of(shape, variant);
+    var scratch: Scratch = try .create(device, stream, sizes.bytes(1, 2));
+    defer scratch.buffer.release();
+    const arguments = try argumentsOf(tensors, shape, sizes, &scratch, stream);
+    try split(stream, variant, sizes, 3, &arguments);
+    return launch(stream, variant.forward, shape, shape.heads, &arguments);
 }
 
 pub fn backward(tensors: Backward, shape: Shape) abi.Failure!void {
@@ -123,32 +188,24 @@ pub fn backward(tensors: Backward, shape: Shape) abi.Failure!void {
     const device = tensors.queries.device;
     const stream = try device.stream();
     const variant = attention_kernels.variantOf(shape.head_dim);
+    const sizes: Sizes = .of(shape, variant);
     const by_head = shape.heads > shape.kv_heads and variant.keys.blocks(shape.length, shape.batch * shape.kv_heads) < enough_blocks;
-    const parts_bytes = if (by_head) shape.queryBytes() else 0;
-    const sums_bytes = std.mem.alignForward(u64, 4 * shape.rows(), 256);
-    const scratch: *Buffer = try .create(device, sums_bytes + 2 * parts_bytes);
-    defer scratch.release();
-    const sums = try scratch.use(stream);
-    const arguments: attention_kernels.AttendText = .{
-        .queries = try tensors.queries.use(stream),
-        .keys = try tensors.keys.use(stream),
-        .values = try tensors.values.use(stream),
-        .out = try tensors.out.use(stream),
-        .log_sums = try tensors.log_sums.use(stream),
-        .gradient = try tensors.gradient.use(stream),
-        .sums = sums,
-        .query_gradient = try tensors.query_gradient.use(stream),
-        .key_gradient = try tensors.key_gradient.use(stream),
-        .value_gradient = try tensors.value_gradient.use(stream),
-        .key_parts = if (by_head) sums + sums_bytes else 0,
-        .value_parts = if (by_head) sums + sums_bytes + parts_bytes else 0,
-        .batch = shape.batch,
-        .length = shape.length,
-        .heads = shape.heads,
-        .kv_heads = shape.kv_heads,
-        .head_dim = shape.head_dim,
-        .scale = scaleOf(shape),
-    };
+    const parts_bytes = if (by_head) padded(shape.queryBytes()) else 0;
+    var scratch: Scratch = try .create(device, stream, sizes.bytes(2, 2) + padded(4 * sizes.rows) + 2 * parts_bytes);
+    defer scratch.buffer.release();
+    var arguments = try argumentsOf(tensors, shape, sizes, &scratch, stream);
+    arguments.gradient = try tensors.gradient.use(stream);
+    arguments.query_gradient = try tensors.query_gradient.use(stream);
+    arguments.key_gradient = try tensors.key_gradient.use(stream);
+    arguments.value_gradient = try tensors.value_gradient.use(stream);
+    arguments.gradient_halves = scratch.take(sizes.halves(sizes.rows));
+    arguments.gradient_scales = scratch.take(4 * sizes.rows);
+    arguments.sums = scratch.take(4 * sizes.rows);
+    if (by_head) {
+        arguments.key_parts = scratch.take(parts_bytes);
+        arguments.value_parts = scratch.take(parts_bytes);
+    }
+    try split(stream, variant, sizes, 4, &arguments);
     // The first writes the sums that the others read.
     try launch(stream, variant.queries, shape, shape.heads, &arguments);
     const heads = if (by_head) shape.heads else shape.kv_heads;

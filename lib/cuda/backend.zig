@@ -38,6 +38,8 @@ pub const Device = struct {
     /// Is never run on: graphs are recorded there, so that nothing else gets into them.
     recording: ?*Stream = null,
     recording_lock: sync.Mutex = .{},
+    /// For what goes on beside the work of the threads.
+    side: ?*Stream = null,
 
     /// What `record(context, stream)` asks a stream for, as a graph; its kernels only.
     pub fn recordGraph(self: *Device, context: anytype, comptime record: fn (@TypeOf(context), *Stream) abi.Failure!void) abi.Failure!driver.GraphExec {
@@ -67,6 +69,17 @@ pub const Device = struct {
         defer self.lock.unlock();
         if (self.streams[slot] == null) self.streams[slot] = try Stream.create(self, slot);
         return self.streams[slot].?;
+    }
+
+    /// A stream beside those of the threads, for data that travel while the device computes: what uses
+    /// the same memory waits, as between threads. Makes the device current.
+    pub fn sideStream(self: *Device) abi.Failure!*Stream {
+        try self.check(self.driver.cuCtxSetCurrent(self.context), "use its context");
+        self.lock.lock();
+        defer self.lock.unlock();
+        // Its slot is one that a thread has as well; whoever frees memory also waits for its last user.
+        if (self.side == null) self.side = try Stream.create(self, 0);
+        return self.side.?;
     }
 
     pub fn check(self: *const Device, result: driver.Result, what: []const u8) abi.Failure!void {
@@ -136,7 +149,7 @@ pub const Stream = struct {
     }
 
     /// Makes this stream wait for what another has been asked for so far.
-    fn waitFor(self: *Stream, other: *Stream) abi.Failure!void {
+    pub fn waitFor(self: *Stream, other: *Stream) abi.Failure!void {
         if (self == other) return;
         other.lock.lock();
         defer other.lock.unlock();

@@ -4,8 +4,8 @@
 //!     backward    dx = g (t w)            dW = g^T (q s)
 //!
 //! Trits and int8 are exact in bf16. The other factor of a backward product is cut into two bf16 parts,
-//! a = a1 + a2 within 2^-17 of a, which stand behind each other along what is summed: one product of
-//! cuBLAS with sums in f32 does both. The mean w stays on the device, where cuBLAS reads it.
+//! a = a1 + a2 within 2^-17 of a, whose products are summed in f32 by cuBLAS. The mean w stays on the
+//! device, where cuBLAS reads it.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -24,7 +24,7 @@ const Stream = backend.Stream;
 const divideUp = kernels.divideUp;
 
 /// Magnitudes that a block adds up.
-const sum_values = 16384;
+const sum_values = 4096;
 
 /// Parts of the tokens of a backward pass, at most so many bytes at a time.
 const parts_bytes_max = 1 << 30;
@@ -217,7 +217,7 @@ fn placeTokens(stream: *Stream, weights: *const Weights, values: u64, scales: u6
     const padded_count = if (slabs) std.mem.alignForward(u32, count, 8) else products.paddedCount(count);
     const bytes = std.mem.alignForward(u64, padded_count * columns.padded() + if (slabs) kernels.slab_slack else @as(u64, 0), 256);
     const memory = try stream.takeScratch(bytes + @as(u64, count) * 4);
-    try stream.launch(.bitlinear_place, .{ .blocks = padded_count, .threads = 128 }, .{
+    try stream.launch(.bitlinear_place, .{ .blocks = divideUp(padded_count, 4), .threads = 128 }, .{
         .values = values,
         .padded = memory,
         .sums = memory + bytes,
@@ -257,87 +257,98 @@ const Pass = struct {
         const weights = self.layer.weights;
         const rows = wholeEights(weights.rows);
         const columns = wholeEights(self.layer.width());
-        const token_bytes = 4 * (@as(u64, rows) + columns);
+        const token_bytes = 8 * @as(u64, rows) + 2 * @as(u64, columns);
         const at_once: u32 = @intCast(std.math.clamp(parts_bytes_max / token_bytes / 128 * 128, 128, 1 << 20));
-        const most = @min(at_once, count);
-        // Two copies of the trits, then the parts of the gradient, then two of the activations.
-        const trits_bytes = std.mem.alignForward(u64, 4 * @as(u64, rows) * columns, 256);
-        const parts_bytes = std.mem.alignForward(u64, 4 * @as(u64, rows) * most, 256);
-        const memory = try self.stream.takeScratch(trits_bytes + token_bytes * most + 256);
-        const parts = memory + trits_bytes;
-        const widened = parts + parts_bytes;
-        try self.stream.launch(.bitlinear_unpack, .{
-            .blocks = @intCast(divideUp(@as(u64, rows) * divideUp(columns, 16), 256)),
-            .threads = 256,
-        }, .{ .trits = self.trits, .out = memory, .columns = weights.columns, .padded_rows = rows, .stride = columns });
+        const most: u64 = @min(at_once, count);
+        var next: u64 = 0;
+        const places: Places = .{
+            .trits = carve(&next, 4 * @as(u64, rows) * columns),
+            .parts = carve(&next, 4 * rows * most),
+            .scaled = carve(&next, 4 * rows * most),
+            .values = carve(&next, 2 * columns * most),
+        };
+        const base = try self.stream.takeScratch(next);
+        try self.stream.launch(.bitlinear_unpack, try eightsShape(rows, columns), .{
+            .trits = self.trits,
+            .out = base + places.trits,
+            .columns = weights.columns,
+            .padded_rows = rows,
+            .stride = columns,
+        });
         var first: u32 = 0;
-        while (first < count) : (first += at_once) {
-            const tokens = @min(at_once, count - first);
-            try self.weightGradient(first, tokens, parts, widened);
-            try self.inputGradient(first, tokens, parts, memory);
-        }
+        while (first < count) : (first += at_once) try self.chunk(first, @min(at_once, count - first), .{
+            .trits = base + places.trits,
+            .parts = base + places.parts,
+            .scaled = base + places.scaled,
+            .values = base + places.values,
+        });
     }
 
-    fn split(self: *Pass, first: u32, tokens: u32) arguments.Split {
+    fn chunk(self: *Pass, first: u32, tokens: u32, at: Places) abi.Failure!void {
         const rows = self.layer.weights.rows;
-        return .{
+        const columns = self.layer.width();
+        const stride = wholeEights(rows);
+        const values_stride = wholeEights(columns);
+        const second = @as(u64, tokens) * stride * 2;
+        try self.stream.launch(.bitlinear_split, try eightsShape(tokens, stride), .{
             .source = self.gradient + @as(u64, first) * rows * 4,
-            .first = @splat(0),
-            .row_stride = 0,
+            .first = .{ at.parts, 0 },
+            .second = at.parts + @as(u64, stride) * 2,
+            .row_stride = 2 * @as(u64, stride),
+            .scales = self.scales + @as(u64, first) * 4,
+            .scaled_first = at.scaled,
+            .scaled_second = at.scaled + second,
             .rows = tokens,
             .padded_rows = tokens,
             .columns = rows,
-            .padded_columns = wholeEights(rows),
-        };
-    }
-
-    /// dW += [g1 s; g2 s]^T [q; q]
-    fn weightGradient(self: *Pass, first: u32, tokens: u32, parts: u64, widened: u64) abi.Failure!void {
-        const columns = self.layer.width();
-        const stride = wholeEights(columns);
-        var cut = self.split(first, tokens);
-        cut.scales = self.scales + @as(u64, first) * 4;
-        cut.first = .{ parts, 0 };
-        cut.second = .{ parts + @as(u64, tokens) * cut.padded_columns * 2, 0 };
-        cut.row_stride = cut.padded_columns;
-        try self.stream.launch(.bitlinear_split, try eightsShape(tokens, cut.padded_columns), cut);
-        try self.stream.launch(.bitlinear_widen, try eightsShape(tokens, stride), .{
+            .padded_columns = stride,
+        });
+        try self.stream.launch(.bitlinear_widen, try eightsShape(tokens, values_stride), .{
             .values = self.values + @as(u64, first) * columns,
-            .out = widened,
+            .out = at.values,
             .count = tokens,
             .columns = columns,
-            .stride = stride,
+            .stride = values_stride,
         });
-        return cublas.launch(self.stream, .{
-            .m = self.layer.weights.rows,
+        // dW += (g2 s)^T q + (g1 s)^T q
+        for ([_]u64{ at.scaled + second, at.scaled }) |part| try cublas.launchDeep(self.stream, .{
+            .m = rows,
             .n = columns,
-            .k = 2 * tokens,
-            .a = .{ .address = parts, .stride = cut.padded_columns, .transposed = true },
-            .b = .{ .address = widened, .stride = stride },
+            .k = tokens,
+            .a = .{ .address = part, .stride = stride, .transposed = true },
+            .b = .{ .address = at.values, .stride = values_stride },
             .out = self.weight_gradient,
             .factors = .{ .host = .{ 1, 1 } },
             .float = .bf16,
         });
-    }
-
-    /// dx = [g1 g2] [t w; t w]
-    fn inputGradient(self: *Pass, first: u32, tokens: u32, parts: u64, trits: u64) abi.Failure!void {
-        const columns = self.layer.width();
-        var cut = self.split(first, tokens);
-        cut.first = .{ parts, 0 };
-        cut.second = .{ parts + @as(u64, cut.padded_columns) * 2, 0 };
-        cut.row_stride = 2 * @as(u64, cut.padded_columns);
-        try self.stream.launch(.bitlinear_split, try eightsShape(tokens, cut.padded_columns), cut);
-        const beta: u64 = if (self.adds) 8 else 4;
-        return cublas.launch(self.stream, .{
+        // dx = [g1 g2] [t w; t w]
+        try cublas.launchDeep(self.stream, .{
             .m = tokens,
             .n = columns,
-            .k = 2 * cut.padded_columns,
-            .a = .{ .address = parts, .stride = 2 * cut.padded_columns },
-            .b = .{ .address = trits, .stride = wholeEights(columns) },
+            .k = 2 * stride,
+            .a = .{ .address = at.parts, .stride = 2 * stride },
+            .b = .{ .address = at.trits, .stride = values_stride },
             .out = self.input_gradient + @as(u64, first) * columns * 4,
-            .factors = .{ .device = .{ self.factors, self.factors + beta } },
+            .factors = .{ .device = .{ .alpha = self.factors, .beta = self.factors + @as(u64, if (self.adds) 8 else 4), .one = self.factors + 8 } },
             .float = .bf16,
         });
     }
 };
+
+/// What a backward pass needs of the scratch memory.
+const Places = struct {
+    /// [2 rows][columns]
+    trits: u64,
+    /// [token][2 rows], the first part and then the second.
+    parts: u64,
+    /// [2 tokens][rows], of gradients times the tokens' scales.
+    scaled: u64,
+    /// [token][column]
+    values: u64,
+};
+
+/// An offset for so many bytes.
+pub fn carve(next: *u64, bytes: u64) u64 {
+    defer next.* += std.mem.alignForward(u64, bytes, 256);
+    return next.*;
+}

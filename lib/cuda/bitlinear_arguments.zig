@@ -46,11 +46,13 @@ pub const Widen = extern struct { values: u64, out: u64, count: u64, columns: u3
 /// Places of the two parts of f32, 0 for none.
 pub const Split = extern struct {
     source: u64,
-    /// [row] a factor for each, or 0.
-    scales: u64 = 0,
     first: [2]u64,
-    second: [2]u64 = @splat(0),
+    second: u64 = 0,
     row_stride: u64,
+    /// [row] factors of the scaled parts, or 0.
+    scales: u64 = 0,
+    scaled_first: u64 = 0,
+    scaled_second: u64 = 0,
     rows: u32,
     padded_rows: u32,
     columns: u32,

@@ -5,7 +5,7 @@
 //!     dh = g E,  dE += g^T h
 //!
 //! All three are products of f32, cut into two bf16 parts each: a b = a1 b1 + a1 b2 + a2 b1, within about
-//! 2^-17, three products with sums in f32. For the logits the parts stand beside each other,
+//! 2^-17, three products with sums in f32, cut as in bitlinear.zig. For the logits the parts stand beside each other,
 //! [h1 h1 h2] and [E1 E2 E1], and one product does.
 //!
 //! Tokens that do not count are computed too, with a gradient of 0: their number stays on the device.
@@ -127,11 +127,11 @@ const Pass = struct {
         const gradients = self.hidden_gradient != 0;
         var next: u64 = 0;
         const chunk: Chunk = .{
-            .table = take(&next, 6 * features * vocab),
-            .hidden = take(&next, 6 * features * most),
-            .twice = take(&next, if (gradients) 4 * features * most else 0),
-            .logits = take(&next, 4 * most * vocab),
-            .gradients = take(&next, if (gradients) 4 * most * vocab else 0),
+            .table = bitlinear.carve(&next, 6 * features * vocab),
+            .hidden = bitlinear.carve(&next, 6 * features * most),
+            .twice = bitlinear.carve(&next, if (gradients) 4 * features * most else 0),
+            .logits = bitlinear.carve(&next, 4 * most * vocab),
+            .gradients = bitlinear.carve(&next, if (gradients) 4 * most * vocab else 0),
         };
         const base = try self.stream.takeScratch(next);
         const all: arguments.Loss = .{ .targets = self.targets, .result = self.result, .tokens = self.tokens, .losses = self.losses };
@@ -155,18 +155,13 @@ const Pass = struct {
         return self.stream.launch(.loss_sum, .{ .blocks = 1, .threads = 1024 }, all);
     }
 
-    fn take(next: *u64, bytes: u64) u64 {
-        defer next.* += std.mem.alignForward(u64, bytes, 256);
-        return next.*;
-    }
-
     const Places = struct { first: [2]u64, second: u64, stride: u64 };
 
     fn split(self: *const Pass, source: u64, rows: u32, padded_rows: u32, places: Places) abi.Failure!void {
         return self.stream.launch(.bitlinear_split, try bitlinear.eightsShape(padded_rows, self.width()), .{
             .source = source,
             .first = places.first,
-            .second = .{ places.second, 0 },
+            .second = places.second,
             .row_stride = places.stride,
             .rows = rows,
             .padded_rows = padded_rows,
@@ -198,7 +193,7 @@ const Pass = struct {
         });
         const gradients = self.hidden_gradient != 0;
         const parts = [2]u64{ chunk.gradients, chunk.gradients + @as(u64, count) * vocab * 2 };
-        try self.stream.launch(.loss_rows, .{ .blocks = count, .threads = 512 }, .{
+        try self.stream.launch(.loss_rows, .{ .blocks = count, .threads = 1024 }, .{
             .logits = chunk.logits,
             .targets = self.targets + @as(u64, first) * 4,
             .first = if (gradients) parts[0] else 0,
@@ -213,7 +208,7 @@ const Pass = struct {
         if (!gradients) return;
         // g2 E1 + g1 E2 + g1 E1
         for ([_][2]u64{ .{ parts[1], chunk.table }, .{ parts[0], chunk.table + part }, .{ parts[0], chunk.table } }, 0..) |pair, step| {
-            try cublas.launch(self.stream, .{
+            try cublas.launchDeep(self.stream, .{
                 .m = count,
                 .n = features,
                 .k = vocab,

@@ -73,7 +73,16 @@ pub fn forSlabs(device: *const backend.Device, rows: u32, count: u32) Variant {
         if (count <= 32) return .ofTile(k.wgmma_128_32);
         return .ofTile(if (areResident(device, k.wgmma_64_64, 2, rows, count)) k.wgmma_64_64 else k.wgmma_128_64);
     }
-    return .ofTile(largestFilling(device, &.{ k.wgmma_256_128, k.wgmma_128_128, k.wgmma_64_64 }, rows, count));
+    const tile = largestFilling(device, &.{ k.wgmma_256_128, k.wgmma_128_128, k.wgmma_64_64 }, rows, count);
+    // Half a tile takes three fifths of the time of one, and may leave less of the device idle at the end.
+    const is_large = tile.kernel == k.wgmma_256_128.kernel;
+    if (is_large and roundsOf(device, k.wgmma_128_128, rows, count) * 3 < roundsOf(device, tile, rows, count) * 5) return .ofTile(k.wgmma_128_128);
+    return .ofTile(tile);
+}
+
+/// How often every multiprocessor takes a block.
+fn roundsOf(device: *const backend.Device, tile: kernels.Tile, rows: u32, count: u32) u64 {
+    return kernels.divideUp(blocksOf(tile, rows, count), device.multiprocessors);
 }
 
 /// Whether all blocks run at once, so many on a multiprocessor.

@@ -1,5 +1,5 @@
 //! The layers of training besides products and attention, on a device: embeddings, norms, rotations,
-//! gates and column sums; the kernels of cuda/training.cu. Same formulas as lib/cpu/layer_passes.zig.
+//! gates and column sums; the kernels of cuda/training*.cu. Same formulas as lib/cpu/layer_passes.zig.
 //!
 //! Sums over rows have one order, which only the sizes decide.
 

@@ -6,7 +6,7 @@ pub const Embedding = extern struct {
     ids: u64,
     /// The tokens' rows, or the gradient of the table.
     target: u64,
-    /// What embeddingBackward notes about ids; see training.cu.
+    /// What embeddingBackward notes about ids; see training_embedding.cu.
     counts: u64 = 0,
     slots: u64 = 0,
     numbers: u64 = 0,

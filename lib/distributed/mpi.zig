@@ -21,30 +21,34 @@ pub const Table = struct {
     MPI_Finalize: *const fn () callconv(.c) c_int,
     MPI_Comm_rank: *const fn (Handle, *c_int) callconv(.c) c_int,
     MPI_Comm_size: *const fn (Handle, *c_int) callconv(.c) c_int,
+    MPI_Comm_idup: *const fn (Handle, *Handle, *Handle) callconv(.c) c_int,
+    MPI_Comm_free: *const fn (*Handle) callconv(.c) c_int,
     MPI_Comm_set_errhandler: *const fn (Handle, Handle) callconv(.c) c_int,
     MPI_Error_string: *const fn (c_int, [*]u8, *c_int) callconv(.c) c_int,
     MPI_Get_library_version: *const fn ([*]u8, *c_int) callconv(.c) c_int,
     MPI_Test: *const fn (*Handle, *c_int, *align(16) Status) callconv(.c) c_int,
     MPI_Ibarrier: *const fn (Handle, *Handle) callconv(.c) c_int,
     MPI_Ibcast: *const fn (*anyopaque, c_int, Handle, c_int, Handle, *Handle) callconv(.c) c_int,
-    MPI_Iallreduce: *const fn (*const anyopaque, *anyopaque, c_int, Handle, Handle, Handle, *Handle) callconv(.c) c_int,
+    MPI_Iallreduce: *const fn (Handle, *anyopaque, c_int, Handle, Handle, Handle, *Handle) callconv(.c) c_int,
     MPI_Iallgather: *const fn (*const anyopaque, c_int, Handle, *anyopaque, c_int, Handle, Handle, *Handle) callconv(.c) c_int,
     MPI_Iallgatherv: *const fn (*const anyopaque, c_int, Handle, *anyopaque, [*]const c_int, [*]const c_int, Handle, Handle, *Handle) callconv(.c) c_int,
     MPI_Ialltoall: *const fn (*const anyopaque, c_int, Handle, *anyopaque, c_int, Handle, Handle, *Handle) callconv(.c) c_int,
     MPI_Ireduce_scatter_block: *const fn (*const anyopaque, *anyopaque, c_int, Handle, Handle, Handle, *Handle) callconv(.c) c_int,
 };
 
-/// What is added up, and what only travels.
+/// What is added up, and what only travels; `half` is an f32 that travels as bf16, for which MPI has no
+/// type.
 pub const Element = enum(u32) {
     u8 = 0,
     i32 = 1,
     f32 = 2,
     f64 = 3,
+    half = 4,
 
     pub fn size(self: Element) usize {
         return switch (self) {
             .u8 => 1,
-            .i32, .f32 => 4,
+            .i32, .f32, .half => 4,
             .f64 => 8,
         };
     }
@@ -56,11 +60,13 @@ pub const Operation = enum(u32) { sum = 0, max = 1, min = 2 };
 pub const Names = struct {
     world: Handle,
     errors_return: Handle,
+    /// Instead of what is sent: it lies where the result goes.
+    in_place: Handle,
     elements: [4]Handle,
     operations: [3]Handle,
 
     pub fn element(self: *const Names, which: Element) Handle {
-        return self.elements[@backingInt(which)];
+        return self.elements[if (which == .half) 0 else @backingInt(which)];
     }
 
     pub fn operation(self: *const Names, which: Operation) Handle {
@@ -71,6 +77,7 @@ pub const Names = struct {
 const mpich_names: Names = .{
     .world = 0x4400_0000,
     .errors_return = 0x5400_0001,
+    .in_place = std.math.maxInt(Handle),
     .elements = .{ 0x4c00_010d, 0x4c00_0405, 0x4c00_040a, 0x4c00_080b },
     .operations = .{ 0x5800_0003, 0x5800_0001, 0x5800_0002 },
 };
@@ -79,6 +86,7 @@ fn openMpiNames(found: library.Library) ?Names {
     const world = library.symbol(found, "ompi_mpi_comm_world") orelse return null;
     var names: Names = undefined;
     names.world = @intFromPtr(world);
+    names.in_place = 1;
     names.errors_return = @intFromPtr(library.symbol(found, "ompi_mpi_errors_return") orelse return null);
     inline for (.{ "byte", "int", "float", "double" }, &names.elements) |name, *handle|
         handle.* = @intFromPtr(library.symbol(found, "ompi_mpi_" ++ name) orelse return null);

@@ -2,7 +2,8 @@
 //!
 //! The communicator is a nonblocking one (NCCL 2.14 and later): every call comes back at once and is
 //! polled until its time is over, and then given up with ncclCommAbort, which also ends kernels that
-//! wait on the device. The work itself is put into the calling thread's stream, between the other work.
+//! wait on the device. The work itself is put into a stream beside those of the threads: after what the
+//! device was asked for before, and while it does what it is asked for later with other tensors.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -173,7 +174,7 @@ pub const Group = struct {
     pub fn allReduce(self: *Group, data: *backend.Buffer, element: Element, operation: Operation) abi.Failure!void {
         const comm = try self.begin();
         const count = try countOf(data, element);
-        const stream = try self.device.stream();
+        const stream = try self.device.sideStream();
         const pointer = try self.use(data, stream);
         const result = self.functions.ncclAllReduce(pointer, pointer, count, element.number(), operation.number(), comm, stream.handle);
         return self.settle(result, "all-reduce");
@@ -182,7 +183,7 @@ pub const Group = struct {
     pub fn broadcast(self: *Group, data: *backend.Buffer, root: u32) abi.Failure!void {
         if (root >= self.size) return abi.fail(error.InvalidValue, "Expected a root below {d}, got {d}", .{ self.size, root });
         const comm = try self.begin();
-        const stream = try self.device.stream();
+        const stream = try self.device.sideStream();
         const pointer = try self.use(data, stream);
         const result = self.functions.ncclBroadcast(pointer, pointer, data.bytes, Element.u8.number(), @intCast(root), comm, stream.handle);
         return self.settle(result, "broadcast");
@@ -191,7 +192,7 @@ pub const Group = struct {
     pub fn allGather(self: *Group, data: *backend.Buffer, out: *backend.Buffer) abi.Failure!void {
         try self.expectAll(out, data);
         const comm = try self.begin();
-        const stream = try self.device.stream();
+        const stream = try self.device.sideStream();
         const from = try self.use(data, stream);
         const to = try self.use(out, stream);
         const result = self.functions.ncclAllGather(from, to, data.bytes, Element.u8.number(), comm, stream.handle);
@@ -202,7 +203,7 @@ pub const Group = struct {
         try self.expectAll(data, out);
         const comm = try self.begin();
         const count = try countOf(out, element);
-        const stream = try self.device.stream();
+        const stream = try self.device.sideStream();
         const from = try self.use(data, stream);
         const to = try self.use(out, stream);
         const result = self.functions.ncclReduceScatter(from, to, count, element.number(), operation.number(), comm, stream.handle);
@@ -213,7 +214,9 @@ pub const Group = struct {
     pub fn wait(self: *Group) abi.Failure!void {
         const comm = try self.begin();
         const cuda = self.device.driver;
-        const stream = try self.device.stream();
+        const own = try self.device.stream();
+        const stream = try self.device.sideStream();
+        try stream.waitFor(own);
         try self.device.check(cuda.cuEventRecord(self.done, stream.handle), "record an event");
         var deadline: Deadline = .start(self.timeout);
         while (true) {

@@ -1,22 +1,27 @@
 // Data-parallel training: every rank computes with rows of its own, and all step with the mean.
 
-import { checkFlag, checkOptions } from "../checks.ts";
+import { checkCount, checkFlag, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { globalNorm, scaleInPlace } from "../training/clip.ts";
-import type { TrainableData } from "../nn/trainable.ts";
-import { Tensor } from "../tensor.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
 import {
   checkOnCpu,
   type GradientExchange,
   type HookState,
   type TrainerStep,
 } from "../training/hooks.ts";
+import { BucketedMean } from "./bucketed_mean.ts";
 import type { Communicator } from "./communicator.ts";
 import { FlatArrays } from "./flat.ts";
 import { type ExchangeOptions, MeanExchange } from "./mean_exchange.ts";
 
 /** How gradients are averaged. */
 export interface AverageGradientsOptions extends ExchangeOptions {
+  /**
+   * Bytes of gradients that travel at a time, as float32, where nothing is compressed or balanced: a
+   * bucket is sent as soon as the backward pass has made all of it. Default: 4 MiB.
+   */
+  bucketBytes?: number | undefined;
   /**
    * Divides the gradients of every parameter by the root of their running mean square before they are
    * compressed, and multiplies them again behind. Codecs spend their bits on what is large; an
@@ -27,6 +32,9 @@ export interface AverageGradientsOptions extends ExchangeOptions {
   balance?: boolean | undefined;
 }
 
+/** The default of `bucketBytes`: enough for a network, little enough to begin early. */
+const BUCKET_BYTES = 2 ** 22;
+
 /** How much of a mean square is kept from step to step. */
 const KEPT = 0.95;
 
@@ -34,9 +42,12 @@ const KEPT = 0.95;
  * Averages the gradients of all ranks after every backward pass: what a `Trainer` with a communicator
  * does unless it is told otherwise.
  *
- * All gradients travel as one list, in the order of the parameters; predicted ones are left alone.
- * Tensors travel one by one from device to device, over NCCL, without a codec and `balance`. The
- * metrics get `sentBytes`, what this rank handed over. With an `ErrorFeedback`, what every rank still
+ * Predicted gradients are left alone. What is neither compressed nor balanced travels in buckets, the
+ * gradients of the last parameters first, while the backward pass still makes the others (for models
+ * that tell when a gradient is final, as `TrainableTransformer` does); the sums are the same bits
+ * whenever that is. Tensors travel one by one, from device to device over NCCL, and take neither a
+ * codec nor `balance`. With a codec all gradients travel as one list, in the order of the parameters,
+ * after the pass. The metrics get `sentBytes`, what this rank handed over. With an `ErrorFeedback`, what every rank still
  * has to send goes into the checkpoints. Under Adam, error feedback with `balance` was best at 10 times
  * smaller (bench/distributed.md); for fewer bytes use `CompressedAdam` or `localSteps`.
  *
@@ -55,41 +66,75 @@ export function averageGradients(
   communicator: Communicator,
   options?: AverageGradientsOptions,
 ): GradientExchange<TrainableData> {
-  const { balance = false, ...exchanged } = checkOptions(options, "options");
+  const { balance = false, bucketBytes, ...exchanged } = checkOptions(options, "options");
   const balances = checkFlag(balance, "balance");
   const exchange = new MeanExchange(communicator, exchanged);
+  const { codec, wire } = exchanged;
+  if (codec !== undefined || balances) {
+    if (bucketBytes !== undefined) {
+      throw tritterError("invalid_option", "bucketBytes must not be given with a codec or balance");
+    }
+    return new AverageGradients(exchange, balances ? new Balance() : undefined);
+  }
+  const bytes = checkCount(bucketBytes ?? BUCKET_BYTES, "bucketBytes", { min: 4, max: 2 ** 30 });
+  const mean = new BucketedMean(communicator, { capacity: Math.floor(bytes / 4), wire });
   // Alone, the mean of one is what is there.
-  const isIdle = communicator.size === 1 && exchanged.codec === undefined &&
-    exchanged.wire === undefined && !balances;
-  return new AverageGradients(exchange, balances ? new Balance() : undefined, isIdle);
+  return new AverageBuckets(mean, communicator.size === 1 && wire === undefined);
 }
 
+/** Averages gradients as they are, during the backward pass. */
+class AverageBuckets implements GradientExchange<TrainableData> {
+  readonly name = "average-gradients";
+  readonly #mean: BucketedMean;
+  readonly #isIdle: boolean;
+
+  constructor(mean: BucketedMean, isIdle: boolean) {
+    this.#mean = mean;
+    this.#isIdle = isIdle;
+  }
+
+  /** A step that failed may have begun to send. */
+  beforeStep(): void {
+    this.#mean.drop();
+  }
+
+  onGradient(
+    parameter: Parameter<TrainableData>,
+    { parameters }: TrainerStep<TrainableData>,
+  ): void {
+    if (!this.#isIdle) this.#mean.add(parameter, parameters);
+  }
+
+  afterBackward({ predicted, parameters, metrics }: TrainerStep<TrainableData>): void {
+    if (!predicted && !this.#isIdle) metrics.sentBytes = this.#mean.finish(parameters);
+  }
+
+  afterStep({ skipped, metrics }: TrainerStep<TrainableData>): void {
+    if (skipped && !this.#isIdle) metrics.sentBytes = this.#mean.drop();
+  }
+}
+
+/** Averages gradients that are compressed or balanced, after the backward pass. */
 class AverageGradients implements GradientExchange<TrainableData> {
   readonly name = "average-gradients";
   readonly #exchange: MeanExchange;
   readonly #balance: Balance | undefined;
-  readonly #isIdle: boolean;
   #flat = new Float32Array(0);
 
-  constructor(exchange: MeanExchange, balance: Balance | undefined, isIdle: boolean) {
+  constructor(exchange: MeanExchange, balance: Balance | undefined) {
     this.#exchange = exchange;
     this.#balance = balance;
-    this.#isIdle = isIdle;
   }
 
   beforeStep({ parameters }: TrainerStep<TrainableData>): void {
-    if (this.#balance !== undefined) checkOnCpu(parameters, "averageGradients with balance");
-    if (this.#exchange.compresses) checkOnCpu(parameters, "averageGradients with a codec");
+    checkOnCpu(parameters, `averageGradients with ${this.#balance ? "balance" : "a codec"}`);
   }
 
   afterBackward({ predicted, parameters, metrics, step }: TrainerStep<TrainableData>): void {
-    if (predicted || this.#isIdle) return;
-    const all = parameters.map(({ gradient }) => gradient);
-    if (all.some((gradient) => gradient instanceof Tensor)) {
-      metrics.sentBytes = this.#exchange.averageTensors(all as Tensor<"f32">[]);
-      return;
-    }
-    const gradients = new FlatArrays(all as Float32Array[]);
+    if (predicted) return;
+    const gradients = new FlatArrays(
+      parameters.map(({ gradient }) => gradient as Float32Array),
+    );
     if (this.#flat.length !== gradients.length) this.#flat = new Float32Array(gradients.length);
     const flat = this.#flat;
     gradients.read(flat);

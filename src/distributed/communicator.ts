@@ -41,9 +41,11 @@ export interface BroadcastOptions {
 /**
  * Processes that work together, each with a number; made by `createCommunicator`.
  *
- * Every rank must make the same calls in the same order, with as many elements. A call that has not
- * ended after `timeoutSeconds` throws `timeout`, and one that fails `io`; nothing more can be done
- * together then. The same ranks and values give the same results, bit for bit.
+ * Every rank must make the same calls in the same order, with as many elements. Over MPI ranks that do
+ * not are all told so: they throw `invalid_length` or `invalid_value`, have sent nothing, and can go on;
+ * over NCCL nobody looks. A call that has not ended after `timeoutSeconds` throws `timeout`, and one
+ * that fails `io`; nothing more can be done together then. The same ranks and values give the same
+ * results, bit for bit.
  *
  * @example
  * ```ts
@@ -203,6 +205,25 @@ export function checkReduce(
     );
   }
   return { operation, wire };
+}
+
+/** Checks how a tensor is to be reduced; its type is what travels. */
+export function checkTensorReduce(
+  { dtype }: Tensor,
+  options: AllReduceOptions | undefined,
+): ReduceOperation {
+  const given = checkOptions(options, "options");
+  const operation = checkChoice(given.operation, OPERATIONS, "operation", "sum");
+  if (given.wire !== undefined) {
+    throw tritterError(
+      "invalid_option",
+      "wire must be given for a Float32Array only, got a tensor",
+    );
+  }
+  if (dtype === "i32" && operation === "mean") {
+    throw tritterError("invalid_option", "operation must not be mean for a tensor of i32");
+  }
+  return operation;
 }
 
 const METHODS = [

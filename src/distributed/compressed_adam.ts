@@ -104,10 +104,20 @@ export class CompressedAdam implements Optimizer {
   ): GradientExchange {
     return {
       name: "compressed-adam",
-      beforeStep: ({ parameters }) => checkOnCpu(parameters, "CompressedAdam"),
       afterBackward: (step) => {
         this.#metrics = step.metrics;
         if (this.#steps < this.#warmupSteps) warmup.afterBackward?.(step);
+      },
+      onGradient: (parameter, step) => {
+        if (this.#steps < this.#warmupSteps) warmup.onGradient?.(parameter, step);
+      },
+      // What has been sent of a step that was skipped, or that failed.
+      beforeStep: (step) => {
+        checkOnCpu(step.parameters, "CompressedAdam");
+        warmup.beforeStep?.(step);
+      },
+      afterStep: (step) => {
+        if (this.#steps < this.#warmupSteps) warmup.afterStep?.(step);
       },
       state: () => this.#steps < this.#warmupSteps ? warmup.state?.() ?? {} : momenta.state(),
       loadState: (state) => {

@@ -68,7 +68,8 @@ function detect(variables: Variables): "local" | "mpi" | "nccl" {
  *
  * The libraries are found at run time: Open MPI 4 and later or MPICH (and what shares its ABI), NCCL
  * 2.14 and later. Throws `library_unavailable` where one is missing, `device_unavailable` where there
- * is no GPU for NCCL, `timeout` where the others do not come. A process can join MPI once.
+ * is no GPU for NCCL, `timeout` where the others do not come. A process may have several communicators,
+ * which all ranks make in the same order; it leaves MPI for good with the last one.
  *
  * @example
  * ```ts

@@ -3,11 +3,9 @@
 import { checkCount, checkOptions, describe } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { GradientCodec } from "../gradients/codec.ts";
-import { fromBf16, toBf16 } from "../formats/half.ts";
 import { open, seal } from "../gradients/container.ts";
 import { ErrorFeedback } from "../gradients/error_feedback.ts";
 import { check, native } from "../native/library.ts";
-import type { Tensor } from "../tensor.ts";
 import type { HookState } from "../training/hooks.ts";
 import { checkCommunicator, type Communicator } from "./communicator.ts";
 import { gatherRankArrays, ownRankArrays } from "./rank_state.ts";
@@ -64,30 +62,6 @@ export class MeanExchange {
     if (summable) codec.decompress(this.#sumOf(bytes), { out: values });
     else this.#averageGathered(codec, bytes, values);
     return bytes.length;
-  }
-
-  /** Whether a codec makes less of what is sent. */
-  get compresses(): boolean {
-    return this.#codec !== undefined;
-  }
-
-  /** The same for tensors on the communicator's device, which stay there. */
-  averageTensors(tensors: readonly Tensor<"f32">[]): number {
-    let bytes = 0;
-    for (const tensor of tensors) {
-      if (this.#wire === undefined) {
-        this.#communicator.allReduce(tensor, { operation: "mean" });
-        bytes += 4 * tensor.size;
-      } else {
-        using words = toBf16(tensor);
-        this.#communicator.allReduce(words, { operation: "mean" });
-        fromBf16(words, { out: tensor });
-        bytes += 2 * tensor.size;
-      }
-    }
-    // Whoever looks at them would otherwise wait for a rank that has died without end.
-    this.#communicator.wait();
-    return bytes;
   }
 
   /** What the codec of every rank remembers; all ranks call it. */

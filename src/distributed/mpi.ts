@@ -1,6 +1,5 @@
 // The processes that mpirun or mpiexec started, over Open MPI or MPICH.
 
-import { tritterError } from "../errors.ts";
 import { check, native, NativeHandle } from "../native/library.ts";
 import {
   type AllReduceOptions,
@@ -18,6 +17,10 @@ import {
   type ReduceOperation,
   type ReduceOptions,
 } from "./communicator.ts";
+import type { EndMean, MeanStarter } from "./started_mean.ts";
+
+/** The library's number for float32 whose sum travels as bf16. */
+const HALF = 4;
 
 const flag = new Uint32Array(1);
 
@@ -35,16 +38,15 @@ function mpiOperation(operation: ReduceOperation): number {
   return operationNumber(operation === "mean" ? "sum" : operation);
 }
 
-/** A communicator over MPI; there is one in a process, and MPI can be joined once. */
-export class MpiCommunicator implements Communicator {
+/** A communicator over MPI, which a process leaves for good with its last one. */
+export class MpiCommunicator implements Communicator, MeanStarter {
   readonly backend = "mpi";
   readonly rank: number;
   readonly size: number;
   readonly timeoutSeconds: number;
 
   readonly #world: NativeHandle;
-  /** After a failure the others are anywhere, and leaving would wait for them. */
-  #failed = false;
+  #abandoned = false;
 
   constructor(library: string, timeoutSeconds: number) {
     const path = new TextEncoder().encode(library);
@@ -72,11 +74,33 @@ export class MpiCommunicator implements Communicator {
     const { operation, wire } = checkReduce(array, options);
     const bytes = bytesOf(array);
     this.#run((world) =>
-      wire === "bf16"
-        ? native.mpi_all_reduce_bf16(world, array as Float32Array, array.length)
-        : native.mpi_all_reduce(world, bytes, bytes.length, element, mpiOperation(operation))
+      native.mpi_all_reduce(
+        ...[world, bytes, bytes.length] as const,
+        wire === "bf16" ? HALF : element,
+        mpiOperation(operation),
+      )
     );
     if (operation === "mean") divide(array, this.size);
+  }
+
+  startMean(values: Float32Array, wire: "bf16" | undefined): EndMean {
+    const { array, element } = checkTravelling(values);
+    const bytes = bytesOf(array);
+    const ticket = new Uint32Array(1);
+    const number = wire === "bf16" ? HALF : element;
+    const sum = operationNumber("sum");
+    this.#run((world) =>
+      native.mpi_all_reduce_start(world, bytes, bytes.length, number, sum, ticket, 1)
+    );
+    return (out) => {
+      const target = bytesOf(out);
+      this.#run((world) => native.mpi_all_reduce_end(world, ticket[0]!, target, target.length));
+      divide(out, this.size);
+    };
+  }
+
+  advanceMeans(): void {
+    this.#run((world) => native.mpi_all_reduce_advance(world));
   }
 
   allGather<D extends CommunicatorData>(data: D): D {
@@ -125,23 +149,20 @@ export class MpiCommunicator implements Communicator {
   wait(): void {}
 
   abandon(): void {
-    this.#failed = true;
+    this.#abandoned = true;
   }
 
   [Symbol.dispose](): void {
     if (this.#world.disposed) return;
     try {
-      if (!this.#failed) check(native.mpi_finish(this.#world.value));
+      // After a failure the library waits for nobody.
+      if (!this.#abandoned) check(native.mpi_finish(this.#world.value));
     } finally {
       this.#world.dispose();
     }
   }
 
   #run(call: (world: bigint) => number): void {
-    const status = call(this.#world.value);
-    if (status === 0) return;
-    this.#failed = true;
-    check(status);
-    throw tritterError("internal", "The native library reports no failure");
+    check(call(this.#world.value));
   }
 }

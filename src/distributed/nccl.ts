@@ -13,6 +13,7 @@ import {
   bytesOf,
   checkReduce,
   checkRoot,
+  checkTensorReduce,
   checkTravelling,
   type Communicator,
   type CommunicatorArray,
@@ -21,6 +22,7 @@ import {
   partLength,
   type ReduceOptions,
 } from "./communicator.ts";
+import type { EndMean, MeanStarter } from "./started_mean.ts";
 
 /** Bytes of what ranks find each other by. */
 const ID_BYTES = 128;
@@ -50,9 +52,9 @@ export function makeUniqueId(library: string, address = ""): Uint8Array<ArrayBuf
 
 /**
  * A communicator over NCCL. Arrays are copied to the GPU and back; tensors stay there, and a call with
- * one returns at once: `wait` waits for the result.
+ * one returns at once: `wait` waits for the result. The device goes on with other tensors meanwhile.
  */
-export class NcclCommunicator implements Communicator {
+export class NcclCommunicator implements Communicator, MeanStarter {
   readonly backend = "nccl";
   readonly rank: number;
   readonly size: number;
@@ -104,7 +106,7 @@ export class NcclCommunicator implements Communicator {
       this.#run((group) => native.nccl_all_reduce(group, memory, element, operation));
     };
     if (data instanceof Tensor) {
-      reduce(data, operationNumber(options?.operation ?? "sum"));
+      reduce(data, operationNumber(checkTensorReduce(data, options)));
       return;
     }
     const { array } = checkTravelling(data);
@@ -118,6 +120,22 @@ export class NcclCommunicator implements Communicator {
     this.#inPlace(words, (tensor) => reduce(tensor, number));
     fromBf16(words, { out: array as Float32Array });
   }
+
+  startMean(values: Float32Array, wire: "bf16" | undefined): EndMean {
+    const { array } = checkTravelling(values);
+    if (array.length === 0) return () => {};
+    const tensor = this.#upload(wire === "bf16" ? toBf16(values) : array);
+    this.allReduce(tensor, { operation: "mean" });
+    return (out) => {
+      using mean = tensor;
+      this.wait();
+      if (wire === "bf16") fromBf16(mean.data() as Uint16Array, { out });
+      else out.set(mean.data() as Float32Array);
+    };
+  }
+
+  /** The device goes on by itself. */
+  advanceMeans(): void {}
 
   allGather<D extends CommunicatorData>(data: D): D {
     if (data instanceof Tensor) return this.#gather(data) as D;
@@ -158,7 +176,7 @@ export class NcclCommunicator implements Communicator {
       return out;
     };
     if (data instanceof Tensor) {
-      return reduce(data, operationNumber(options?.operation ?? "sum")) as D;
+      return reduce(data, operationNumber(checkTensorReduce(data, options))) as D;
     }
     const { array } = checkTravelling(data);
     const { operation } = checkReduce(array, options);

@@ -44,9 +44,25 @@ export function ownRankArrays(
     list[Number(index)] = array;
     ranks.set(name, list);
   }
+  for (const [name, list] of ranks) checkRanks(name, list);
   return Object.fromEntries(
     Array.from(ranks, ([name, list]) => [name, list.length === size ? list[rank]! : meanOf(list)]),
   );
+}
+
+/** Every rank must be there, with as much as the others. */
+function checkRanks(name: string, list: readonly (Float32Array | undefined)[]): void {
+  // Only up to the first that is missing: the number of the last may be anything.
+  for (let rank = 0; rank < Math.max(list.length, 1); rank += 1) {
+    const length = list[rank]?.length;
+    if (length !== undefined && length === list[0]?.length) continue;
+    throw tritterError(
+      "invalid_format",
+      `Tensors ${name}.* must be there for every rank, with as many elements, got ${
+        length ?? "none"
+      } for rank ${rank}`,
+    );
+  }
 }
 
 function meanOf(arrays: readonly Float32Array[]): Float32Array {

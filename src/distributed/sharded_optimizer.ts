@@ -16,7 +16,8 @@ import { FlatArrays, travellingData } from "./flat.ts";
  * A parameter belongs to one rank as a whole: the largest go first, each to the rank that has least. The
  * gradients must be the same on all ranks, as `averageGradients` makes them; results are then those of
  * the optimiser alone, bit for bit. A checkpoint holds the memory of all ranks, and any number of ranks
- * can go on with it. Source: ZeRO stage 1, arXiv:1910.02054.
+ * can go on with it, if the optimiser names its arrays after the parameters, as `AdamW` and `Sgd` do.
+ * Source: ZeRO stage 1, arXiv:1910.02054.
  *
  * @example
  * ```ts
@@ -78,7 +79,9 @@ export class ShardedOptimizer implements Optimizer<TrainableData> {
     for (const [rank, bytes] of allNames.entries()) {
       let start = 0;
       for (const [name, length] of JSON.parse(new TextDecoder().decode(bytes))) {
-        state[name] = allValues[rank]!.subarray(start, start + length);
+        const values = allValues[rank]!.subarray(start, start + length);
+        checkSame(name, state[name] ?? values, values);
+        state[name] = values;
         start += length;
       }
     }
@@ -102,6 +105,17 @@ export class ShardedOptimizer implements Optimizer<TrainableData> {
     this.#optimizer.loadState(Object.fromEntries(kept));
     this.#holdsAll = false;
   }
+}
+
+/** What several ranks have must be the same, such as a number of steps. */
+function checkSame(name: string, one: Float32Array, other: Float32Array): void {
+  const isSame = one.length === other.length &&
+    one.every((value, index) => Object.is(value, other[index]));
+  if (isSame) return;
+  throw tritterError(
+    "unsupported",
+    `ShardedOptimizer needs an optimizer that names its arrays after the parameters, got ${name} of several`,
+  );
 }
 
 /** The rank that each parameter belongs to. */

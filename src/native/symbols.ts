@@ -5,7 +5,7 @@
  */
 
 /** Fingerprint of all signatures below; a library that reports another one does not fit. */
-export const abiFingerprint = 0xbfa64037b2e8897bn;
+export const abiFingerprint = 0xd527eab8879277bbn;
 
 /**
  * Every function with its parameters in order. `r:f32` is a buffer of f32 that the library reads,
@@ -890,9 +890,22 @@ export const symbols = {
     element: "u32",
     operation: "u32",
   },
-  mpi_all_reduce_bf16: {
+  mpi_all_reduce_start: {
     world: "u64",
-    data: "w:f32",
+    data: "r:u8",
+    data_length: "u32",
+    element: "u32",
+    operation: "u32",
+    ticket: "w:u32",
+    ticket_length: "u32",
+  },
+  mpi_all_reduce_advance: {
+    world: "u64",
+  },
+  mpi_all_reduce_end: {
+    world: "u64",
+    ticket: "u32",
+    data: "w:u8",
     data_length: "u32",
   },
   mpi_all_gather: {
@@ -3032,9 +3045,30 @@ export interface NativeLibrary {
     operation: number,
   ): number;
   /**
-   * The sum over all ranks, in place; on the way a value has the 16 bits of bf16.
+   * Begins to reduce a copy over all ranks; `ticket` receives what it ends with.
    */
-  mpi_all_reduce_bf16(world: bigint, data: Float32Array | null, data_length: number): number;
+  mpi_all_reduce_start(
+    world: bigint,
+    data: Uint8Array | null,
+    data_length: number,
+    element: number,
+    operation: number,
+    ticket: Uint32Array | null,
+    ticket_length: number,
+  ): number;
+  /**
+   * Lets what has begun go on, without waiting.
+   */
+  mpi_all_reduce_advance(world: bigint): number;
+  /**
+   * Waits for what has begun, and copies its result.
+   */
+  mpi_all_reduce_end(
+    world: bigint,
+    ticket: number,
+    data: Uint8Array | null,
+    data_length: number,
+  ): number;
   /**
    * The bytes of all ranks one after another, as many of each.
    */

@@ -55,6 +55,9 @@ export interface Trainable<Data extends TrainableData = ParameterData> {
    *
    * `ids` and `targets` hold batch x length token ids, row-major: target i is what follows id i, and
    * -100 counts as none. Returns the mean loss, unscaled, in nats over the targets that count.
+   *
+   * A model may call `onGradient` for each parameter, at most once, as soon as this call adds nothing
+   * more to its gradient: a trainer with several ranks then sends it while the others are computed.
    */
   lossAndGradients(
     ids: Int32Array,

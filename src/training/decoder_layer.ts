@@ -32,6 +32,11 @@ export class SharedBuffers {
   }
 }
 
+/** Takes the parameters of a layer whose gradients are final; a layer that is not there has none. */
+export type TellParameters = (
+  layer: { readonly parameters: readonly Parameter[] } | undefined,
+) => void;
+
 /** sum += term */
 function add(sum: Float32Array, term: Float32Array): void {
   check(native.vector_add(sum, sum.length, term));
@@ -147,22 +152,29 @@ export class DecoderLayer {
     tokens.quantize(norm === undefined ? input : norm.forward(input, { out }));
   }
 
-  /** Turns the gradient of the output into that of the input, in place. */
-  backward(gradient: Float32Array): void {
+  /** Turns the gradient of the output into that of the input, in place; tells what it is done with. */
+  backward(gradient: Float32Array, tell: TellParameters): void {
     const { normed, inner, projected, rotary } = this.#shared;
     const [batch, length] = this.#shape;
     const { heads, kvHeads, headDim, intermediateSize } = this.#config;
     const count = batch * length;
     const dInner = this.#down.backward(gradient, { out: inner.take(count * intermediateSize) });
+    tell(this.#down);
     this.#innerNorm?.backward(dInner, { out: dInner });
+    tell(this.#innerNorm);
     const gates = this.#activation.backward(dInner, { inPlace: true });
     const hidden = normed.take(gradient.length);
     this.#gate.backward(gates.gate, { out: hidden });
+    tell(this.#gate);
     this.#up.backward(gates.up, { out: hidden, accumulate: true });
+    tell(this.#up);
     this.#middleNorm.backward(hidden, { out: gradient, accumulate: true });
+    tell(this.#middleNorm);
 
     const dAttended = this.#out.backward(gradient, { out: normed.take(count * heads * headDim) });
+    tell(this.#out);
     this.#attentionNorm?.backward(dAttended, { out: dAttended });
+    tell(this.#attentionNorm);
     const [queries, keys, values] = [heads, kvHeads, kvHeads].map((number, index) =>
       projected[index]!.take(count * number * headDim)
     ) as [Float32Array, Float32Array, Float32Array];
@@ -171,8 +183,12 @@ export class DecoderLayer {
     rotary.backward(keys, length, { heads: kvHeads });
     const input = normed.take(gradient.length);
     this.#query.backward(queries, { out: input });
+    tell(this.#query);
     this.#key.backward(keys, { out: input, accumulate: true });
+    tell(this.#key);
     this.#value.backward(values, { out: input, accumulate: true });
+    tell(this.#value);
     this.#inputNorm.backward(input, { out: gradient, accumulate: true });
+    tell(this.#inputNorm);
   }
 }

@@ -86,6 +86,13 @@ export interface GradientExchange<Data extends TrainableData = ParameterData>
    * After how many steps all ranks have the same parameters again. Default: after every step.
    */
   readonly every?: number | undefined;
+  /**
+   * During the backward pass of the last micro-batch, if the model tells: the gradient of this parameter
+   * is what `afterBackward` will find there, of this rank alone, and must stay so until then. Called
+   * once for each parameter that the model tells of, in the same order on all ranks. A step that is
+   * skipped goes on with `afterStep`.
+   */
+  onGradient?(parameter: Parameter<Data>, step: TrainerStep<Data>): void;
 }
 
 /** Checks the hooks of a trainer. */

@@ -46,9 +46,14 @@ function checkRate(learningRate: number, weightDecay: number): void {
   }
 }
 
-/** A row of random numbers for each parameter of each step. */
-function rowOf(step: number, parameter: number): bigint {
-  return BigInt(step) << 24n | BigInt(parameter);
+/**
+ * A row of random numbers for each parameter of each step: by its name (FNV-1a), so that it is the same
+ * whatever else is stepped at the same time, as where ranks share parameters out.
+ */
+function rowOf(step: number, name: string): bigint {
+  let hash = 0x811c_9dc5;
+  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x0100_0193);
+  return BigInt(step) << 32n | BigInt(hash >>> 0);
 }
 
 /** A fraction that must stay below 1, or nothing would ever be forgotten. */
@@ -110,8 +115,8 @@ export class AdamW implements Optimizer<TrainableData>, Disposable {
     const t = this.#slots.steps + 1;
     const rate = learningRate / (1 - this.#beta1 ** t);
     const squareFactor = 1 / Math.sqrt(1 - this.#beta2 ** t);
-    for (const [index, parameter] of parameters.entries()) {
-      const { data, gradient, decay } = parameter;
+    for (const parameter of parameters) {
+      const { name, data, gradient, decay } = parameter;
       const fields = Float64Array.of(
         countOf(data),
         this.#beta1,
@@ -133,7 +138,7 @@ export class AdamW implements Optimizer<TrainableData>, Disposable {
       const rest = [...arrays, fields, fields.length] as const;
       check(
         data instanceof Uint16Array
-          ? native.adamw_step_bf16(data, ...rest, this.#seed, rowOf(t, index))
+          ? native.adamw_step_bf16(data, ...rest, this.#seed, rowOf(t, name))
           : native.adamw_step(data, ...rest),
       );
     }
@@ -199,8 +204,8 @@ export class Sgd implements Optimizer<TrainableData>, Disposable {
   step(parameters: readonly Parameter<TrainableData>[], learningRate: number): void {
     checkRate(learningRate, this.#weightDecay);
     checkParameters(parameters);
-    for (const [index, parameter] of parameters.entries()) {
-      const { data, gradient, decay } = parameter;
+    for (const parameter of parameters) {
+      const { name, data, gradient, decay } = parameter;
       const velocity = this.#momentum === 0 ? null : this.#slots.of("velocity", parameter);
       const fields = Float64Array.of(
         countOf(data),
@@ -220,7 +225,7 @@ export class Sgd implements Optimizer<TrainableData>, Disposable {
       const rest = [...arrays, fields, fields.length] as const;
       check(
         data instanceof Uint16Array
-          ? native.sgd_step_bf16(data, ...rest, this.#seed, rowOf(this.#slots.steps + 1, index))
+          ? native.sgd_step_bf16(data, ...rest, this.#seed, rowOf(this.#slots.steps + 1, name))
           : native.sgd_step(data, ...rest),
       );
     }

@@ -1,12 +1,16 @@
 // What a trainer does with the other ranks, beside what its exchange does.
 
+import { checkAlike } from "../distributed/alike.ts";
 import type { Communicator } from "../distributed/communicator.ts";
 import { travellingData } from "../distributed/flat.ts";
 import { countOf } from "../nn/device_memory.ts";
-import { tritterError } from "../errors.ts";
 import type { Parameter, TrainableData } from "../nn/trainable.ts";
 import { Tensor } from "../tensor.ts";
 import type { Optimizer } from "./optimizer.ts";
+
+function bytesOf(data: TrainableData): number {
+  return data instanceof Tensor ? 4 * data.size : data.byteLength;
+}
 
 /** Checks that all ranks begin with the same step and model, and gives them rank 0's parameters. */
 export function beginTogether(
@@ -15,20 +19,16 @@ export function beginTogether(
   step: number,
 ): void {
   if (communicator.size === 1) return;
-  const elements = parameters.reduce((sum, { data }) => sum + countOf(data), 0);
-  const own = Float64Array.of(step, parameters.length, elements);
-  const all = communicator.allGather(own);
-  all.forEach((value, index) => {
-    const expected = all[index % own.length];
-    if (value === expected) return;
-    const what = ["steps", "parameters", "values in them"][index % own.length];
-    throw tritterError(
-      "invalid_value",
-      `All ranks must begin with the same model and checkpoint: rank 0 has ${expected} ${what}, rank ${
-        Math.floor(index / own.length)
-      } has ${value}`,
-    );
-  });
+  checkAlike(
+    communicator,
+    {
+      "steps": step,
+      "parameters": parameters.length,
+      "values in them": parameters.reduce((sum, { data }) => sum + countOf(data), 0),
+      "bytes in them": parameters.reduce((sum, { data }) => sum + bytesOf(data), 0),
+    },
+    "All ranks must begin with the same model and checkpoint",
+  );
   for (const { data } of parameters) communicator.broadcast(travellingData(data));
   if (parameters.some(({ data }) => data instanceof Tensor)) communicator.wait();
 }

@@ -136,6 +136,8 @@ export interface TrainerPlan<Data extends TrainableData> {
   readonly learningRate: (step: number) => number;
   readonly hooks: readonly TrainerHook<Data>[];
   readonly communicator: Communicator;
+  /** One of the hooks, the first, if there is a communicator. */
+  readonly exchange: GradientExchange<Data> | undefined;
   /** After how many steps all ranks have the same parameters. */
   readonly togetherEvery: number;
   readonly signal: AbortSignal | undefined;
@@ -170,7 +172,7 @@ export function planTraining<Data extends TrainableData>(
   }
   const batchSize = checkCount(given.batchSize ?? 8, "batchSize", { min: 1 });
   const accumulation = checkCount(given.accumulation ?? 1, "accumulation", { min: 1 });
-  const { hooks, communicator, togetherEvery } = checkRanks(given);
+  const { hooks, communicator, exchange, togetherEvery } = checkRanks(given);
   const ranks = communicator.size;
   const steps = checkSteps(given, data.rows / (batchSize * accumulation * ranks));
   const plan: TrainerPlan<Data> = {
@@ -181,6 +183,7 @@ export function planTraining<Data extends TrainableData>(
     learningRate: checkLearningRate(given, steps),
     hooks,
     communicator,
+    exchange,
     togetherEvery,
     signal,
     steps,
@@ -204,13 +207,14 @@ export function planTraining<Data extends TrainableData>(
 /** The communicator, and the hooks with what is exchanged before all others. */
 function checkRanks<Data extends TrainableData>(
   { communicator, exchange, hooks }: TrainerOptions<Data>,
-): Pick<TrainerPlan<Data>, "communicator" | "hooks" | "togetherEvery"> {
+): Pick<TrainerPlan<Data>, "communicator" | "exchange" | "hooks" | "togetherEvery"> {
   if (communicator === undefined) {
     if (exchange !== undefined) {
       throw tritterError("invalid_option", "communicator must be given for exchange");
     }
     return {
       communicator: new LocalCommunicator(TIMEOUT_SECONDS),
+      exchange: undefined,
       hooks: checkHooks(hooks),
       togetherEvery: 1,
     };
@@ -219,6 +223,7 @@ function checkRanks<Data extends TrainableData>(
   const used = exchange ?? averageGradients(communicator);
   return {
     communicator,
+    exchange: used,
     hooks: checkHooks([used, ...checkHooks(hooks)]),
     togetherEvery: checkCount(used.every ?? 1, "exchange.every", { min: 1 }),
   };

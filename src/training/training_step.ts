@@ -2,10 +2,10 @@
 
 import type { Communicator } from "../distributed/communicator.ts";
 import { tritterError } from "../errors.ts";
-import type { TrainableData } from "../nn/trainable.ts";
+import type { Parameter, TrainableData } from "../nn/trainable.ts";
 import { clipByGlobalNorm, globalNorm } from "./clip.ts";
 import { clearGradients, type Gradients, type TensorGradients } from "./gradients.ts";
-import type { TrainerHook, TrainerStep } from "./hooks.ts";
+import type { GradientExchange, TrainerHook, TrainerStep } from "./hooks.ts";
 import type { LossScaler } from "./loss_scaler.ts";
 import type { TrainerPlan } from "./trainer_options.ts";
 
@@ -43,7 +43,7 @@ export function makeStep<Data extends TrainableData>(
   clearGradients(parameters);
   // All are arrays, or all are tensors.
   const gradients = parameters.map(({ gradient }) => gradient) as Gradients | TensorGradients;
-  fillGradients(plan, request, step, gradients);
+  fillGradients(plan, request, step);
   if (!step.skipped) {
     for (const hook of hooks) hook.afterBackward?.(step);
     const norm = clipNorm > 0 ? clipByGlobalNorm(gradients, clipNorm) : globalNorm(gradients);
@@ -61,13 +61,14 @@ function fillGradients<Data extends TrainableData>(
   plan: TrainerPlan<Data>,
   { position, scaler }: StepRequest,
   step: OpenStep<Data>,
-  gradients: Gradients | TensorGradients,
 ): void {
-  const { model, data, batchSize, accumulation, seed, hooks, communicator } = plan;
+  const { model, data, batchSize, accumulation, seed, hooks, communicator, exchange } = plan;
   const { rank, size } = communicator;
   // Every hook is asked, also after one has said no.
   const predictor = hooks.filter((hook) => hook.beforeStep?.(step) === false)[0];
   const scale = (scaler?.factor ?? 1) / accumulation;
+  const final = new FinalGradients(step, scaler, exchange);
+  const tells = exchange?.onGradient !== undefined;
   let total = 0;
   for (let micro = 0; micro < accumulation; micro += 1) {
     const { ids, targets, shape } = data.batch(
@@ -75,14 +76,18 @@ function fillGradients<Data extends TrainableData>(
       batchSize,
       seed,
     );
+    const isLast = micro === accumulation - 1;
     total += predictor === undefined
-      ? model.lossAndGradients(ids, targets, shape, { scale })
+      ? model.lossAndGradients(ids, targets, shape, {
+        scale,
+        ...(tells && isLast ? { onGradient: (parameter) => final.add(parameter) } : {}),
+      })
       : model.loss(ids, targets, shape);
   }
   const scales = predictor === undefined && scaler !== undefined;
   if (scales) {
     step.metrics.lossScale = scaler.factor;
-    step.skipped = scaler.unscale(gradients);
+    step.skipped = final.unscaleRest();
   }
   step.loss = total / accumulation;
   agree(communicator, step);
@@ -91,6 +96,50 @@ function fillGradients<Data extends TrainableData>(
   if (predictor !== undefined) {
     step.predicted = true;
     predict(predictor, step);
+  }
+}
+
+/** Gradients that a model has told to be final: they are unscaled, and the exchange is told. */
+class FinalGradients<Data extends TrainableData> {
+  readonly #step: TrainerStep<Data>;
+  readonly #scaler: LossScaler | undefined;
+  readonly #exchange: GradientExchange<Data> | undefined;
+  readonly #rest: Set<Parameter<Data>>;
+  #overflow = false;
+
+  constructor(
+    step: TrainerStep<Data>,
+    scaler: LossScaler | undefined,
+    exchange: GradientExchange<Data> | undefined,
+  ) {
+    this.#step = step;
+    this.#scaler = scaler;
+    this.#exchange = exchange;
+    this.#rest = new Set(step.parameters);
+  }
+
+  add(parameter: Parameter<Data>): void {
+    if (!this.#rest.delete(parameter)) {
+      throw tritterError(
+        "invalid_value",
+        `A model must tell of each of its parameters once, got ${parameter?.name} again`,
+      );
+    }
+    this.#unscale([parameter]);
+    this.#exchange?.onGradient?.(parameter, this.#step);
+  }
+
+  /** Unscales what the model did not tell of; returns whether any gradient has overflowed. */
+  unscaleRest(): boolean {
+    this.#unscale([...this.#rest]);
+    return this.#overflow;
+  }
+
+  #unscale(parameters: readonly Parameter<Data>[]): void {
+    if (this.#scaler === undefined || parameters.length === 0) return;
+    const gradients = parameters.map(({ gradient }) => gradient) as Gradients | TensorGradients;
+    const overflow = this.#scaler.unscale(gradients);
+    this.#overflow ||= overflow;
   }
 }
 

@@ -1,6 +1,13 @@
 // A whole language model that trains.
 
-import { checkArray, checkChoice, checkNumber, checkOptions, checkTexts } from "../checks.ts";
+import {
+  checkArray,
+  checkChoice,
+  checkNumber,
+  checkOptions,
+  checkTexts,
+  describe,
+} from "../checks.ts";
 import { type Device, namedPlace, type Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import type { ModelConfig } from "../inference/config.ts";
@@ -21,7 +28,7 @@ import type {
 } from "../nn/trainable.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
-import { DecoderLayer, SharedBuffers } from "./decoder_layer.ts";
+import { DecoderLayer, SharedBuffers, type TellParameters } from "./decoder_layer.ts";
 import { DeviceModel } from "./device_model.ts";
 import { loadParameters } from "./load_parameters.ts";
 import { completeConfig, type TransformerConfig } from "./transformer_config.ts";
@@ -136,7 +143,8 @@ export class TrainableTransformer implements Trainable {
    * mean loss in nats.
    *
    * `ids` and `targets` hold `batch` texts of `length` tokens each; target i is what follows id i, and
-   * -100 counts as none. Throws `invalid_value` for ids that the vocabulary does not have, and when
+   * -100 counts as none. `onGradient` is told of each parameter when its gradient is final, that of the
+   * last layer first. Throws `invalid_value` for ids that the vocabulary does not have, and when
    * weights or activations are not finite any more.
    *
    * @example
@@ -153,16 +161,21 @@ export class TrainableTransformer implements Trainable {
     ids: Int32Array,
     targets: Int32Array,
     shape: readonly [batch: number, length: number],
-    options?: { scale?: number | undefined },
+    options?: GradientOptions,
   ): number {
-    const { scale = 1 } = checkOptions(options, "options");
-    checkNumber(scale, "scale");
+    const { scale, onGradient } = checkGradientOptions(options);
+    const tell: TellParameters = (layer) =>
+      onGradient && layer?.parameters.forEach((parameter) => onGradient(parameter));
     const hidden = this.#forward(ids, targets, shape);
     const out = this.#gradient.take(hidden.length);
     const { loss, gradient } = this.#head.lossAndGradient(hidden, targets, { scale, out });
+    const { weight } = this.#head;
+    if (weight !== this.#embedding.weight) tell({ parameters: [weight] });
     this.#norm.backward(gradient, { out: gradient });
-    for (const layer of [...this.#layers].reverse()) layer.backward(gradient);
+    tell(this.#norm);
+    for (const layer of [...this.#layers].reverse()) layer.backward(gradient, tell);
     this.#embedding.backward(gradient);
+    tell(this.#embedding);
     return loss;
   }
 
@@ -246,6 +259,20 @@ export class TrainableTransformer implements Trainable {
     const place = namedPlace(device);
     return place === "cpu" ? this : construct(this.config, this.parameters, place);
   }
+}
+
+function checkGradientOptions<Data extends TrainableData>(
+  options: GradientOptions<Data> | undefined,
+): GradientOptions<Data> & { scale: number } {
+  const { scale = 1, onGradient } = checkOptions(options, "options");
+  checkNumber(scale, "scale");
+  if (onGradient !== undefined && typeof onGradient !== "function") {
+    throw tritterError(
+      "invalid_type",
+      `onGradient must be a function, got ${describe(onGradient)}`,
+    );
+  }
+  return { scale, onGradient };
 }
 
 /** What the kernels of attention take. */
@@ -366,8 +393,7 @@ export class CudaTransformer implements Trainable<Tensor<"f32">>, Disposable {
     shape: readonly [batch: number, length: number],
     options?: GradientOptions<Tensor<"f32">>,
   ): number {
-    const { scale = 1, onGradient } = checkOptions(options, "options");
-    checkNumber(scale, "scale");
+    const { scale, onGradient } = checkGradientOptions(options);
     const texts = this.#check(ids, targets, shape);
     return this.#model.lossAndGradients(ids, targets, texts, {
       scale,
