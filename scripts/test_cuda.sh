@@ -37,7 +37,7 @@ step() {
   fi
 }
 
-tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.ts test/cuda_distributed_test.ts test/cuda_vsa_test.ts test/cuda_gradients_test.ts test/cuda_gradients_topk_test.ts test/cuda_floats_test.ts test/cuda_model_test.ts test/cuda_training_test.ts test/cuda_optimizers_test.ts test/cuda_engine_test.ts test/device_test.ts test/tensor_test.ts)
+tests=(test/cuda_tensor_test.ts test/cuda_packing_test.ts test/cuda_matmul_test.ts test/cuda_distributed_test.ts test/cuda_vsa_test.ts test/cuda_gradients_test.ts test/cuda_gradients_topk_test.ts test/cuda_compressor_test.ts test/cuda_floats_test.ts test/cuda_model_test.ts test/cuda_training_test.ts test/cuda_optimizers_test.ts test/cuda_engine_test.ts test/device_test.ts test/tensor_test.ts)
 bun=$(find_runtime bun)
 deno=$(find_runtime deno)
 [ -n "$bun$deno" ] || { echo "neither Bun nor Deno is there"; exit 1; }
