@@ -59,7 +59,7 @@ pub fn softmax(input: *Buffer, out: *Buffer, size: u32, stride: u32) abi.Failure
     };
     if (stride > 1) return stream.launch(.engine_softmax_columns, .{
         .blocks = try gridOf(count / plane * divideUp(stride, 32)),
-        .threads = 32 * @min(32, size),
+        .threads = 32 * @as(u32, @min(32, size)),
     }, arguments);
     const kernel: kernels.Kernel = if (size < block_size_min) .engine_softmax_warp else .engine_softmax_block;
     return stream.launchOf(kernel, try shapeOf(rows, size), &arguments);
