@@ -85,13 +85,12 @@ export {
   type CompressOptions,
   createCodec,
   decompressGradients,
-  type DecompressOptions,
-  type DecompressTensorOptions,
   GradientCodec,
   type GradientCodecState,
 } from "./src/gradients/codec.ts";
 export {
   type CompressedGradient,
+  type CompressGradientsOptions,
   compressGradientsVsa,
   decompressGradientsVsa,
   GradientCompressor,
@@ -107,6 +106,7 @@ export type { CodecName, CodecOptions } from "./src/gradients/kind.ts";
 export type { ProjectionMethod } from "./src/gradients/projection.ts";
 export { addCompressed, type AddCompressedOptions } from "./src/gradients/sketches.ts";
 export { type CompressionStats, compressionStats } from "./src/gradients/stats.ts";
+export type { DecompressOptions, DecompressTensorOptions } from "./src/gradients/values.ts";
 
 // Hypervectors
 export { Bundler, type BundlerResultOptions } from "./src/vsa/bundler.ts";

@@ -16,6 +16,7 @@
 #include "gradients_blocks.cu"
 #include "gradients_bundle.cu"
 #include "gradients_entropy.cu"
+#include "gradients_entropy_decode.cu"
 #include "gradients_lowrank.cu"
 #include "gradients_projection.cu"
 #include "gradients_rotated.cu"

@@ -3,6 +3,7 @@
 import process from "node:process";
 import { createCodec, globalNorm, hasOverflow, LossScaler, PackedTernary } from "../mod.ts";
 import { clipByValue, fromBf16, Hypervector, HypervectorBatch, Tensor, toBf16 } from "../mod.ts";
+import { GradientCompressor } from "../mod.ts";
 import { randomFloats, randomTrits } from "./support.ts";
 import "./cuda_sanitize_model.ts";
 import "./cuda_sanitize_engine.ts";
@@ -77,6 +78,8 @@ for (const count of [1, 100, 4096 + 1000, 3 * 4096]) {
     using restored = codec.decompress(codec.compress(gradients), { device });
     restored.data();
   }
+  const compressor = new GradientCompressor({ gradientClipping: 0.1, device });
+  compressor.decompress(compressor.compress(gradients), { device })[Symbol.dispose]();
   using words = toBf16(gradients);
   using values = fromBf16(words);
   globalNorm(values);

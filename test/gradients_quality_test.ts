@@ -12,6 +12,7 @@ import {
   decompressGradients,
   decompressGradientsVsa,
   GradientCompressor,
+  Tensor,
 } from "../mod.ts";
 import { gaussian, heavyTailed, norm } from "./gradients_reference.ts";
 import { assertNear, assertSame, assertThrowsCode, onEveryTier, wrong } from "./support.ts";
@@ -288,6 +289,55 @@ describe("functions and GradientCompressor", () => {
       const { cosine } = compressionStats(gradients, restored, 29);
       assert.ok(cosine > 0.2 && cosine < 0.36, `${cosine}`);
     }
+  });
+
+  it("take tensors and write where they are told to", () => {
+    const gradients = gaussian(1000, 6);
+    const tensor = Tensor.from(gradients, [10, 100], { device: "cpu" });
+    const { compressed } = compressGradientsVsa(tensor, 0.3, 9, { device: "cpu" });
+    assertSame(compressed, compressGradientsVsa(gradients, 0.3, 9).compressed);
+    const restored = decompressGradientsVsa(compressed, 1000, 9);
+    const out = new Float32Array(1000);
+    assert.equal(decompressGradientsVsa(compressed, 1000, 9, { out }), out);
+    assertSame(out, restored);
+    const there = decompressGradientsVsa(compressed, 1000, 9, { device: "cpu" });
+    assert.deepEqual(there.shape, [1000]);
+    assertSame(there.data(), restored);
+    // The samples' own memory.
+    const all = compressGradientsVsa(gradients, 1, 9).compressed;
+    const expected = decompressGradientsVsa(all, 1000, 9);
+    assertSame(decompressGradientsVsa(all, 1000, 9, { out: all }), expected);
+
+    for (const method of ["hadamard", "dense"] as const) {
+      const compressor = new GradientCompressor({ method, seed: 9, gradientClipping: 1 });
+      const small = compressor.compress(tensor);
+      assertSame(small.data, compressor.compress(gradients).data);
+      const target = Tensor.from(new Float32Array(1000), [100, 10], { device: "cpu" });
+      assert.equal(compressor.decompress(small, { out: target }), target);
+      assertSame(target.data(), compressor.decompress(small));
+      const ternary = compressor.compressTernary(tensor);
+      assert.deepEqual(ternary, compressor.compressTernary(gradients));
+      assert.equal(compressor.decompressTernary(ternary, { out: target }), target);
+      assertSame(target.data(), compressor.decompressTernary(ternary));
+      assertThrowsCode(
+        () => compressor.decompress(small, { out: new Float32Array(999) }),
+        "invalid_length",
+      );
+      assertThrowsCode(
+        () => compressor.decompress(small, wrong({ device: "cpu", out: new Float32Array(1000) })),
+        "invalid_type",
+        /out must be a Tensor/,
+      );
+    }
+    assertThrowsCode(
+      () => compressGradientsVsa(Tensor.from(new Int8Array(4), [4], { device: "cpu" }), 1, 1),
+      "invalid_type",
+      /f32/,
+    );
+    assertThrowsCode(
+      () => compressGradientsVsa(gradients, 1, 1, { device: "cuda" }),
+      "device_unavailable",
+    );
   });
 
   it("refuse other seeds, ratios and lengths", () => {

@@ -5,6 +5,7 @@ const abi = @import("../abi.zig");
 const Buffer = @import("../cuda/backend.zig").Buffer;
 const codecs = @import("../cuda/gradients.zig");
 const entropy = @import("../cuda/gradients_entropy.zig");
+const entropy_decode = @import("../cuda/gradients_entropy_decode.zig");
 const expectLength = @import("options.zig").expectLength;
 const goals = @import("../cpu/gradients_entropy.zig");
 const handles = @import("../handles.zig");
@@ -69,7 +70,7 @@ pub fn cuda_gradients_entropy_encode(
 }
 
 pub fn cuda_gradients_entropy_decode(payload: ?[*]const u8, payload_length: u32, gradients: u64) callconv(.c) i32 {
-    return abi.finish(decode(payload, payload_length, gradients, entropy.decode, .{}));
+    return abi.finish(decode(payload, payload_length, gradients, entropy_decode.decode, .{}));
 }
 
 fn entropyEncode(gradients: u64, bytes: f64, cosine: f64, payload: ?[*]u8, payload_length: u32, used: abi.Failure![]f64) abi.Failure!void {

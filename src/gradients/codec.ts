@@ -1,9 +1,9 @@
 // Compressing gradients and getting them back: what all codecs share.
 
 import { checkArray, checkCount, checkObject, checkOptions } from "../checks.ts";
-import { type Device, type Place, placeOf } from "../device.ts";
+import { type Place, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
-import { emptyTensor, floatsOf, memoryHandle, Tensor } from "../tensor.ts";
+import { Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
 import {
   containerBytes,
@@ -14,17 +14,16 @@ import {
   roomFor,
   seal,
 } from "./container.ts";
-import type {
-  CodecName,
-  CodecOptions,
-  CudaValues,
-  Encoder,
-  Kind,
-  KindOptions,
-  Values,
-} from "./kind.ts";
+import type { CodecName, CodecOptions, Encoder, Kind, KindOptions, Values } from "./kind.ts";
 import { kindOf, read } from "./kinds.ts";
 import { checkAllFinite } from "./stats.ts";
+import {
+  type DecompressOptions,
+  type DecompressTensorOptions,
+  restore,
+  type Source,
+  withValues,
+} from "./values.ts";
 
 /** How gradients are compressed this time. */
 export interface CompressOptions {
@@ -32,20 +31,6 @@ export interface CompressOptions {
   out?: Uint8Array | undefined;
   /** Replaces the codec's seed: take another one at every step, the same on all workers. */
   seed?: number | bigint | undefined;
-}
-
-/** Where gradients go when they come back. */
-export interface DecompressOptions {
-  /** As many elements as there are gradients, to write to instead of allocating. */
-  out?: Float32Array | undefined;
-}
-
-/** The tensor that gradients come back as. */
-export interface DecompressTensorOptions {
-  /** An f32 tensor of as many elements as there are gradients, to write to, on any device. */
-  out?: Tensor | undefined;
-  /** Where a new tensor is to be, of one axis; that of `out` if there is one. */
-  device?: Device | undefined;
 }
 
 /** What compressed gradients say about themselves. */
@@ -83,70 +68,13 @@ function expectKernels(kind: Kind, place: Place): void {
   );
 }
 
-/** The gradients of a tensor for a kind, where they are. */
-function valuesOf(tensor: Tensor, name: string, kind: Kind): Values {
-  const { device } = tensor;
-  if (device === "cpu") return floatsOf(tensor, name);
-  expectKernels(kind, device);
-  const handle = memoryHandle(tensor, "f32", device, name);
-  return { handle, length: tensor.size } satisfies CudaValues;
-}
-
-/** Decompresses into a tensor: the caller's, or a new one. */
-function decodeTensor(
-  kind: Kind,
-  message: Message,
-  { out, device }: DecompressTensorOptions,
-): Tensor<"f32"> {
-  const { count } = message;
-  const place = device === undefined && out !== undefined ? out.device : placeOf(device);
-  if (out !== undefined) {
-    if (out.device !== place) {
-      throw tritterError("invalid_value", `out must be on ${place}, got a tensor on ${out.device}`);
-    }
-    if (out.size !== count) {
-      throw tritterError("invalid_length", `out must have ${count} elements, got ${out.size}`);
-    }
-    kind.decode(message, valuesOf(out, "out", kind));
-    return out as Tensor<"f32">;
-  }
-  expectKernels(kind, place);
-  const target = place === "cpu"
-    ? Tensor.from(new Float32Array(count), [count], { device: "cpu" })
-    : emptyTensor([count], place);
-  try {
-    kind.decode(message, valuesOf(target, "out", kind));
-    return target;
-  } catch (error) {
-    target[Symbol.dispose]();
-    throw error;
-  }
-}
-
-function decode(
-  kind: Kind,
-  message: Message,
-  options: DecompressOptions | DecompressTensorOptions | undefined,
-  place: Place,
-): Float32Array | Tensor<"f32"> {
-  const given: { out?: Float32Array | Tensor | undefined; device?: Device | undefined } =
-    checkOptions(options, "options");
-  const { out, device } = given;
-  if (out instanceof Tensor) return decodeTensor(kind, message, { out, device });
-  if (device !== undefined && out === undefined) return decodeTensor(kind, message, { device });
-  if (device !== undefined) {
-    throw tritterError("invalid_type", "out must be a Tensor where options name a device");
-  }
-  const target = out === undefined
-    ? new Float32Array(message.count)
-    : checkArray(out, Float32Array, "out", message.count);
-  if (place === "cpu") {
-    kind.decode(message, target);
-  } else {
-    using there = decodeTensor(kind, message, { device: place });
-    target.set(there.data());
-  }
-  return target;
+/** What bytes of a kind stand for. */
+function sourceOf(kind: Kind, message: Message): Source {
+  return {
+    count: message.count,
+    expectPlace: (place) => expectKernels(kind, place),
+    write: (out) => kind.decode(message, out),
+  };
 }
 
 /**
@@ -239,16 +167,8 @@ export class GradientCodec {
    * ```
    */
   compress(gradients: Float32Array | Tensor, options?: CompressOptions): Uint8Array {
-    if (gradients instanceof Tensor) {
-      return this.#compress(valuesOf(gradients, "gradients", this.#kind), options);
-    }
-    checkArray(gradients, Float32Array, "gradients");
-    if (gradients.length === 0) {
-      throw tritterError("invalid_length", "gradients must have at least one element, got none");
-    }
-    if (this.device === "cpu") return this.#compress(gradients, options);
-    using there = Tensor.from(gradients, [gradients.length], { device: this.device });
-    return this.#compress(valuesOf(there, "gradients", this.#kind), options);
+    if (gradients instanceof Tensor) expectKernels(this.#kind, gradients.device);
+    return withValues(gradients, this.device, (values) => this.#compress(values, options));
   }
 
   #compress(gradients: Values, options: CompressOptions | undefined): Uint8Array {
@@ -293,7 +213,7 @@ export class GradientCodec {
     if (kind !== this.#kind) {
       refuse(`bytes must be of the codec "${this.name}", got "${kind.name}"`);
     }
-    return decode(kind, message, options, this.device);
+    return restore(sourceOf(kind, message), options, this.device);
   }
 
   /**
@@ -449,7 +369,7 @@ export function decompressGradients(
   options?: DecompressOptions | DecompressTensorOptions,
 ): Float32Array | Tensor<"f32"> {
   const { kind, message } = read(bytes);
-  return decode(kind, message, options, "cpu");
+  return restore(sourceOf(kind, message), options, "cpu");
 }
 
 /**

@@ -1,21 +1,31 @@
 // The gradient compression of tritter-accel: random projections, as functions and as a class.
 
 import { checkArray, checkCount, checkNumber, checkOptions, describe } from "../checks.ts";
-import { type Device, resolveDevice } from "../device.ts";
+import { type Device, type Place, placeOf } from "../device.ts";
 import { tritterError } from "../errors.ts";
+import { check, native } from "../native/library.ts";
 import { packTernaryWeights, unpackTernaryWeights } from "../packing/bytes.ts";
 import { ternarize } from "../quantization/weights.ts";
+import type { Tensor } from "../tensor.ts";
 import { checkSeed } from "../vsa/options.ts";
 import { COUNT_MAX } from "./container.ts";
+import type { Values } from "./kind.ts";
 import {
   checkMethod,
   checkShare,
   keptOf,
   project,
   type ProjectionMethod,
+  refuseDense,
   unproject,
 } from "./projection.ts";
-import { checkAllFinite, measure } from "./stats.ts";
+import { checkAllFinite } from "./stats.ts";
+import {
+  type DecompressOptions,
+  type DecompressTensorOptions,
+  restore,
+  withValues,
+} from "./values.ts";
 
 /** Options of `GradientCompressor`. */
 export interface TrainingConfig {
@@ -30,7 +40,16 @@ export interface TrainingConfig {
    * -1, 0 and 1 as the Rust crate does, for at most 2^30 of them.
    */
   method?: ProjectionMethod | undefined;
-  /** Device that computes. Default: the default device. */
+  /**
+   * Device that computes on arrays; tensors are projected where they are. Default: the default
+   * device. `"dense"` is for the CPU alone.
+   */
+  device?: Device | undefined;
+}
+
+/** Where `compressGradientsVsa` computes. */
+export interface CompressGradientsOptions {
+  /** Device that computes on arrays; tensors are projected where they are. Default: the default device. */
   device?: Device | undefined;
 }
 
@@ -62,18 +81,32 @@ export interface TernaryCompressedGradient {
   compressionRatio: number;
 }
 
+type Restored = Float32Array<ArrayBuffer> | Tensor<"f32">;
+
+const oneSum = new Float64Array(1);
+
 const bytesOf = (samples: Float32Array) =>
   new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
 
-function checkGradients(gradients: Float32Array): void {
-  checkArray(gradients, Float32Array, "gradients");
-  if (gradients.length > 0) return;
-  throw tritterError("invalid_length", "gradients must have at least one element, got none");
+/** The Euclidean norm, with the same bits on every device. */
+function normOf(gradients: Values): number {
+  if (gradients instanceof Float32Array) {
+    check(native.floats_sum_squares(gradients, gradients.length, oneSum, 1));
+  } else {
+    check(native.cuda_floats_sum_squares_all(BigUint64Array.of(gradients.handle), 1, oneSum, 1));
+  }
+  return Math.sqrt(oneSum[0]!);
 }
 
 function checkObject(value: unknown, name: string): void {
   if (typeof value === "object" && value !== null) return;
   throw tritterError("invalid_type", `${name} must be an object, got ${describe(value)}`);
+}
+
+/** The bytes of samples, which are read while `out` is written: copies where it may be their memory. */
+function apartFrom(out: Values, samples: Float32Array): Uint8Array {
+  const shared = out instanceof Float32Array && out.buffer === samples.buffer;
+  return bytesOf(shared ? samples.slice() : samples);
 }
 
 /** Checks samples and the number of gradients that they are to become. */
@@ -98,6 +131,9 @@ function checkSamples(samples: Float32Array, dim: unknown, name: string): number
  * subsampled randomised Hadamard transform. Throws `invalid_value` for a ratio outside (0, 1] and,
  * naming the index, for gradients that are NaN or infinite.
  *
+ * A tensor on a CUDA device stays there and only what is kept comes back, the same numbers that the
+ * CPU makes; arrays travel to the device of the options first.
+ *
  * @example
  * ```ts
  * import { compressGradientsVsa, decompressGradientsVsa } from "tritter-accel";
@@ -109,14 +145,19 @@ function checkSamples(samples: Float32Array, dim: unknown, name: string): number
  * ```
  */
 export function compressGradientsVsa(
-  gradients: Float32Array,
+  gradients: Float32Array | Tensor,
   compressionRatio: number,
   seed: number,
+  options?: CompressGradientsOptions,
 ): { compressed: Float32Array<ArrayBuffer>; seed: number } {
-  checkGradients(gradients);
+  const place = placeOf(checkOptions(options, "options").device);
   const share = checkShare(compressionRatio, "compressionRatio");
-  const compressed = new Float32Array(keptOf(gradients.length, share));
-  project(gradients, 0, checkSeed(seed), 1, bytesOf(compressed));
+  const drawn = checkSeed(seed);
+  const compressed = withValues(gradients, place, (values) => {
+    const samples = new Float32Array(keptOf(values.length, share));
+    project(values, 0, drawn, 1, bytesOf(samples));
+    return samples;
+  });
   return { compressed, seed };
 }
 
@@ -125,7 +166,8 @@ export function compressGradientsVsa(
  *
  * They are sqrt(n / k) times as long as the gradients, mostly noise; see there. The seed must be the
  * one that they were compressed with: there is no way to notice another. Throws `invalid_length`
- * unless there are from 1 to `originalDim` numbers.
+ * unless there are from 1 to `originalDim` numbers. With a tensor as `out`, or a `device`, they come
+ * back as a tensor that is there.
  *
  * @example
  * ```ts
@@ -140,19 +182,33 @@ export function decompressGradientsVsa(
   compressed: Float32Array,
   originalDim: number,
   seed: number,
-): Float32Array<ArrayBuffer> {
+  options?: DecompressOptions,
+): Float32Array<ArrayBuffer>;
+/** Returns them as a tensor. */
+export function decompressGradientsVsa(
+  compressed: Float32Array,
+  originalDim: number,
+  seed: number,
+  options: DecompressTensorOptions,
+): Tensor<"f32">;
+export function decompressGradientsVsa(
+  compressed: Float32Array,
+  originalDim: number,
+  seed: number,
+  options?: DecompressOptions | DecompressTensorOptions,
+): Restored {
   const count = checkSamples(compressed, originalDim, "compressed");
   const drawn = checkSeed(seed);
   checkAllFinite(compressed, "compressed");
-  const gradients = new Float32Array(count);
-  unproject(bytesOf(compressed), 0, drawn, 0, gradients);
-  return gradients;
+  const write = (out: Values) => unproject(apartFrom(out, compressed), 0, drawn, 0, out);
+  return restore({ count, write }, options, placeOf());
 }
 
 /**
  * Random projections of gradients with a seed, a ratio and a clipping of their own.
  *
- * What `compressGradientsVsa` says about the quality holds here: a cosine of about sqrt(ratio).
+ * What `compressGradientsVsa` says about the quality and about tensors holds here: a cosine of about
+ * sqrt(ratio), and results of the CPU to the last bit wherever they are computed.
  *
  * @example
  * ```ts
@@ -173,15 +229,15 @@ export class GradientCompressor {
   readonly gradientClipping: number | undefined;
   /** How the projection is computed. */
   readonly method: ProjectionMethod;
-  /** Where it computes. */
-  readonly device: "cpu";
+  /** Where it computes on arrays; tensors are where they are. */
+  readonly device: Place;
 
   readonly #seed: bigint;
   readonly #dense: number;
 
   /**
    * Takes the options; throws `invalid_value` for a ratio outside (0, 1] or a clipping that is not
-   * above 0.
+   * above 0, `unsupported` for `"dense"` on a CUDA device.
    *
    * @example
    * ```ts
@@ -207,13 +263,14 @@ export class GradientCompressor {
     this.gradientClipping = gradientClipping;
     this.#dense = checkMethod(method, 1, 1);
     this.method = method;
-    this.device = resolveDevice(device);
+    this.device = placeOf(device);
+    if (this.#dense === 1 && this.device !== "cpu") refuseDense();
   }
 
   /** How many times the gradients are to be taken, so that they are not too long. */
-  #clip(gradients: Float32Array): number {
+  #clip(gradients: Values): number {
     if (this.gradientClipping === undefined) return 1;
-    const norm = Math.sqrt(measure(gradients, gradients).a);
+    const norm = normOf(gradients);
     return norm > this.gradientClipping ? this.gradientClipping / norm : 1;
   }
 
@@ -221,7 +278,8 @@ export class GradientCompressor {
    * Projects gradients to max(ceil(n x ratio), 1) numbers, after clipping them.
    *
    * Throws `invalid_value` for a ratio outside (0, 1] and, naming the index, for gradients that are
-   * NaN or infinite.
+   * NaN or infinite. A tensor on a CUDA device stays there and only what is kept comes back, the same
+   * numbers that the CPU makes.
    *
    * @example
    * ```ts
@@ -231,20 +289,22 @@ export class GradientCompressor {
    * console.log(compressed.data.length, compressed.originalDim); // 32 64
    * ```
    */
-  compress(gradients: Float32Array, ratio?: number): CompressedGradient {
-    checkGradients(gradients);
+  compress(gradients: Float32Array | Tensor, ratio?: number): CompressedGradient {
     const share = ratio === undefined ? this.defaultCompressionRatio : checkShare(ratio, "ratio");
-    const kept = keptOf(gradients.length, share);
-    checkMethod(this.method, gradients.length, kept);
-    const data = new Float32Array(kept);
-    project(gradients, this.#dense, this.#seed, this.#clip(gradients), bytesOf(data));
-    return { data, originalDim: gradients.length, seed: this.seed, ratio: share };
+    return withValues(gradients, this.device, (values) => {
+      const kept = keptOf(values.length, share);
+      checkMethod(this.method, values.length, kept);
+      const data = new Float32Array(kept);
+      project(values, this.#dense, this.#seed, this.#clip(values), bytesOf(data));
+      return { data, originalDim: values.length, seed: this.seed, ratio: share };
+    });
   }
 
   /**
    * Returns unbiased gradients for what `compress` made with the same seed and method.
    *
-   * Throws `invalid_value` where the seed is another one.
+   * Throws `invalid_value` where the seed is another one. With a tensor as `out`, or a `device`, they
+   * come back as a tensor that is there.
    *
    * @example
    * ```ts
@@ -255,9 +315,18 @@ export class GradientCompressor {
    * console.log(compressor.decompress(compressed).length); // 1000
    * ```
    */
-  decompress(compressed: CompressedGradient): Float32Array<ArrayBuffer> {
+  decompress(
+    compressed: CompressedGradient,
+    options?: DecompressOptions,
+  ): Float32Array<ArrayBuffer>;
+  /** Returns them as a tensor. */
+  decompress(compressed: CompressedGradient, options: DecompressTensorOptions): Tensor<"f32">;
+  decompress(
+    compressed: CompressedGradient,
+    options?: DecompressOptions | DecompressTensorOptions,
+  ): Restored {
     checkObject(compressed, "compressed");
-    return this.#restore(compressed.data, compressed.originalDim, compressed.seed);
+    return this.#restore(compressed.data, compressed.originalDim, compressed.seed, options);
   }
 
   /**
@@ -275,7 +344,7 @@ export class GradientCompressor {
    * console.log(compressionRatio.toFixed(1)); // 137.9
    * ```
    */
-  compressTernary(gradients: Float32Array, ratio?: number): TernaryCompressedGradient {
+  compressTernary(gradients: Float32Array | Tensor, ratio?: number): TernaryCompressedGradient {
     const { data: samples, originalDim, seed } = this.compress(gradients, ratio);
     const shape = [1, samples.length] as const;
     const { ternary, scales } = ternarize(samples, shape, { scale: "leastSquares" });
@@ -292,7 +361,8 @@ export class GradientCompressor {
   /**
    * Returns gradients for what `compressTernary` made with the same seed and method.
    *
-   * Throws `invalid_value` where the seed is another one or a code is no trit.
+   * Throws `invalid_value` where the seed is another one or a code is no trit; options as for
+   * `decompress`.
    *
    * @example
    * ```ts
@@ -303,7 +373,19 @@ export class GradientCompressor {
    * console.log(compressor.decompressTernary(compressed).length); // 1000
    * ```
    */
-  decompressTernary(compressed: TernaryCompressedGradient): Float32Array<ArrayBuffer> {
+  decompressTernary(
+    compressed: TernaryCompressedGradient,
+    options?: DecompressOptions,
+  ): Float32Array<ArrayBuffer>;
+  /** Returns them as a tensor. */
+  decompressTernary(
+    compressed: TernaryCompressedGradient,
+    options: DecompressTensorOptions,
+  ): Tensor<"f32">;
+  decompressTernary(
+    compressed: TernaryCompressedGradient,
+    options?: DecompressOptions | DecompressTensorOptions,
+  ): Restored {
     checkObject(compressed, "compressed");
     const { data, scale, originalDim, compressedDim, seed } = compressed;
     const count = checkCount(originalDim, "originalDim", { min: 1, max: COUNT_MAX });
@@ -311,10 +393,15 @@ export class GradientCompressor {
     checkArray(data, Uint8Array, "data", Math.ceil(kept / 4));
     checkNumber(scale, "scale");
     const samples = unpackTernaryWeights(data, Float32Array.of(scale), [1, kept]);
-    return this.#restore(samples, count, seed);
+    return this.#restore(samples, count, seed, options);
   }
 
-  #restore(samples: Float32Array, dim: number, seed: number | bigint): Float32Array<ArrayBuffer> {
+  #restore(
+    samples: Float32Array,
+    dim: number,
+    seed: number | bigint,
+    options: DecompressOptions | DecompressTensorOptions | undefined,
+  ): Restored {
     const count = checkSamples(samples, dim, "data");
     if (checkSeed(seed) !== this.#seed) {
       throw tritterError(
@@ -324,8 +411,8 @@ export class GradientCompressor {
     }
     checkMethod(this.method, count, samples.length);
     checkAllFinite(samples, "data");
-    const gradients = new Float32Array(count);
-    unproject(bytesOf(samples), this.#dense, this.#seed, 0, gradients);
-    return gradients;
+    const write = (out: Values) =>
+      unproject(apartFrom(out, samples), this.#dense, this.#seed, 0, out);
+    return restore({ count, write }, options, this.device);
   }
 }

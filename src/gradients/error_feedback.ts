@@ -5,13 +5,9 @@ import type { Place } from "../device.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 import { emptyTensor, floatsOf, memoryHandle, Tensor } from "../tensor.ts";
-import {
-  type CompressOptions,
-  type DecompressOptions,
-  type DecompressTensorOptions,
-  GradientCodec,
-} from "./codec.ts";
+import { type CompressOptions, GradientCodec } from "./codec.ts";
 import { checkAllFinite } from "./stats.ts";
+import type { DecompressOptions, DecompressTensorOptions } from "./values.ts";
 
 const MODES = ["plain", "ef21"] as const;
 

@@ -52,7 +52,8 @@ export function checkMethod(method: unknown, count: number, kept: number): numbe
   return code;
 }
 
-function refuseDense(): never {
+/** Refuses a dense projection of what is on a device. */
+export function refuseDense(): never {
   throw tritterError(
     "unsupported",
     'The method "dense" of "projection" has no CUDA kernels: take "hadamard", or the CPU',
