@@ -298,7 +298,7 @@ let construct: (
  * running when `lossAndGradients` returns. Heads have at most 256 numbers.
  *
  * It owns device memory: use `using` or `[Symbol.dispose]()`. Besides parameters, gradients and the
- * optimiser's memory, a token takes about 4 x (8 hiddenSize + 4 intermediateSize) bytes in each layer.
+ * optimiser's memory, a token takes about 4 x (7 hiddenSize + 3 intermediateSize) bytes in each layer.
  *
  * @example
  * ```ts
