@@ -21,27 +21,27 @@ export const version = "0.1.0";
 export const prebuilt: Readonly<Record<string, PrebuiltLibrary>> = {
   "linux-x64": {
     file: "libtritter.so",
-    size: 6898664,
-    sha256: "8a9757c421bdbcf2af1a36d767427f38ab5fe336e6e9e8855fdb4687c47e8ca0",
+    size: 8837736,
+    sha256: "be06a6d2970bbf179b3011d4f997842201c58616854744b95e34b19e45d3d7a7",
   },
   "linux-x64-musl": {
     file: "libtritter.so",
-    size: 3058840,
-    sha256: "5fdfc68e999daf86ce033b7988c60dc43d0f5d6628e09a991d43b4e10d4795fd",
+    size: 3222040,
+    sha256: "f861db4a675bbf169d77f3aa25028304dece2e31db92d1c6b9aa8579629e9723",
   },
   "linux-arm64": {
     file: "libtritter.so",
-    size: 1892768,
-    sha256: "0ca2ec2c9161ccea94bd59be4dc5eeb0360bec1ac3f736b0defd4df12b42bce1",
+    size: 2028944,
+    sha256: "6d58a1987af4f92677e980721dfe86b14189ae49c353ddb417b68d7535569ba4",
   },
   "darwin-arm64": {
     file: "libtritter.dylib",
-    size: 1792608,
-    sha256: "6bab1afcc7cdbb8173619c5d01a17b8df66076362ef48ee3bec1f76bd62a0a04",
+    size: 1942336,
+    sha256: "f4d69548364589f345ff9cfbc22c8260c1ba6d68378f46076b53a933c1225790",
   },
   "windows-x64": {
     file: "tritter.dll",
-    size: 6934016,
-    sha256: "7a0d633ca21a17e779820d658260b56959ea2772cd106e0bfd8146672901af40",
+    size: 8888832,
+    sha256: "3a16d509dfc54bb7208e8aa311dbadc7f7f1aa25228fc51570e1447374cc2995",
   },
 };
