@@ -1,6 +1,6 @@
 /** The command tritter: exit statuses, and what an interruption leaves behind. */
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -56,6 +56,48 @@ describe("exit statuses", { timeout }, () => {
       assert.doesNotMatch(stderr, /\n +at /, `${call}`);
     }
   });
+
+  it("1 and one line for damaged files, with nothing on standard output", () =>
+    withDirectory(async (folder) => {
+      const at = (name: string) => join(folder, name);
+      /** A copy of the model without one file, which gets other bytes, or none. */
+      const damaged = (name: string, file: string, bytes?: Uint8Array | string) => {
+        cpSync(jargon, at(name), { recursive: true });
+        rmSync(join(at(name), file));
+        if (bytes !== undefined) writeFileSync(join(at(name), file), bytes);
+        return at(name);
+      };
+      const weights = readFileSync(join(jargon, "model.safetensors"));
+      const folders = [
+        damaged("no config", "config.json"),
+        damaged("broken config", "config.json", "[1"),
+        damaged("no weights", "model.safetensors"),
+        damaged("short header", "model.safetensors", weights.subarray(0, 1000)),
+        damaged("short data", "model.safetensors", weights.subarray(0, weights.length - 1)),
+        damaged("huge header", "model.safetensors", new Uint8Array(64).fill(0x7f)),
+        join(jargon, "config.json"),
+        at("missing"),
+      ];
+      writeFileSync(at("self.yaml"), "model: &a [*a]");
+      const calls = [
+        ...folders.flatMap((model) => [
+          ["inspect", model],
+          ["generate", model, "The"],
+          ["quantize", model, at("packed")],
+        ]),
+        ["inspect", join(at("short header"), "model.safetensors")],
+        ["train", at("self.yaml")],
+        ["train", folder],
+      ];
+      const before = readdirSync(folder);
+      for (const call of calls) {
+        const { status, stdout, stderr } = await runCommand([...call, "--json"]);
+        assert.equal(status, 1, `${call}: ${stderr}`);
+        assert.equal(stdout, "", `${call}`);
+        assert.match(stderr, /^error: [^\n]+\n$/, `${call}`);
+      }
+      assert.deepEqual(readdirSync(folder), before);
+    }));
 
   it("0 for help", async () => {
     for (const call of [["--help"], ["help"], ["quantize", "--help"]]) {

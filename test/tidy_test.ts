@@ -175,6 +175,44 @@ describe("files", () => {
   });
 });
 
+/** The names that GitHub gives the headings of a Markdown file. */
+function anchorsOf(name: string): string[] {
+  const headings = [...read(name).replace(/```[\s\S]*?```/g, "").matchAll(/^#+ +(.+)$/gm)];
+  return headings.map((heading) =>
+    heading[1]!.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+  );
+}
+
+describe("documents", () => {
+  /** Where the links of a Markdown file lead, without those to other sites. */
+  const linksOf = (name: string) =>
+    [...read(name).matchAll(/\]\(([^()\s]+)\)/g)].map((match) => match[1]!)
+      .filter((link) => !/^\w+:/.test(link));
+  const documents = files.filter((name) => name.endsWith(".md") && !isData(name));
+
+  it("have links that lead somewhere", () => {
+    assert.ok(linksOf("README.md").length > 10);
+    for (const name of documents) {
+      for (const link of linksOf(name)) {
+        const [path, anchor] = link.split("#");
+        const target = path === "" ? name : resolve(name, path!);
+        const there = files.some((file) => file === target || file.startsWith(`${target}/`));
+        assert.ok(there, `${name} links to ${link}, which is not there`);
+        if (anchor === undefined) continue;
+        assert.ok(anchorsOf(target).includes(anchor), `${name} links to ${link}: no such heading`);
+      }
+    }
+  });
+
+  it("README.md links every example", () => {
+    const examples = files.filter((name) => /^examples\/[^/]+\.ts$/.test(name));
+    assert.ok(examples.length >= 5);
+    for (const name of examples) {
+      assert.ok(linksOf("README.md").includes(name), `README.md does not link ${name}`);
+    }
+  });
+});
+
 describe("generated files", () => {
   it("src/native/symbols.ts is what lib/api declares", () => {
     const options = { cwd: root, encoding: "utf8", env } as const;

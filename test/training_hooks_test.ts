@@ -389,6 +389,8 @@ describe("a training file", () => {
       await refused("model: [", "invalid_format", /must be YAML: .+[^:]$/);
       await refused("- a", "invalid_format", /named settings/);
       await refused("# nothing", "invalid_format", /named settings/);
+      await refused("model: &a [*a]", "invalid_format", /alias inside its own anchor/);
+      await refused("model: &a { b: { c: *a } }", "invalid_format", /alias inside its own anchor/);
       await refused(`${YAML}more: 1`, "invalid_format", /got more/);
       await refused(`${YAML}model: {}`, "invalid_format", /YAML/);
       await refused(change("batch_size: 2", "batch_sise: 2"), "invalid_format", /got batchSise/);

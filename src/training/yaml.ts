@@ -35,15 +35,19 @@ function firstLine(error: unknown): string {
   return String(error instanceof Error ? error.message : error).split("\n")[0]!.replace(/:$/, "");
 }
 
-/** The names of all settings in the form that TypeScript has. */
-function camelCased(value: unknown, path: string): unknown {
-  if (Array.isArray(value)) return value.map((item) => camelCased(item, path));
+/** The names of all settings in the form that TypeScript has; `above` are the values that hold this one. */
+function camelCased(value: unknown, path: string, above: readonly unknown[] = []): unknown {
   if (typeof value !== "object" || value === null) return value;
+  if (above.includes(value)) {
+    throw tritterError("invalid_format", `${path} must not have an alias inside its own anchor`);
+  }
+  const within = [...above, value];
+  if (Array.isArray(value)) return value.map((item) => camelCased(item, path, within));
   const named = new Map<string, unknown>();
   for (const [key, item] of Object.entries(value)) {
     const name = key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
     if (named.has(name)) throw tritterError("invalid_format", `${path} must name ${name} once`);
-    named.set(name, camelCased(item, path));
+    named.set(name, camelCased(item, path, within));
   }
   return Object.fromEntries(named);
 }
