@@ -9,7 +9,7 @@ const REQUIRED_PERCENT = 90;
 const OTHER_PROGRAMS = ["test/install_test.ts", "test/worker_test.ts", "test/tidy_test.ts"];
 
 /** Lines found and lines hit, by file, of a report in the format of lcov. */
-export function parseLcov(text) {
+function parseLcov(text) {
   return text.split("end_of_record").flatMap((record) => {
     const file = /^SF:(.+)$/m.exec(record)?.[1];
     if (!file) return [];
@@ -22,7 +22,7 @@ export function parseLcov(text) {
  * Removes what programs that tests killed had begun to write: they report into the same folder, and Deno
  * reads no report at all where one file is broken.
  */
-export function removeUnfinished(folder) {
+function removeUnfinished(folder) {
   const unfinished = readdirSync(folder).map((name) => join(folder, name)).filter((file) => {
     try {
       JSON.parse(readFileSync(file, "utf8"));
@@ -36,7 +36,6 @@ export function removeUnfinished(folder) {
   if (unfinished.length > 0) {
     console.log(`${unfinished.length} reports of programs that were killed are not complete`);
   }
-  return unfinished.length;
 }
 
 /** Runs all tests on Deno, prints how much of src/ they executed and fails below the floor. */

@@ -30,32 +30,12 @@ import {
 } from "../mod.ts";
 import { assertNothingLeft, cudaTest } from "./cuda_support.ts";
 import { withDirectory } from "./make_model.ts";
-import { assertSame, assertThrowsCode, seeded } from "./support.ts";
+import { assertSame, assertThrowsCode } from "./support.ts";
 import { toyTokens } from "./toy_model.ts";
+import { BITNET, LLAMA, makeModel as makeModelOf, texts } from "./transformer_cases.ts";
 
 type DeviceOptions = TrainerOptions<Tensor<"f32">>;
 
-const BITNET: TransformerConfig = {
-  vocabSize: 23,
-  hiddenSize: 12,
-  intermediateSize: 20,
-  layers: 2,
-  heads: 3,
-  kvHeads: 1,
-};
-const LLAMA: TransformerConfig = {
-  architecture: "LlamaForCausalLM",
-  vocabSize: 19,
-  hiddenSize: 10,
-  intermediateSize: 17,
-  layers: 1,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 6,
-  tieWordEmbeddings: false,
-  attentionBias: true,
-  mlpBias: true,
-};
 /** Odd sizes that no tile divides, and more tokens than a tile. */
 const ODD: TransformerConfig = {
   vocabSize: 301,
@@ -87,25 +67,9 @@ const WIDE: TransformerConfig = {
   mlpBias: true,
 };
 
-/** Random texts; every fifth target counts for nothing. */
-function texts(vocabSize: number, [batch, length]: readonly [number, number], seed: number) {
-  const random = seeded(seed);
-  const id = () => Math.floor(random() * vocabSize);
-  const ids = Int32Array.from({ length: batch * length }, id);
-  const targets = Int32Array.from({ length: batch * length }, (_, i) => i % 5 === 3 ? -100 : id());
-  return { ids, targets };
-}
-
-/** Weights large enough that every part of the model matters. */
-function makeModel(config: TransformerConfig): TrainableTransformer {
-  const initializerRange = 1.7 / Math.sqrt(config.hiddenSize);
-  const model = new TrainableTransformer(config, { seed: 5, initializerRange });
-  const random = seeded(6);
-  for (const { data, shape } of model.parameters) {
-    if (shape.length === 1) data.forEach((value, i) => data[i] = value + random() - 0.5);
-  }
-  return model;
-}
+/** Weights of a size that keeps activations as they are. */
+const makeModel = (config: TransformerConfig) =>
+  makeModelOf(config, 1.7 / Math.sqrt(config.hiddenSize));
 
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 

@@ -4,56 +4,12 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { AdamW, loadModel, TrainableTransformer, type TransformerConfig } from "../mod.ts";
+import { AdamW, clearGradients, loadModel, TrainableTransformer } from "../mod.ts";
 import { Tape } from "./gradient_tape.ts";
 import { safetensorsBytes, withDirectory } from "./make_model.ts";
-import { assertNear, assertSame, assertThrowsCode, onEveryTier, seeded, wrong } from "./support.ts";
+import { assertNear, assertSame, assertThrowsCode, onEveryTier, wrong } from "./support.ts";
 import { modelLoss } from "./training_reference.ts";
-
-const BITNET: TransformerConfig = {
-  vocabSize: 23,
-  hiddenSize: 12,
-  intermediateSize: 20,
-  layers: 2,
-  heads: 3,
-  kvHeads: 1,
-};
-const LLAMA: TransformerConfig = {
-  architecture: "LlamaForCausalLM",
-  vocabSize: 19,
-  hiddenSize: 10,
-  intermediateSize: 17,
-  layers: 1,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 6,
-  tieWordEmbeddings: false,
-  attentionBias: true,
-  mlpBias: true,
-};
-
-/** Random texts; every fifth target counts for nothing. */
-function texts(vocabSize: number, [batch, length]: readonly [number, number], seed: number) {
-  const random = seeded(seed);
-  const id = () => Math.floor(random() * vocabSize);
-  const ids = Int32Array.from({ length: batch * length }, id);
-  const targets = Int32Array.from({ length: batch * length }, (_, i) => i % 5 === 3 ? -100 : id());
-  return { ids, targets };
-}
-
-/** Weights large enough that every part of the model matters. */
-function makeModel(config: TransformerConfig): TrainableTransformer {
-  const model = new TrainableTransformer(config, { seed: 5, initializerRange: 0.5 });
-  const random = seeded(6);
-  for (const { data, shape } of model.parameters) {
-    if (shape.length === 1) data.forEach((value, i) => data[i] = value + random() - 0.5);
-  }
-  return model;
-}
-
-function clearGradients(model: TrainableTransformer): void {
-  for (const { gradient } of model.parameters) gradient.fill(0);
-}
+import { BITNET, LLAMA, makeModel, texts } from "./transformer_cases.ts";
 
 describe("a model that trains", () => {
   for (const config of [BITNET, LLAMA]) {
@@ -66,7 +22,7 @@ describe("a model that trains", () => {
       const loss = modelLoss(tape, model.config, nodes, ids, targets, shape);
       const gradients = tape.gradientsOf(loss);
       onEveryTier((label) => {
-        clearGradients(model);
+        clearGradients(model.parameters);
         const scale = 3;
         const actual = model.lossAndGradients(ids, targets, shape, { scale });
         assert.ok(Math.abs(actual - tape.at(loss)) < 2e-6 * tape.at(loss), `${label}: ${actual}`);
@@ -91,7 +47,7 @@ describe("a model that trains", () => {
     const byTier = new Map<string, Float32Array[]>();
     const losses = new Set<number>();
     onEveryTier((label) => {
-      clearGradients(model);
+      clearGradients(model.parameters);
       const tier = label.split(",")[0]!;
       losses.add(model.lossAndGradients(ids, targets, shape));
       const first = byTier.get(tier) ?? model.parameters.map(({ gradient }) => gradient.slice());
@@ -161,7 +117,7 @@ describe("a model that trains", () => {
       const first = model.loss(ids, targets, [2, 8]);
       assert.ok(Math.abs(first - Math.log(config.vocabSize)) < 0.1, `${first}`);
       for (let step = 0; step < 60; step++) {
-        clearGradients(model);
+        clearGradients(model.parameters);
         model.lossAndGradients(ids, targets, [2, 8]);
         optimizer.step(model.parameters, 5e-3);
       }

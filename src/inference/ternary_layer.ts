@@ -1,9 +1,9 @@
 // A linear layer with ternary weights and float activations.
 
 import { checkFinite, checkOptions } from "../checks.ts";
-import { type Device, placeOf } from "../device.ts";
+import type { Device } from "../device.ts";
 import { tritterError } from "../errors.ts";
-import { PackedTernary } from "../packing/packed_ternary.ts";
+import { checkWeightsDevice, PackedTernary } from "../packing/packed_ternary.ts";
 import { matrixShape } from "../quantization/weights.ts";
 import { floatsOf, memoryHandle, Tensor } from "../tensor.ts";
 
@@ -26,13 +26,7 @@ function isOptions(value: object): value is TernaryLayerOptions {
 
 /** Checks weights before anything is made of them. */
 function checkWeights(weights: Float32Array | Tensor | PackedTernary, device?: Device): void {
-  if (weights instanceof PackedTernary) {
-    if (device === undefined || device === "auto" || placeOf(device) === weights.device) return;
-    throw tritterError(
-      "invalid_option",
-      `device must be that of the weights, "${weights.device}", got "${placeOf(device)}"`,
-    );
-  }
+  if (weights instanceof PackedTernary) return checkWeightsDevice(device, weights.device);
   const isResident = weights instanceof Tensor && weights.device !== "cpu";
   if (isResident) memoryHandle(weights, "f32", weights.device, "weights");
   else floatsOf(weights, "weights");

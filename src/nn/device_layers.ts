@@ -5,6 +5,7 @@ import { check, native, NativeHandle } from "../native/library.ts";
 import { Tensor } from "../tensor.ts";
 import { valuesOf } from "./buffer.ts";
 import { floatsHandle, TensorBuffer, zeroTensor } from "./device_memory.ts";
+import { ropeTables } from "./rotary_embedding.ts";
 import type { Parameter, TrainableData } from "./trainable.ts";
 
 /** A parameter whose values and gradient are on a device. */
@@ -190,14 +191,10 @@ export class DeviceRotary {
 
   #reach(length: number): void {
     if (length <= this.#positions) return;
-    const frequencies = this.#frequencies;
-    const shape = [length, frequencies.length];
-    const [cos, sin] = [0, 1].map(() => new Float32Array(length * frequencies.length));
-    check(native.rope_tables(frequencies, frequencies.length, 1, cos!, cos!.length, sin!));
+    const shape = [length, this.#frequencies.length];
+    const tables = ropeTables(this.#frequencies, length);
     this.dispose();
-    this.#tables = [cos!, sin!, sin!.map((value) => -value)].map((table) =>
-      new Tensor<"f32">(table, shape, { device: this.#place })
-    );
+    this.#tables = tables.map((table) => new Tensor<"f32">(table, shape, { device: this.#place }));
     this.#positions = length;
   }
 

@@ -4,6 +4,17 @@ import { checkArray, checkCount, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
 
+/** Cosines, sines and sines to turn back with, [length, frequencies]. */
+export function ropeTables(
+  frequencies: Float32Array,
+  length: number,
+): readonly [cos: Float32Array, sin: Float32Array, back: Float32Array] {
+  const size = length * frequencies.length;
+  const [cos, sin] = [new Float32Array(size), new Float32Array(size)];
+  check(native.rope_tables(frequencies, frequencies.length, 1, cos, size, sin));
+  return [cos, sin, sin.map((value) => -value)];
+}
+
 /** Options of `RotaryEmbedding`. */
 export interface RotaryEmbeddingOptions {
   /** The angle per position of each pair of a head's numbers. Default: `theta`^(-2 i / headDim). */
@@ -33,9 +44,9 @@ export class RotaryEmbedding {
   readonly headDim: number;
   readonly #frequencies: Float32Array;
   #positions = 0;
-  #cos = new Float32Array(0);
-  #sin = new Float32Array(0);
-  #backward = new Float32Array(0);
+  #cos: Float32Array = new Float32Array(0);
+  #sin: Float32Array = new Float32Array(0);
+  #backward: Float32Array = new Float32Array(0);
 
   /** Makes the rotation of heads of `headDim` numbers. */
   constructor(headDim: number, options?: RotaryEmbeddingOptions) {
@@ -107,12 +118,7 @@ export class RotaryEmbedding {
   /** Computes sines and cosines up to a text's length. */
   #reach(length: number): void {
     if (length <= this.#positions) return;
-    const frequencies = this.#frequencies;
-    const size = length * frequencies.length;
-    this.#cos = new Float32Array(size);
-    this.#sin = new Float32Array(size);
-    check(native.rope_tables(frequencies, frequencies.length, 1, this.#cos, size, this.#sin));
-    this.#backward = this.#sin.map((value) => -value);
+    [this.#cos, this.#sin, this.#backward] = ropeTables(this.#frequencies, length);
     this.#positions = length;
   }
 }

@@ -400,7 +400,7 @@ export class PackedTernary implements Disposable {
     options: TernaryMatmulConfig = NO_OPTIONS,
   ): Float32Array<ArrayBuffer> | Tensor<"f32"> {
     const { device, activations, bias, out } = checkOptions(options, "options");
-    if (device !== undefined) this.#checkDevice(device);
+    checkWeightsDevice(device, this.device);
     if (this.device !== "cpu") return this.#multiplyOnCuda(input, options);
     const floats = floatsOf(input, "input");
     if (input instanceof Tensor) checkFeatures(input, this.#cols);
@@ -418,15 +418,6 @@ export class PackedTernary implements Disposable {
     ));
     if (!(input instanceof Tensor)) return output;
     return Tensor.from(output, [...input.shape.slice(0, -1), this.#rows], { device: "cpu" });
-  }
-
-  #checkDevice(device: Device): void {
-    const place = placeOf(device);
-    if (place === this.device || device === "auto") return;
-    throw tritterError(
-      "invalid_option",
-      `device must be that of the weights, "${this.device}", got "${place}"`,
-    );
   }
 
   #multiplyOnCuda(
@@ -455,6 +446,15 @@ export class PackedTernary implements Disposable {
   [Symbol.dispose](): void {
     this.#handle[Symbol.dispose]();
   }
+}
+
+/** Checks a device that is named for weights which are somewhere already. */
+export function checkWeightsDevice(device: Device | undefined, place: Place): void {
+  if (device === undefined || device === "auto" || placeOf(device) === place) return;
+  throw tritterError(
+    "invalid_option",
+    `device must be that of the weights, "${place}", got "${placeOf(device)}"`,
+  );
 }
 
 /** Checks that the last axis of a tensor has as many elements as a layer has inputs. */

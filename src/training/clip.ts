@@ -3,7 +3,8 @@
 import { checkChoice, checkNumber, checkOptions } from "../checks.ts";
 import { tritterError } from "../errors.ts";
 import { check, native } from "../native/library.ts";
-import { memoryHandle, Tensor } from "../tensor.ts";
+import { floatsHandle } from "../nn/device_memory.ts";
+import { Tensor } from "../tensor.ts";
 import { checkAllGradients, type Gradients, type TensorGradients } from "./gradients.ts";
 
 /** What `clipByValue` does with NaN. */
@@ -17,11 +18,6 @@ const F32_MAX = (2 - 2 ** -23) * 2 ** 127;
 const oneSum = new Float64Array(1);
 const oneWord = new Uint32Array(1);
 
-/** What the library calls a tensor of gradients. */
-function handleOf(values: Tensor): bigint {
-  return memoryHandle(values, "f32", values.device, "gradients");
-}
-
 /** The places in a list of the tensors of each device, and what the library calls them. */
 function tensorsByDevice(
   list: readonly (Float32Array | Tensor)[],
@@ -32,14 +28,17 @@ function tensorsByDevice(
   );
   return [...groups.values()].map((places) => ({
     places,
-    handles: BigUint64Array.from(places, (place) => handleOf(list[place] as Tensor)),
+    handles: BigUint64Array.from(
+      places,
+      (place) => floatsHandle(list[place] as Tensor, "gradients"),
+    ),
   }));
 }
 
 /** The index of the first NaN or infinity, or -1. */
 function findOverflow(values: Float32Array | Tensor): number {
   if (values instanceof Tensor) {
-    check(native.cuda_floats_find_not_finite(handleOf(values), oneSum, 1));
+    check(native.cuda_floats_find_not_finite(floatsHandle(values, "gradients"), oneSum, 1));
     return oneSum[0] === values.size ? -1 : oneSum[0]!;
   }
   if (values.length === 0) return -1;
@@ -181,7 +180,7 @@ export function clipByValue(
   const nanToZero = Number(nan === "zero");
   for (const values of list) {
     if (values instanceof Tensor) {
-      check(native.cuda_floats_clip(handleOf(values), min, max, nanToZero));
+      check(native.cuda_floats_clip(floatsHandle(values, "gradients"), min, max, nanToZero));
     } else if (values.length > 0) {
       check(native.floats_clip(values, values.length, min, max, nanToZero));
     }

@@ -32,6 +32,7 @@ const OWN = [
   "output",
 ] as const;
 
+type LinearName = "query" | "key" | "value" | "out" | "gate" | "up" | "down";
 type Buffers<Name extends string> = Readonly<Record<Name, TensorBuffer<"f32">>>;
 
 function buffersOf<Name extends string>(names: readonly Name[], place: Place): Buffers<Name> {
@@ -72,7 +73,7 @@ function add(sum: bigint, term: bigint): void {
 export class DeviceDecoderLayer {
   readonly #config: ModelConfig;
   readonly #shared: DeviceShared;
-  readonly #linear: Readonly<Record<string, DeviceBitLinear>>;
+  readonly #linear: Readonly<Record<LinearName, DeviceBitLinear>>;
   readonly #inputNorm: DeviceRmsNorm;
   readonly #attentionNorm: DeviceRmsNorm | undefined;
   readonly #middleNorm: DeviceRmsNorm;
@@ -138,9 +139,9 @@ export class DeviceDecoderLayer {
     const queries = own.queries.take(count * heads * headDim).handle;
     const keys = own.keys.take(count * kvHeads * headDim).handle;
     const values = own.values.take(count * kvHeads * headDim).handle;
-    query!.forward(forAttention, queries);
-    key!.forward(forAttention, keys);
-    value!.forward(forAttention, values);
+    query.forward(forAttention, queries);
+    key.forward(forAttention, keys);
+    value.forward(forAttention, values);
     rotary.forward(queries, length, heads);
     rotary.forward(keys, length, kvHeads);
     const attended = own.attended.take(count * heads * headDim).handle;
@@ -157,13 +158,13 @@ export class DeviceDecoderLayer {
     ));
     this.#normalize(this.#attentionNorm, attended, forOut, count, normed);
     const middle = own.middle.take(count * hiddenSize).handle;
-    out!.forward(forOut, middle);
+    out.forward(forOut, middle);
     add(middle, x);
     this.#normalize(this.#middleNorm, middle, forInner, count, normed);
     const gates = own.gate.take(count * intermediateSize).handle;
     const ups = own.up.take(count * intermediateSize).handle;
-    gate!.forward(forInner, gates);
-    up!.forward(forInner, ups);
+    gate.forward(forInner, gates);
+    up.forward(forInner, ups);
     // Without a norm behind it, nobody needs what the gate gave once it has 8 bits.
     const gated = this.#innerNorm === undefined
       ? inner
@@ -171,7 +172,7 @@ export class DeviceDecoderLayer {
     check(native.cuda_gate_forward(gates, ups, gated, this.#kind));
     this.#normalize(this.#innerNorm, gated, forDown, count, inner);
     const output = own.output.take(count * hiddenSize).handle;
-    down!.forward(forDown, output);
+    down.forward(forDown, output);
     add(output, middle);
     return output;
   }
@@ -202,17 +203,17 @@ export class DeviceDecoderLayer {
     const [batch, length] = this.#shape;
     const count = batch * length;
     const inner = buffers.inner.take(count * intermediateSize).handle;
-    down!.backward(gradient, inner, done);
+    down.backward(gradient, inner, done);
     this.#innerNorm?.backward(inner, inner, done);
     const [gates, ups] = [own.gate.handle, own.up.handle];
     check(native.cuda_gate_backward(gates, ups, inner, gates, ups, this.#kind));
     const hidden = buffers.normed.take(count * hiddenSize).handle;
-    gate!.backward(gates, hidden, done);
-    up!.backward(ups, hidden, done, true);
+    gate.backward(gates, hidden, done);
+    up.backward(ups, hidden, done, true);
     this.#middleNorm.backward(hidden, gradient, done, true);
 
     const attended = buffers.attended.take(count * heads * headDim).handle;
-    out!.backward(gradient, attended, done);
+    out.backward(gradient, attended, done);
     this.#attentionNorm?.backward(attended, attended, done);
     const queries = buffers.queries.take(count * heads * headDim).handle;
     const keys = buffers.keys.take(count * kvHeads * headDim).handle;
@@ -229,9 +230,9 @@ export class DeviceDecoderLayer {
     check(native.cuda_attention_backward(handles, handles.length, fields, fields.length));
     rotary.backward(queries, length, heads);
     rotary.backward(keys, length, kvHeads);
-    query!.backward(queries, hidden, done);
-    key!.backward(keys, hidden, done, true);
-    value!.backward(values, hidden, done, true);
+    query.backward(queries, hidden, done);
+    key.backward(keys, hidden, done, true);
+    value.backward(values, hidden, done, true);
     this.#inputNorm.backward(hidden, gradient, done, true);
   }
 

@@ -85,22 +85,29 @@ function withCopies<T>(
   return run(first, second);
 }
 
-/** Binds or unbinds two arrays of these names. */
+/** What binding and its undoing take, by these names, and what the library calls them. */
+const COMBINATIONS = {
+  bind: { names: ["a", "b"], operationOf: bindOperation },
+  unbind: { names: ["bound", "key"], operationOf: unbindOperation },
+} as const;
+
+/** Binds or unbinds two arrays. */
 function combine(
+  how: keyof typeof COMBINATIONS,
   a: Int8Array | Float32Array,
   b: Int8Array | Float32Array,
-  names: readonly [string, string],
-  operation: number,
-  { device, out, mode }: VsaBindOptions,
+  options: VsaBindOptions | undefined,
 ): Int8Array<ArrayBuffer> {
+  const { device, out, mode } = checkOptions(options, "options");
+  const { names, operationOf } = COMBINATIONS[how];
+  const operation = operationOf(mode);
   const place = preferredPlace(device);
   const x = tritsOf(a, names[0]);
   const y = tritsOf(b, names[1], x.length);
   const target = targetOf(out, x.length);
   if (place !== "cpu") {
-    const isBind = names[0] === "a";
     return withCopies(x, y, place, (first, second) => {
-      using result = isBind ? first.bind(second, { mode }) : first.unbind(second, { mode });
+      using result = first[how](second, { mode });
       return result.toInt8Array({ out: target });
     });
   }
@@ -156,8 +163,7 @@ export function vsaBind(
   b: Int8Array | Float32Array,
   options?: VsaBindOptions,
 ): Int8Array<ArrayBuffer> {
-  const checked = checkOptions(options, "options");
-  return combine(a, b, ["a", "b"], bindOperation(checked.mode), checked);
+  return combine("bind", a, b, options);
 }
 
 /**
@@ -179,8 +185,7 @@ export function vsaUnbind(
   key: Int8Array | Float32Array,
   options?: VsaBindOptions,
 ): Int8Array<ArrayBuffer> {
-  const checked = checkOptions(options, "options");
-  return combine(bound, key, ["bound", "key"], unbindOperation(checked.mode), checked);
+  return combine("unbind", bound, key, options);
 }
 
 /**
